@@ -1,0 +1,1 @@
+"""What a trained model attends to, what matters to it, and whether the two agree."""

@@ -1,0 +1,122 @@
+"""Checkpoints on disk: the latest training states, and the best parameters. The only Orbax import.
+
+`latest/<step>` holds the whole TrainState and the loop's progress, the newest two of them, so that
+a damaged one costs one interval and not the run. `best/<step>` holds the parameters that scored
+best on validation. Orbax writes to a temporary folder and renames it, so a killed save leaves the
+earlier checkpoints whole.
+"""
+
+import logging
+from typing import Any
+
+from etils import epath
+
+from attnjax.errors import UserError
+from attnjax.types import Params, TrainState
+
+logger = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run; use it as a context manager so that saves are finished."""
+
+    def __init__(self, folder: epath.Path):
+        self._folder = folder
+        self._managers: dict[str, Any] = {}
+
+    def __enter__(self) -> "Checkpoints":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for manager in self._managers.values():
+            manager.close()
+
+    def save(self, state: TrainState, progress: dict[str, Any]) -> None:
+        """Saves the state after `progress["step"]` steps, in the background."""
+        self._save("latest", progress["step"], state._asdict(), progress)
+
+    def save_best(self, params: Params, step: int, validation: dict[str, Any]) -> None:
+        """Saves the parameters that scored best so far, in the background."""
+        self._save("best", step, {"params": params}, validation)
+
+    def wait(self) -> None:
+        """Returns once everything saved is on disk."""
+        for manager in self._managers.values():
+            manager.wait_until_finished()
+
+    def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
+        """The latest undamaged state and progress, or None where nothing has been saved.
+
+        like  a state of the same structure. Raises UserError if every checkpoint is damaged.
+        """
+        restored = self._restore("latest", like._asdict())
+        return None if restored is None else (TrainState(**restored[0]), restored[1])
+
+    def restore_best(self, like: Params) -> tuple[Params, dict[str, Any]] | None:
+        """The best parameters and their validation scores, or None where nothing was saved."""
+        restored = self._restore("best", {"params": like})
+        return None if restored is None else (restored[0]["params"], restored[1])
+
+    def _manager(self, name: str) -> Any:
+        if name not in self._managers:
+            import orbax.checkpoint as ocp  # imported late: 0.6 s off every other start
+
+            options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
+            self._managers[name] = ocp.CheckpointManager(self._folder / name, options=options)
+        return self._managers[name]
+
+    def _save(self, name: str, step: int, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
+        import orbax.checkpoint as ocp
+
+        manager = self._manager(name)
+        if step in manager.all_steps():
+            # A run resumed from before this step comes to the same values again; another run of
+            # the same folder (more epochs, say) may not, so what is there is replaced.
+            manager.delete(step)
+        manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
+            ),
+        )
+
+    def _restore(self, name: str, like: dict[str, Any]) -> tuple[dict[str, Any], Any] | None:
+        import jax
+        import orbax.checkpoint as ocp
+
+        if not (self._folder / name).exists():
+            return None
+        manager = self._manager(name)
+        steps = sorted(manager.all_steps(), reverse=True)
+        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        for step in steps:
+            try:
+                found = manager.restore(
+                    step,
+                    args=ocp.args.Composite(
+                        state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
+                    ),
+                )
+                if step != steps[0]:
+                    self._forget(name, [each for each in steps if each > step])
+                return found["state"], found["meta"]
+            except Exception as error:  # any failure to read is damage, whatever Orbax calls it
+                logger.warning(
+                    "checkpoint %s is damaged (%s); trying the one before",
+                    self._folder / name / str(step),
+                    str(error).strip().split("\n")[0][:200],
+                )
+        if steps:
+            raise UserError(
+                f"every checkpoint under {self._folder / name} is damaged; delete the folder "
+                f"{self._folder} to train again from the start"
+            )
+        return None
+
+    def _forget(self, name: str, steps: list[int]) -> None:
+        """Sets damaged checkpoints aside, so that later saves do not trip over them."""
+        self._managers.pop(name).close()
+        for step in steps:
+            damaged = self._folder / name / str(step)
+            if damaged.exists():
+                damaged.rename(self._folder / f"damaged_{name}_{step}")

@@ -1,0 +1,297 @@
+"""The run's configuration: one frozen, hashable dataclass tree; defaults and checks live here.
+
+`default_config()` gives the editable `ml_collections.ConfigDict` that files in `configs/` start
+from; `from_config_dict` turns it into the `RunConfig` that everything else reads.
+"""
+
+import dataclasses
+import math
+import typing
+from dataclasses import dataclass, field
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from attnjax.errors import UserError, suggest
+
+TASKS = ("classification", "qa", "nli")
+SOURCES = ("tfds", "files", "babi_simulator")
+ENCODERS = ("bilstm", "cnn", "average")
+ATTENTIONS = ("additive", "dot")
+OPTIMIZERS = ("amsgrad", "adam", "sgd")
+SCHEDULES = ("constant", "linear", "cosine")
+MONITORS = ("auto", "auc", "accuracy", "f1", "loss")
+PARALLEL = ("jit", "pmap")
+TECHNIQUES = ("none",)
+METHODS = ("gradient", "leave_one_out")
+
+
+@dataclass(frozen=True)
+class FieldsConfig:
+    """The column of the data files that each part of an example is read from."""
+
+    text: str = "text"
+    label: str = "label"
+    premise: str = "premise"
+    hypothesis: str = "hypothesis"
+    story: str = "story"
+    question: str = "question"
+    answer: str = "answer"
+    candidates: str = "candidates"
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Where examples come from and how they become token ids."""
+
+    source: str = "babi_simulator"
+    name: str = "1"  # tfds: the official name; babi_simulator: the task; files: unused
+    path: str = ""  # files: the folder; tfds: data_dir, empty for TFDS's own default
+    fields: FieldsConfig = field(default_factory=FieldsConfig)
+    labels: tuple[str, ...] = ()  # keep only rows with these labels; empty keeps all
+    seed: int = 0  # of simulation, of the validation cut and of the train prefix
+    validation_fraction: float = 0.15  # cut from train where there is no validation split
+    train_examples: int = -1  # prefix of the shuffled train split; -1 takes all
+    min_length: int = 1  # shortest text kept, in words (all splits)
+    max_length: int = -1  # longer texts are cut to this many words; -1 never cuts
+    drop_empty: bool = False  # leave out texts without a token instead of stopping
+    min_count: int = 1  # rarer words of the train split become <unk>
+    vectors: str = ""  # .vec, .txt or .npz with pretrained word vectors
+    unlabelled: str = ""  # files: a further file of unlabelled texts, for virtual techniques
+    buckets: int = 6  # number of padded lengths, one compilation each
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network's structure."""
+
+    encoder: str = "bilstm"
+    attention: str = "additive"
+    embed_dim: int = 300
+    embed_scale: float = 0.25  # standard deviation of random word vectors
+    freeze_embeddings: bool = False
+    hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation, selection, and how steps are compiled."""
+
+    epochs: int = 8
+    batch_size: int = 32
+    optimizer: str = "amsgrad"
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-5  # L2 in the gradient of encoder and decoder, none on attention
+    schedule: str = "constant"
+    warmup_steps: int = 0
+    gradient_clip: float = 0.0  # largest global gradient norm; 0 never clips
+    class_weighted: bool = False  # weigh each class by its inverse frequency
+    monitor: str = "auto"  # validation metric that picks the best checkpoint
+    patience: int = 0  # epochs without a better metric before stopping; 0 never stops
+    log_steps: int = 50
+    checkpoint_steps: int = 500  # beside the checkpoint after every epoch
+    parallel: str = "jit"
+    devices: int = 0  # how many devices to use; 0 takes all
+    tensorboard: bool = False  # needs the extra attnjax[tensorboard]
+    compile_cache: str = "auto"  # folder of compiled programs; "auto" (user cache) or "off"
+    keep_heap: bool = True  # Linux CPU: glibc keeps freed memory, up to 1.7x faster steps
+
+
+@dataclass(frozen=True)
+class AdversaryConfig:
+    """The perturbation that training adds; `none` trains on clean inputs alone."""
+
+    technique: str = "none"
+    epsilon: float = 1.0  # L2 norm of the perturbation of one example
+    weight: float = 1.0  # lambda, the weight of the perturbed loss
+
+
+@dataclass(frozen=True)
+class RelevanceConfig:
+    """The relevance loss; weight 0 leaves it out."""
+
+    weight: float = 0.0
+
+
+@dataclass(frozen=True)
+class AnalysisConfig:
+    """What is measured on the test split after training."""
+
+    examples: int = -1  # first examples of the test split; -1 takes all, 0 skips the analysis
+    methods: tuple[str, ...] = ("gradient", "leave_one_out")
+    detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run. The defaults are bAbI task 1 from the simulator: nothing to download."""
+
+    task: str = "qa"
+    seed: int = 0
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
+    relevance: RelevanceConfig = field(default_factory=RelevanceConfig)
+    analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+
+
+def default_config() -> ConfigDict:
+    """Returns the editable defaults; `configs/*.py` change what their data set needs."""
+    return ConfigDict(to_dict(RunConfig()))
+
+
+def to_dict(config: RunConfig) -> dict[str, Any]:
+    """Returns nested plain dicts, tuples kept: what `config.json` stores."""
+    return dataclasses.asdict(config)
+
+
+def from_config_dict(config: ConfigDict | dict[str, Any]) -> RunConfig:
+    """Builds and checks the `RunConfig`.
+
+    Raises UserError for an unknown field, a value of the wrong type, or one out of range.
+    """
+    raw = config.to_dict() if isinstance(config, ConfigDict) else config
+    run = _build(RunConfig, raw, "")
+    _check(run)
+    return run
+
+
+def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{"a": {"b": 1}} -> {"a.b": 1}"""
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def field_names(kind: type = RunConfig, prefix: str = "") -> list[str]:
+    """Returns every dotted leaf name: ["task", "seed", "data.source", ...]."""
+    names: list[str] = []
+    for each, hint in typing.get_type_hints(kind).items():
+        if dataclasses.is_dataclass(hint):
+            names += field_names(typing.cast(type, hint), f"{prefix}{each}.")
+        else:
+            names.append(prefix + each)
+    return names
+
+
+def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(raw) - set(hints))
+    if unknown:
+        name = prefix + unknown[0]
+        raise UserError(f"config has no field '{name}'{suggest(name, field_names())}")
+    values = {}
+    for name, value in raw.items():
+        hint = hints[name]
+        if dataclasses.is_dataclass(hint):
+            if not isinstance(value, dict):
+                raise UserError(
+                    f"config field '{prefix}{name}' is a group of fields, not {value!r}"
+                )
+            values[name] = _build(typing.cast(type, hint), value, f"{prefix}{name}.")
+        else:
+            values[name] = _coerce(prefix + name, hint, value)
+    return kind(**values)
+
+
+def _coerce(name: str, hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        if isinstance(value, str):
+            value = [part for part in value.split(",") if part]
+        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+            return tuple(value)
+    elif hint is float:
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            return float(value)
+    elif type(value) is hint:
+        return value
+    expected = "list of names" if typing.get_origin(hint) is tuple else hint.__name__
+    raise UserError(f"config field '{name}' must be a {expected}, not {value!r}")
+
+
+def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"config field '{name}' is '{value}'{suggest(value, known)}")
+
+
+def _check(run: RunConfig) -> None:
+    data, model, train = run.data, run.model, run.train
+    _choice("task", run.task, TASKS)
+    _choice("data.source", data.source, SOURCES)
+    _choice("model.encoder", model.encoder, ENCODERS)
+    _choice("model.attention", model.attention, ATTENTIONS)
+    _choice("train.optimizer", train.optimizer, OPTIMIZERS)
+    _choice("train.schedule", train.schedule, SCHEDULES)
+    _choice("train.monitor", train.monitor, MONITORS)
+    _choice("train.parallel", train.parallel, PARALLEL)
+    _choice("adversary.technique", run.adversary.technique, TECHNIQUES)
+    for method in run.analysis.methods:
+        _choice("analysis.methods", method, METHODS)
+    smallest = {
+        "seed": 0,
+        "data.seed": 0,
+        "data.min_length": 1,
+        "data.min_count": 1,
+        "data.buckets": 1,
+        "model.embed_dim": 1,
+        "model.embed_scale": 0.0,
+        "model.hidden_dim": 1,
+        "train.epochs": 1,
+        "train.batch_size": 1,
+        "train.learning_rate": 0.0,
+        "train.weight_decay": 0.0,
+        "train.warmup_steps": 0,
+        "train.gradient_clip": 0.0,
+        "train.patience": 0,
+        "train.log_steps": 1,
+        "train.checkpoint_steps": 1,
+        "train.devices": 0,
+        "adversary.epsilon": 0.0,
+        "adversary.weight": 0.0,
+        "relevance.weight": 0.0,
+    }
+    for name, least in smallest.items():
+        value = _lookup(run, name)
+        if not (value >= least and math.isfinite(value)):
+            raise UserError(f"config field '{name}' must be at least {least}, not {value}")
+    for name in ("data.train_examples", "data.max_length", "analysis.examples"):
+        value = _lookup(run, name)
+        if value < 1 and value != -1 and not (name == "analysis.examples" and value == 0):
+            raise UserError(f"config field '{name}' must be positive, or -1 for all, not {value}")
+    if not 0.0 < data.validation_fraction < 1.0:
+        raise UserError(
+            "config field 'data.validation_fraction' must lie between 0 and 1, "
+            f"not {data.validation_fraction}"
+        )
+    if 0 <= data.max_length < data.min_length:
+        raise UserError(
+            f"data.max_length={data.max_length} is below data.min_length={data.min_length}; "
+            "no text could be kept"
+        )
+    if data.source == "files" and not data.path:
+        raise UserError(
+            "data.source='files' needs a folder: --config.data.path=DIR with train and test files"
+        )
+    if data.source == "tfds" and not data.name:
+        raise UserError("data.source='tfds' needs --config.data.name, such as 'imdb_reviews'")
+    if data.source == "babi_simulator":
+        _choice("data.name", data.name, ("1", "2", "3"))
+        if run.task != "qa":
+            raise UserError(f"data.source='babi_simulator' is a qa task, not task='{run.task}'")
+    if model.encoder == "cnn" and model.hidden_dim % 4:
+        raise UserError(
+            f"model.hidden_dim={model.hidden_dim} must be a multiple of 4: "
+            "the cnn encoder shares it among four kernel sizes"
+        )
+
+
+def _lookup(run: RunConfig, name: str) -> Any:
+    value: Any = run
+    for part in name.split("."):
+        value = getattr(value, part)
+    return value

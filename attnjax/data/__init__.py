@@ -1,0 +1,1 @@
+"""Any data source -> token ids in fixed-shape batches, on the host."""

@@ -1,0 +1,162 @@
+"""Encoded rows -> fixed-shape batches: a handful of padded lengths, and an order that resumes.
+
+The order of an epoch depends on (seed, epoch) alone. Rows are shuffled, cut into pools of 50
+batches, sorted by length within the pool, and cut into batches, whose order is shuffled again: a
+batch holds texts of like length, so that little is padding, and every row comes once an epoch.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnjax.types import PAD, Batch
+
+POOL = 50  # batches sorted by length together
+
+
+class EncodedSplit(NamedTuple):
+    """Rows of one split as ids.
+
+    tokens      one int32 array a row, <sos> ... <eos>
+    query       likewise, or None
+    labels      [rows] class numbers, -1 where unlabelled
+    candidates  [rows, classes], True on allowed answers, or None
+    """
+
+    tokens: Sequence[np.ndarray]
+    query: Sequence[np.ndarray] | None
+    labels: np.ndarray
+    candidates: np.ndarray | None
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+class Shapes(NamedTuple):
+    """The padded lengths in use: ascending, for the text and for the query (empty if none)."""
+
+    text: tuple[int, ...]
+    query: tuple[int, ...]
+
+
+def choose_shapes(splits: Sequence[EncodedSplit], buckets: int) -> Shapes:
+    """Picks the padded lengths that waste least: `buckets` of them; for pairs 3/4 as many x 2."""
+    text = [len(row) for split in splits for row in split.tokens]
+    query = [len(row) for split in splits if split.query is not None for row in split.query]
+    if not query:
+        return Shapes(padded_lengths(text, buckets), ())
+    return Shapes(padded_lengths(text, max(1, buckets * 3 // 4)), padded_lengths(query, 2))
+
+
+def padded_lengths(lengths: Sequence[int], count: int, multiple: int = 4) -> tuple[int, ...]:
+    """The `count` padded lengths under which these rows need the fewest padded positions.
+
+    Lengths are rounded up to `multiple`; dynamic programming over the distinct values.
+    padded_lengths([3, 3, 3, 20], count=2) == (4, 20)
+    """
+    rounded = -(-np.asarray(lengths) // multiple) * multiple
+    values, rows = np.unique(rounded, return_counts=True)
+    before = np.concatenate([[0], np.cumsum(rows)])  # rows shorter than values[k]
+    count = min(count, len(values))
+    # cost[k]: positions when the k shortest values are covered by the lengths chosen so far
+    cost = np.where(np.arange(len(values) + 1) == 0, 0, np.iinfo(np.int64).max // 2)
+    choices = []
+    for _ in range(count):
+        #  split at j: values[j:k] are padded to values[k - 1]
+        total = cost[None, :] + (before[1:, None] - before[None, :]) * values[:, None]
+        total = np.where(
+            np.arange(len(cost))[None, :] <= np.arange(len(values))[:, None],
+            total,
+            np.iinfo(np.int64).max // 2,
+        )
+        choices.append(total.argmin(axis=1))
+        cost = np.concatenate([[0], total.min(axis=1)])
+    chosen: list[int] = []
+    end = len(values)
+    for choice in reversed(choices):
+        if end == 0:
+            break
+        chosen.append(int(values[end - 1]))
+        end = int(choice[end - 1])
+    return tuple(sorted(chosen))
+
+
+def bucket(length: int, lengths: tuple[int, ...]) -> int:
+    """Smallest padded length that holds `length`; beyond the last, the next multiple of it."""
+    for each in lengths:
+        if length <= each:
+            return each
+    return -(-length // lengths[-1]) * lengths[-1]
+
+
+def epoch_order(
+    split: EncodedSplit, shapes: Shapes, batch_size: int, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """The rows of each batch of one epoch: a function of (seed, epoch) and the data alone."""
+    random = np.random.default_rng([seed, epoch])
+    rows = random.permutation(len(split))
+    keys = np.array([_sort_key(split, shapes, row) for row in range(len(split))])
+    order = []
+    for start in range(0, len(rows), POOL * batch_size):
+        pool = rows[start : start + POOL * batch_size]
+        order.append(pool[np.argsort(keys[pool], kind="stable")])
+    flat = np.concatenate(order)
+    batches = [flat[start : start + batch_size] for start in range(0, len(flat), batch_size)]
+    return [batches[k] for k in random.permutation(len(batches))]
+
+
+def _sort_key(split: EncodedSplit, shapes: Shapes, row: int) -> int:
+    length = len(split.tokens[row])
+    if split.query is None:
+        return length
+    return bucket(length, shapes.text) * 100_000 + len(split.query[row])
+
+
+def steps_per_epoch(split: EncodedSplit, batch_size: int) -> int:
+    """Batches in one epoch, the last partial one included."""
+    return -(-len(split) // batch_size)
+
+
+def train_batches(
+    split: EncodedSplit, shapes: Shapes, batch_size: int, seed: int, start: int
+) -> Iterator[Batch]:
+    """Endless training batches from step `start` on, as if all before had been drawn."""
+    per_epoch = steps_per_epoch(split, batch_size)
+    epoch, skip = divmod(start, per_epoch)
+    while True:
+        for rows in epoch_order(split, shapes, batch_size, seed, epoch)[skip:]:
+            yield collate(split, rows, batch_size, shapes)
+        epoch, skip = epoch + 1, 0
+
+
+def evaluation_batches(split: EncodedSplit, shapes: Shapes, batch_size: int) -> Iterator[Batch]:
+    """Every row once, sorted by length; `Batch.rows` says where each belongs."""
+    keys = np.array([_sort_key(split, shapes, row) for row in range(len(split))])
+    order = np.argsort(keys, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield collate(split, order[start : start + batch_size], batch_size, shapes)
+
+
+def collate(split: EncodedSplit, rows: np.ndarray, batch_size: int, shapes: Shapes) -> Batch:
+    """Pads the rows to their bucket, and the batch with empty rows of weight 0 to `batch_size`."""
+    filler = batch_size - len(rows)
+    present = np.concatenate([rows, np.zeros(filler, rows.dtype)])
+
+    def stack(sequences: Sequence[np.ndarray], lengths: tuple[int, ...]) -> np.ndarray:
+        longest = max(len(sequences[row]) for row in rows)
+        padded = np.full((batch_size, bucket(longest, lengths)), PAD, np.int32)
+        for place, row in enumerate(rows):
+            padded[place, : len(sequences[row])] = sequences[row]
+        return padded
+
+    real = np.arange(batch_size) < len(rows)
+    fields: dict[str, Any] = {
+        "tokens": stack(split.tokens, shapes.text),
+        "query": None if split.query is None else stack(split.query, shapes.query),
+        "labels": split.labels[present].astype(np.int32),
+        "weight": real.astype(np.float32),
+        "candidates": None if split.candidates is None else split.candidates[present],
+        "rows": np.where(real, present, -1).astype(np.int32),
+    }
+    return Batch(**fields)

@@ -1,0 +1,184 @@
+"""Configuration -> the encoded data set: the one way from any source to ids."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnjax.config import DataConfig, RunConfig
+from attnjax.data.babi import read_babi
+from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
+from attnjax.data.examples import Example, Splits
+from attnjax.data.files import cut_validation, read_files
+from attnjax.data.tfds import read_tfds
+from attnjax.data.tokens import tokenize
+from attnjax.data.vectors import coverage, read_vectors
+from attnjax.data.vocabulary import Vocabulary
+from attnjax.errors import UserError
+
+LONGEST = 4096  # words of the longest text that is read without data.max_length
+
+logger = logging.getLogger(__name__)
+
+
+class Dataset(NamedTuple):
+    """A data set ready for training.
+
+    splits      name -> encoded rows; `train`, `validation`, `test`
+    examples    name -> the same rows as text
+    labels      class names, in the order of the class numbers
+    shapes      the padded lengths
+    vectors     (float32 [words, embed], found [words]), or None without data.vectors
+    summary     counts for the log and the report
+    """
+
+    splits: dict[str, EncodedSplit]
+    examples: Splits
+    vocabulary: Vocabulary
+    labels: tuple[str, ...]
+    shapes: Shapes
+    vectors: tuple[np.ndarray, np.ndarray] | None
+    summary: dict[str, Any]
+
+    @property
+    def pair(self) -> bool:
+        """Whether examples have a query."""
+        return self.splits["train"].query is not None
+
+
+class Tokenized(NamedTuple):
+    """One example as words."""
+
+    text: list[str]
+    query: list[str] | None
+
+
+def load_dataset(config: RunConfig) -> Dataset:
+    """Reads, tokenises, builds the vocabulary on train, encodes, and picks the padded lengths.
+
+    Raises UserError for anything wrong in the files, naming file and line.
+    """
+    data = config.data
+    splits = _read(config)
+    words = {name: [tokenize_example(each) for each in rows] for name, rows in splits.items()}
+    dropped: dict[str, int] = {}
+    cut = 0
+    for name in splits:
+        keep = [_keep(e, t, data) for e, t in zip(splits[name], words[name], strict=True)]
+        dropped[name] = keep.count(False)
+        splits[name] = [e for e, kept in zip(splits[name], keep, strict=True) if kept]
+        words[name] = [t for t, kept in zip(words[name], keep, strict=True) if kept]
+        if not splits[name]:
+            raise UserError(
+                f"the {name} split has no row left with at least data.min_length="
+                f"{data.min_length} words"
+            )
+        if data.max_length > 0:
+            cut += sum(len(t.text) > data.max_length for t in words[name])
+            words[name] = [_cut(t, data.max_length) for t in words[name]]
+    if cut:
+        logger.warning(
+            "%d texts have more than data.max_length=%d words and were cut", cut, data.max_length
+        )
+    labels = label_names(splits["train"])
+    vocabulary = Vocabulary.build(
+        (sequence for each in words["train"] for sequence in (each.text, each.query or [])),
+        data.min_count,
+    )
+    encoded = {name: encode(splits[name], words[name], vocabulary, labels) for name in splits}
+    summary: dict[str, Any] = {
+        "examples": {name: len(rows) for name, rows in encoded.items()},
+        "dropped": dropped,
+        "cut": cut,
+        "words": len(vocabulary),
+        "mean_length": float(np.mean([len(each.text) for each in words["train"]])),
+    }
+    vectors = None
+    if data.vectors:
+        vectors = read_vectors(data.vectors, vocabulary.tokens, config.model.embed_dim)
+        summary["vectors"] = coverage(vectors[1], encoded["train"].tokens)
+    shapes = choose_shapes(list(encoded.values()), data.buckets)
+    summary["padded_lengths"] = shapes._asdict()
+    return Dataset(encoded, splits, vocabulary, labels, shapes, vectors, summary)
+
+
+def _read(config: RunConfig) -> Splits:
+    data = config.data
+    readers = {
+        "files": lambda: read_files(data, config.task),
+        "tfds": lambda: read_tfds(data, config.task),
+        "babi_simulator": lambda: read_babi(data),
+    }
+    splits = cut_validation(readers[data.source](), data.validation_fraction, data.seed)
+    splits = {name: splits[name] for name in ("train", "validation", "test")}
+    if data.train_examples > 0:
+        order = np.random.default_rng(data.seed).permutation(len(splits["train"]))
+        splits["train"] = [splits["train"][row] for row in order[: data.train_examples]]
+    return splits
+
+
+def tokenize_example(example: Example) -> Tokenized:
+    """Splits text and query into words."""
+    query = None if example.query is None else tokenize(example.query)
+    return Tokenized(tokenize(example.text), query)
+
+
+def _keep(example: Example, words: Tokenized, data: DataConfig) -> bool:
+    """Whether the row stays; raises UserError for texts that need the user's decision."""
+    for sequence, name in ((words.text, "text"), (words.query, "second text")):
+        if sequence is None:
+            continue
+        if not sequence and not data.drop_empty:
+            raise UserError(
+                f"{example.place}: the {name} has no token; put the row right, or leave such rows "
+                "out with --config.data.drop_empty=True"
+            )
+        if not sequence:
+            return False
+        if len(sequence) > LONGEST and data.max_length < 0:
+            raise UserError(
+                f"{example.place}: the {name} has {len(sequence):,} tokens; cut long texts with "
+                "--config.data.max_length=N (words kept)"
+            )
+    return len(words.text) >= data.min_length
+
+
+def _cut(words: Tokenized, length: int) -> Tokenized:
+    return Tokenized(words.text[:length], None if words.query is None else words.query[:length])
+
+
+def label_names(examples: Sequence[Example]) -> tuple[str, ...]:
+    """Class names in order: whole numbers by value, all else alphabetically."""
+    names = {each.label for each in examples} | {
+        name for each in examples for name in each.candidates
+    }
+    numeric = all(name.lstrip("-").isdigit() for name in names)
+    return tuple(sorted(names, key=(lambda name: int(name)) if numeric else None))
+
+
+def encode(
+    examples: Sequence[Example],
+    words: Sequence[Tokenized],
+    vocabulary: Vocabulary,
+    labels: tuple[str, ...],
+) -> EncodedSplit:
+    """Turns words into ids, labels into class numbers, candidate lists into rows of booleans."""
+    numbers = {name: number for number, name in enumerate(labels)}
+    pair = bool(words) and words[0].query is not None
+    candidates = None
+    if any(each.candidates for each in examples):
+        candidates = np.zeros((len(examples), len(labels)), bool)
+        for row, each in enumerate(examples):
+            allowed = [numbers[name] for name in each.candidates if name in numbers]
+            candidates[row, allowed or slice(None)] = True
+            if each.label in numbers and not candidates[row, numbers[each.label]]:
+                raise UserError(
+                    f"{each.place}: the answer '{each.label}' is not among the row's candidates"
+                )
+    return EncodedSplit(
+        tokens=[vocabulary.ids(each.text) for each in words],
+        query=[vocabulary.ids(each.query or []) for each in words] if pair else None,
+        labels=np.array([numbers.get(each.label, -1) for each in examples], np.int32),
+        candidates=candidates,
+    )

@@ -1,0 +1,266 @@
+"""A folder of {train,validation,test}.{jsonl,csv,tsv}, or an official release, to examples."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from attnjax.config import DataConfig
+from attnjax.data.examples import Example, Splits
+from attnjax.data.lines import read_json_rows, read_table
+from attnjax.data.releases import LAYOUTS, read_release, recognise
+from attnjax.errors import UserError, suggest
+
+NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
+# task -> the parts of an example that must be there; candidates may be missing
+PARTS = {
+    "classification": ("text", "label"),
+    "nli": ("premise", "hypothesis", "label"),
+    "qa": ("story", "question", "answer", "candidates"),
+}
+TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
+
+
+def read_files(config: DataConfig, task: str) -> Splits:
+    """Reads every split found in the folder `config.path`, own files or an official release.
+
+    Returns train, test and, where there is one, validation (IMDB's release also: unlabelled).
+    Raises UserError that names the file and line of whatever is wrong.
+    """
+    folder = Path(config.path).expanduser()
+    if not folder.exists():
+        raise UserError(
+            f"data.path: there is no folder {folder}; give the folder of the data files"
+        )
+    if not folder.is_dir():
+        raise UserError(f"data.path: {folder} is a file; give the folder that holds it")
+    found = _find_splits(folder)
+    layout = recognise(folder)
+    # AG News' official train.csv has no header row, so it must not be read as one of the user's.
+    if layout and (not found or layout == "ag_news"):
+        splits = read_release(config, task)
+    elif found:
+        missing = [split for split in ("train", "test") if split not in found]
+        if missing:
+            files = ", ".join(path.name for path in found.values())
+            raise UserError(
+                f"data.path: {folder} has {files}, but no {missing[0]} file; "
+                f"add {missing[0]}.jsonl, .csv or .tsv"
+            )
+        splits = {split: list(_read(path, config, task)) for split, path in found.items()}
+    else:
+        raise UserError(
+            f"data.path: nothing to read in {folder}; it must hold train and test files (and may "
+            f"hold validation, valid or dev) ending in {', '.join(SUFFIXES)}, or the official "
+            f"release of {', '.join(layout.title for layout in LAYOUTS.values())}"
+        )
+    splits = keep_labels(splits, config.labels)
+    check_labels(splits, task)
+    return splits
+
+
+def read_unlabelled(path: str | Path, config: DataConfig, task: str) -> list[Example]:
+    """Reads one file of examples whose label column may be missing; every label is ""."""
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"data.unlabelled: there is no file {path}; give the path of a data file")
+    if not path.name.endswith(SUFFIXES):
+        raise UserError(
+            f"data.unlabelled: {path} must end in {', '.join(SUFFIXES)}, for what it holds"
+        )
+    return list(_read(path, config, task, labelled=False))
+
+
+def keep_labels(splits: Splits, labels: tuple[str, ...]) -> Splits:
+    """Returns the splits with only the rows of these labels; no labels keep all rows.
+
+    Raises UserError for a label that no row of train has.
+    """
+    if not labels:
+        return splits
+    known = {example.label for example in splits["train"]}
+    for label in labels:
+        if label not in known:
+            raise UserError(
+                f"data.labels: no row of train has the label '{label}'"
+                f"{suggest(label, sorted(known)[:50])}"
+            )
+    return {
+        split: [row for row in rows if split == "unlabelled" or row.label in labels]
+        for split, rows in splits.items()
+    }
+
+
+def check_labels(splits: Splits, task: str) -> None:
+    """Raises UserError, naming the row, for a label or answer that cannot be learnt from train.
+
+    In qa, an answer counts as known if train has it as an answer or as a candidate.
+    """
+    known = {example.label for example in splits["train"]}
+    for example in splits["train"]:
+        known.update(example.candidates)
+    for split in ("validation", "test"):
+        for example in splits.get(split, ()):
+            if example.label not in known:
+                raise UserError(
+                    f"{example.place}: the {TARGETS[task]} '{example.label}' never occurs in train"
+                    f"{suggest(example.label, sorted(known)[:50])}; correct it, or drop the row"
+                )
+
+
+def cut_validation(splits: Splits, fraction: float, seed: int) -> Splits:
+    """Cuts about `fraction` of train off as validation, whole groups at a time.
+
+    Where there is a validation split already, returns the splits as they are. Order is kept.
+    Raises UserError where either side would be empty.
+    """
+    if "validation" in splits:
+        return splits
+    train = splits["train"]
+    # A row without a group is its own.
+    groups = [example.group or f"\0{row}" for row, example in enumerate(train)]
+    sizes: dict[str, int] = {}
+    for group in groups:
+        sizes[group] = sizes.get(group, 0) + 1
+    names = list(sizes)
+    wanted = round(fraction * len(train))
+    chosen: set[str] = set()
+    taken = 0
+    for position in np.random.default_rng(seed).permutation(len(names)):
+        if taken >= wanted:
+            break
+        chosen.add(names[position])
+        taken += sizes[names[position]]
+    if not chosen or taken == len(train):
+        raise UserError(
+            f"train has {len(train)} rows in {len(names)} groups, too few to cut "
+            f"data.validation_fraction={fraction} off for validation; add a validation file"
+        )
+    parts: Splits = {"train": [], "validation": []}
+    for example, group in zip(train, groups, strict=True):
+        parts["validation" if group in chosen else "train"].append(example)
+    return {**splits, **parts}
+
+
+def _find_splits(folder: Path) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for split, names in NAMES.items():
+        paths = [folder / (name + suffix) for name in names for suffix in SUFFIXES]
+        present = [path for path in paths if path.is_file()]
+        if len(present) > 1:
+            raise UserError(
+                f"data.path: {folder} has two files for {split}, {present[0].name} and "
+                f"{present[1].name}; keep one"
+            )
+        if present:
+            found[split] = present[0]
+    return found
+
+
+def _rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    if ".jsonl" in path.suffixes[-2:]:
+        return read_json_rows(path)
+    return read_table(path, "\t" if ".tsv" in path.suffixes[-2:] else ",")
+
+
+def _read(path: Path, config: DataConfig, task: str, labelled: bool = True) -> Iterator[Example]:
+    columns = {part: asdict(config.fields)[part] for part in PARTS[task]}
+    optional = {"candidates"} if labelled else {"candidates", TARGETS[task]}
+    in_groups = _group_stories(path.name) if task == "qa" else lambda text: ""
+    empty = True
+    for number, row in _rows(path):
+        empty = False
+        place = f"{path.name}, line {number}"
+        values: dict[str, Any] = {}
+        for part, column in columns.items():
+            if column in row:
+                values[part] = row[column]
+            elif part not in optional:
+                raise UserError(
+                    f"{place}: no column '{column}' (it has {', '.join(map(str, row))})"
+                    f"{suggest(column, row)}; name the right one by --config.data.fields.{part}"
+                )
+        example = _example(values, columns, task, place, labelled)
+        yield example._replace(group=in_groups(example.text))
+    if empty:
+        raise UserError(f"{path.name}: has no rows; fill {path}, or leave it out")
+
+
+def _example(
+    values: dict[str, Any], columns: dict[str, str], task: str, place: str, labelled: bool
+) -> Example:
+    def text(part: str) -> str:
+        value = values[part]
+        if part == "story" and isinstance(value, list) and _all_strings(value):
+            return " ".join(value)
+        if not isinstance(value, str):
+            raise _wrong_type(place, columns[part], value, "text")
+        return value
+
+    label = _label(values[TARGETS[task]], columns[TARGETS[task]], place) if labelled else ""
+    if task == "classification":
+        return Example(text("text"), None, label, place=place)
+    if task == "nli":
+        return Example(text("premise"), text("hypothesis"), label, place=place)
+    candidates = _candidates(values.get("candidates"), columns["candidates"], place)
+    if labelled and candidates and label not in candidates:
+        raise UserError(
+            f"{place}: the answer '{label}' is not among the row's candidates "
+            f"({', '.join(candidates[:10])}); add it, or leave the row out"
+        )
+    return Example(text("story"), text("question"), label, candidates, place=place)
+
+
+def _label(value: Any, column: str, place: str) -> str:
+    """Returns a class name; whole numbers as their digits (1 and 1.0 are "1")."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise _wrong_type(place, column, value, "a name or a whole number")
+    label = str(value).strip()
+    if not label:
+        raise UserError(f"{place}: '{column}' is empty; fill it, or leave the row out")
+    return label
+
+
+def _candidates(value: Any, column: str, place: str) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    if isinstance(value, str):
+        value = [each for each in value.split("|") if each.strip()]
+    if not isinstance(value, list):
+        raise _wrong_type(place, column, value, "a list, or text split at '|'")
+    names = [_label(each, column, place) for each in value]
+    return tuple(dict.fromkeys(names))
+
+
+def _wrong_type(place: str, column: str, value: Any, wanted: str) -> UserError:
+    shown = repr(value)
+    shown = shown if len(shown) <= 40 else shown[:37] + "..."
+    return UserError(f"{place}: '{column}' must be {wanted}, not {shown}; correct the row")
+
+
+def _all_strings(values: Iterable[Any]) -> bool:
+    return all(isinstance(each, str) for each in values)
+
+
+def _group_stories(name: str) -> Callable[[str], str]:
+    """Returns a function of consecutive stories that names the group of each.
+
+    A story that continues the one before, as bAbI's do, belongs to the same group.
+    """
+    before: str | None = None
+    count = 0
+
+    def group(story: str) -> str:
+        nonlocal before, count
+        rest = story.removeprefix(before) if before and story.startswith(before) else None
+        if rest is None or (rest and not rest[0].isspace()):
+            count += 1
+        before = story
+        return f"{name}:{count}"
+
+    return group

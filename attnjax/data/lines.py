@@ -1,0 +1,111 @@
+"""Text files to numbered lines and rows; what is wrong with one is a UserError with its line."""
+
+import csv
+import gzip
+import json
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attnjax.errors import UserError
+
+
+def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
+    """Yields (line number from 1, line with its end) of a text file or a .gz of one.
+
+    Lines end at "\\n" alone: JSON strings may hold the other separators. A byte order mark is
+    dropped. Raises UserError, naming the file as `name`, for a binary or a damaged file.
+    """
+    name = name or path.name
+    number = 0
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
+            for number, raw in enumerate(handle, 1):
+                if number == 1:
+                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                if encoding == "utf-8" and b"\0" in raw:
+                    raise UserError(
+                        f"{name}, line {number}: a NUL byte, so this is not a text file; "
+                        "save it as UTF-8 text"
+                    )
+                yield number, raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{name}, line {number}: not {encoding.upper()} text ({error.reason}); "
+            "save it as UTF-8 text"
+        ) from error
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"{name}, after line {number}: damaged gzip file ({error}); fetch or compress it again"
+        ) from error
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror or error})") from error
+
+
+def read_json_rows(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields (line number, object) of a JSON Lines file; blank lines are skipped."""
+    name = name or path.name
+    for number, line in read_lines(path, name):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (json.JSONDecodeError, RecursionError) as error:
+            raise UserError(
+                f"{name}, line {number}: not JSON ({error}); write one JSON object a line"
+            ) from error
+        if not isinstance(row, dict):
+            raise UserError(
+                f"{name}, line {number}: a JSON {type(row).__name__}, not an object; "
+                'write one {"column": value, ...} a line'
+            )
+        yield number, row
+
+
+def read_cells(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of its first line, cells) of every row of a CSV or TSV file.
+
+    Quoted cells may hold line ends; strict, so a stray quote is found where it stands instead of
+    swallowing the rows after it.
+    """
+    name = name or path.name
+    csv.field_size_limit(sys.maxsize)  # the default of 128 kB is less than some stories
+    rows = csv.reader(
+        (line for _, line in read_lines(path, name)), delimiter=delimiter, strict=True
+    )
+    while True:
+        start = rows.line_num + 1
+        try:
+            cells = next(rows, None)
+        except csv.Error as error:
+            raise UserError(
+                f"{name}, line {start}: not a row of cells ({error}); put text that holds quotes, "
+                'line ends or separators between quotes, its own quotes doubled ("")'
+            ) from error
+        if cells is None:
+            return
+        if cells:
+            yield start, cells
+
+
+def read_table(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, dict[str, str]]]:
+    """Yields (line number, column -> cell) of every row below the header row."""
+    name = name or path.name
+    header: list[str] = []
+    for number, cells in read_cells(path, delimiter, name):
+        if not header:
+            header = [cell.strip() for cell in cells]
+            twice = [cell for i, cell in enumerate(header) if cell in header[:i]]
+            if twice:
+                raise UserError(
+                    f"{name}, line {number}: column '{twice[0]}' occurs twice; rename one"
+                )
+            continue
+        if len(cells) != len(header):
+            raise UserError(
+                f"{name}, line {number}: {len(cells)} cells, but the header has {len(header)} "
+                f"({', '.join(header)}); put text that holds separators between quotes"
+            )
+        yield number, dict(zip(header, cells, strict=True))

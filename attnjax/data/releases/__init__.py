@@ -1,0 +1,63 @@
+"""Official releases of data sets, read as they come out of their archives.
+
+LAYOUTS is the one table: a new release joins by one line.
+"""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from attnjax.config import DataConfig
+from attnjax.data.examples import Splits
+from attnjax.data.releases import inference, news, reading, sentiment
+from attnjax.errors import UserError
+
+
+class Layout(NamedTuple):
+    """One release: how it is known and read."""
+
+    title: str
+    task: str
+    find: Callable[[Path], Path | None]  # the folder with the files, or None: not this release
+    read: Callable[[Path, DataConfig], Splits]
+
+
+LAYOUTS = {
+    "ag_news": Layout("AG News", "classification", news.find_ag_news, news.read_ag_news),
+    "sst": Layout("SST (PTB trees)", "classification", sentiment.find_sst, sentiment.read_sst),
+    "imdb": Layout("IMDB (aclImdb)", "classification", sentiment.find_imdb, sentiment.read_imdb),
+    "newsgroups": Layout(
+        "20 Newsgroups (by date)", "classification", news.find_newsgroups, news.read_newsgroups
+    ),
+    "babi": Layout("bAbI", "qa", reading.find_babi, reading.read_babi),
+    "cnn": Layout("CNN", "qa", reading.find_cnn, reading.read_cnn),
+    "snli": Layout("SNLI", "nli", inference.find_snli, inference.read_snli),
+    "multinli": Layout("MultiNLI", "nli", inference.find_multinli, inference.read_multinli),
+}
+
+
+def recognise(path: str | Path) -> str | None:
+    """Returns the name of the release that lies in this folder, None where it is none of them."""
+    return next((name for name, _ in _matches(Path(path).expanduser())), None)
+
+
+def read_release(config: DataConfig, task: str) -> Splits:
+    """Reads the release in `config.path`; raises UserError where it is none, or of another task."""
+    folder = Path(config.path).expanduser()
+    for name, root in _matches(folder):
+        layout = LAYOUTS[name]
+        if layout.task != task:
+            raise UserError(
+                f"data.path: {folder} is {layout.title}, a {layout.task} data set, but "
+                f"task='{task}'; set --config.task={layout.task} or another data.path"
+            )
+        return layout.read(root, config)
+    titles = ", ".join(layout.title for layout in LAYOUTS.values())
+    raise UserError(f"data.path: {folder} holds none of the known releases ({titles})")
+
+
+def _matches(folder: Path) -> Iterator[tuple[str, Path]]:
+    for name, layout in LAYOUTS.items():
+        root = layout.find(folder)
+        if root is not None:
+            yield name, root

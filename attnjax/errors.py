@@ -1,0 +1,24 @@
+"""The one exception that a user's mistake raises."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Something a user can put right: one line that says what is wrong, where, and what to do.
+
+    Entry points print it to stderr without a traceback and exit with status 2.
+    """
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.split()))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean 'x'?" for the known name nearest to `name`, or the known names.
+
+    suggest("bilstn", ["bilstm", "cnn"]) == "; did you mean 'bilstm'?"
+    """
+    names = [str(each) for each in known]
+    near = difflib.get_close_matches(str(name), names, n=1)
+    return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(names)}"

@@ -1,0 +1,18 @@
+"""Trains (or resumes), evaluates, analyses and reports one run.
+
+python -m attnjax.main --config=configs/snli.py --workdir=runs/snli [--config.FIELD=VALUE ...]
+"""
+
+import sys
+
+from attnjax.command import run_command
+from attnjax.pipeline import run_pipeline
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    return run_command(run_pipeline, sys.argv if arguments is None else arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

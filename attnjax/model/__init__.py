@@ -1,0 +1,1 @@
+"""The network: four pure stages, the recurrent kernel and attention."""

@@ -1,0 +1,61 @@
+"""Masked softmax attention, and the forward pass that strings the stages together."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from attnjax.types import Batch, Embedded, Encoded, Params, Perturbation, Stages, Trace
+
+
+def attention_weights(
+    scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
+) -> Float[Array, "batch length"]:
+    """Softmax of the scores over words (Bahdanau et al., arXiv:1409.0473, eq. 6).
+
+    scores  unnormalised, in nats; words  True where attention may fall.
+    Returns weights that sum to 1 over words and are exactly 0 elsewhere; a row without any
+    word gets zeros, never NaN, in values and in gradients.
+    """
+    shifted = scores - jax.lax.stop_gradient(
+        jnp.max(scores, axis=-1, keepdims=True, where=words, initial=jnp.finfo(scores.dtype).min)
+    )
+    # The inner `where` keeps exp finite off the words, so that gradients stay finite as well.
+    exponentials = jnp.where(words, jnp.exp(jnp.where(words, shifted, 0.0)), 0.0)
+    total = jnp.sum(exponentials, axis=-1, keepdims=True)
+    return exponentials / jnp.where(total > 0, total, 1.0)
+
+
+def attend(
+    stages: Stages,
+    params: Params,
+    encoded: Encoded,
+    scores: Float[Array, "batch length"],
+    batch: Batch,
+) -> tuple[Float[Array, "batch length"], Float[Array, "batch classes"]]:
+    """The head after the scores: returns (attention weights, logits)."""
+    weights = attention_weights(scores, batch.words)
+    return weights, stages.decode(params, encoded, weights, batch)
+
+
+def forward(
+    stages: Stages, params: Params, batch: Batch, perturbation: Perturbation | None = None
+) -> Trace:
+    """Runs embed -> encode -> score -> decode and keeps every intermediate.
+
+    The perturbation, if any, is added to the word vectors and to the unnormalised scores.
+    """
+    perturbation = perturbation or Perturbation()
+    embedded = stages.embed(params, batch)
+    if perturbation.embed is not None:
+        embedded = add_embedded(embedded, perturbation.embed)
+    encoded = stages.encode(params, embedded, batch)
+    scores = stages.score(params, encoded)
+    if perturbation.score is not None:
+        scores = scores + perturbation.score
+    weights, logits = attend(stages, params, encoded, scores, batch)
+    return Trace(embedded, encoded, scores, weights, logits)
+
+
+def add_embedded(embedded: Embedded, delta: Embedded) -> Embedded:
+    """Adds a perturbation to the word vectors of text and query."""
+    return jax.tree.map(jnp.add, embedded, delta)

@@ -1,0 +1,75 @@
+"""Builds the four pure stages of a model from its configuration."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from attnjax.config import ModelConfig
+from attnjax.model.attention import attention_weights
+from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
+from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Stages
+
+IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
+
+
+def build_stages(config: ModelConfig, *, words: int, classes: int, pair: bool) -> Stages:
+    """Returns embed, encode, score and decode as pure functions of the parameters.
+
+    words    rows of the embedding table; classes  size of the output
+    pair     whether examples have a query (question or hypothesis), which gets an encoder of its
+             own, shares the embedding, and enters score and decode
+    """
+    embedding = Embedding(words, config.embed_dim, config.embed_scale)
+    encoder = ENCODERS[config.encoder](config.hidden_dim)
+    attention = ATTENTIONS[config.attention]()
+    decoder = Decoder(classes)
+
+    def embed(params: Params, batch: Batch) -> Embedded:
+        table = params["embed"]
+        if config.freeze_embeddings:
+            table = jax.lax.stop_gradient(table)
+        text: Any = embedding.apply({"params": table}, batch.tokens)
+        query: Any = embedding.apply({"params": table}, batch.query) if pair else None
+        return Embedded(text, query)
+
+    def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
+        weights = params["encode"]
+        states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask)
+        if embedded.query is None:
+            return Encoded(states, None)
+        _, summary = encoder.apply({"params": weights["query"]}, embedded.query, batch.query_mask)
+        return Encoded(states, summary)
+
+    def score(params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
+        scores: Any = attention.apply({"params": params["score"]}, encoded.states, encoded.query)
+        return scores
+
+    def decode(
+        params: Params, encoded: Encoded, weights: Float[Array, "batch length"], batch: Batch
+    ) -> Float[Array, "batch classes"]:
+        context = jnp.einsum("bl,blw->bw", weights, encoded.states)
+        logits: Any = decoder.apply({"params": params["decode"]}, context, encoded.query)
+        if batch.candidates is None:
+            return logits
+        return jnp.where(batch.candidates, logits, IMPOSSIBLE)
+
+    def init(key: Key[Array, ""]) -> Params:
+        keys = jax.random.split(key, 5)
+        tokens = jnp.full((1, 2), PAD + 1)
+        mask = tokens != PAD
+        table = embedding.init(keys[0], tokens)["params"]
+        vectors: Any = embedding.apply({"params": table}, tokens)
+        encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
+        if pair:
+            encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]
+        states, summary = encoder.apply({"params": encoders["text"]}, vectors, mask)
+        query = summary if pair else None
+        # Scaled-dot attention over a query has no parameters at all.
+        scores = attention.init(keys[3], states, query).get("params", {})
+        context = jnp.einsum("bl,blw->bw", attention_weights(states[..., 0], mask), states)
+        decoders = decoder.init(keys[4], context, query)["params"]
+        return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
+
+    return Stages(init, embed, encode, score, decode)

@@ -1,0 +1,1 @@
+"""Perturbations that training adds to word vectors or attention scores."""

@@ -1,0 +1,175 @@
+"""One run from configuration to report: data, training, test scores, analysis, files."""
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from etils import epath
+
+from attnjax.analysis.study import Study, study, summarise
+from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
+from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.errors import UserError
+from attnjax.metrics import scores
+from attnjax.model.stages import build_stages
+from attnjax.report.write import write_report
+from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
+from attnjax.train.loop import evaluate_split, train
+from attnjax.train.parallel import Parallel, make_parallel
+from attnjax.train.step import make_evaluate
+from attnjax.train.stop import Stop
+from attnjax.types import Params, Stages
+from attnjax.workdir import (
+    CONFIG,
+    EXAMPLES,
+    REPORT,
+    RESULTS,
+    VOCABULARY,
+    open_workdir,
+    read_json,
+    write_json,
+    write_json_lines,
+)
+
+logger = logging.getLogger(__name__)
+
+# What may change between the first start of a run and its resumption.
+RESUMABLE = {
+    "train.epochs",
+    "train.patience",
+    "train.log_steps",
+    "train.checkpoint_steps",
+    "train.parallel",
+    "train.devices",
+    "train.tensorboard",
+    "train.compile_cache",
+    "train.keep_heap",
+}
+
+
+def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
+    """Trains or resumes in the workdir, evaluates, analyses, and writes every file of the run."""
+    if config.train.keep_heap:
+        keep_heap()
+    use_compile_cache(config.train.compile_cache)
+    folder = open_workdir(workdir)
+    refuse_other_run(config, folder)
+    devices = device_summary()
+    parallel = make_parallel(config.train)
+    logger.info(
+        "%s x %d (%s), %d cores; workdir %s",
+        devices["platform"],
+        parallel.devices,
+        devices["kind"],
+        devices["cores"],
+        folder,
+    )
+    dataset = load_dataset(config)
+    logger.info("data: %s", dataset.summary)
+    write_json(folder / CONFIG, to_dict(config))
+    write_json(folder / VOCABULARY, {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels})
+    stages = build_stages(
+        config.model,
+        words=len(dataset.vocabulary),
+        classes=len(dataset.labels),
+        pair=dataset.pair,
+    )
+    trained = train(config, dataset, stages, parallel, folder, stop)
+    outputs = evaluate_split(
+        parallel.compile_rows(make_evaluate(stages)),
+        parallel,
+        trained.params,
+        dataset,
+        "test",
+        config.train.batch_size,
+        stop.check,
+    )
+    test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
+    started = time.perf_counter()
+    analysis = analyse(config, dataset, stages, parallel, trained.params, folder, stop)
+    results = {
+        "config": to_dict(config),
+        "versions": versions(),
+        "devices": devices,
+        "data": dataset.summary,
+        "best": {"step": trained.best_step, "validation": trained.validation},
+        "test": test,
+        "timing": {**trained.timing, "analysis_s": time.perf_counter() - started},
+        "analysis": analysis,
+    }
+    write_json(folder / RESULTS, results)
+    write_report(folder)
+    logger.info(
+        "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
+    )
+    print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def analyse(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages,
+    parallel: Parallel,
+    params: Params,
+    folder: epath.Path,
+    stop: Stop,
+) -> dict[str, Any]:
+    """Explains test examples, writes analysis/examples.jsonl and returns the summary."""
+    if config.analysis.examples == 0:
+        return {}
+    found = study(
+        config.analysis,
+        stages,
+        params,
+        dataset.splits["test"],
+        dataset.shapes,
+        config.train.batch_size,
+        config.seed,
+        parallel.compile_rows,
+        parallel.place,
+        parallel.collect,
+        stop.check,
+    )
+    write_json_lines(folder / EXAMPLES, example_rows(found, dataset))
+    return {"examples": len(found.predictions), "agreement": summarise(found, dataset.labels)}
+
+
+def example_rows(found: Study, dataset: Dataset) -> Iterator[dict[str, Any]]:
+    """One object per explained example; values stand in the order of the tokens."""
+    split = dataset.splits["test"]
+    for row, prediction in enumerate(found.predictions):
+        query = None if split.query is None else dataset.vocabulary.words(split.query[row])[1:-1]
+        yield {
+            "id": row,
+            "tokens": dataset.vocabulary.words(split.tokens[row])[1:-1],
+            "query": query,
+            "label": dataset.labels[split.labels[row]],
+            "prediction": dataset.labels[prediction],
+            "probabilities": found.probabilities[row],
+            "attention": found.explanations["attention"][row],
+            "importance": {
+                name: values[row]
+                for name, values in found.explanations.items()
+                if name != "attention"
+            },
+            "agreement": {
+                pair: {name: float(values[row]) for name, values in measures.items()}
+                for pair, measures in found.agreement.items()
+            },
+        }
+
+
+def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
+    """Raises UserError if the workdir holds a run that this configuration would not continue."""
+    if not (folder / CONFIG).exists():
+        return
+    stored = flatten(to_dict(from_config_dict(read_json(folder / CONFIG))))
+    wanted = flatten(to_dict(config))
+    for name, value in wanted.items():
+        if name.startswith("analysis.") or name in RESUMABLE or stored[name] == value:
+            continue
+        raise UserError(
+            f"workdir {folder} holds a run with {name}={stored[name]!r}, but this one has "
+            f"{name}={value!r}; choose another --workdir, or delete that one"
+        )

@@ -1,0 +1,110 @@
+"""A finished run, loaded from its folder: parameters, stages, vocabulary, and predictions."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from attnjax.checkpoint import Checkpoints
+from attnjax.config import RunConfig, from_config_dict
+from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
+from attnjax.data.dataset import encode, tokenize_example
+from attnjax.data.examples import Example
+from attnjax.data.vocabulary import Vocabulary
+from attnjax.errors import UserError
+from attnjax.model.stages import build_stages
+from attnjax.train.step import make_evaluate
+from attnjax.types import Params, Stages
+from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, read_json
+
+Text = str | Sequence[str]
+
+
+class Predictions(NamedTuple):
+    """labels  the likeliest class of each text; probabilities  [texts, classes]"""
+
+    labels: list[str]
+    probabilities: np.ndarray
+
+
+class Run(NamedTuple):
+    """A trained model and what is needed to use it on text."""
+
+    params: Params
+    stages: Stages
+    vocab: Vocabulary
+    labels: tuple[str, ...]
+    config: RunConfig
+
+    @property
+    def pair(self) -> bool:
+        """Whether the model reads two texts."""
+        return self.config.task != "classification"
+
+    def encode(self, texts: Sequence[Text]) -> EncodedSplit:
+        """Turns strings, or (premise, hypothesis) or (story, question[, candidates]), into ids.
+
+        Raises UserError for a text of the wrong form, or one without a token.
+        """
+        examples = [self._example(number, text) for number, text in enumerate(texts)]
+        words = [tokenize_example(each) for each in examples]
+        for each, tokens in zip(examples, words, strict=True):
+            if not tokens.text or tokens.query == []:
+                raise UserError(f"{each.place} has no token; leave it out")
+        return encode(examples, words, self.vocab, self.labels)
+
+    def predict(self, texts: Sequence[Text]) -> Predictions:
+        """Predicts the class of each text, or of each pair.
+
+        run.predict(["a fine film", "dull"]).labels == ["1", "0"]
+        """
+        if isinstance(texts, str):
+            raise UserError("predict takes a list of texts: predict([text])")
+        split = self.encode(texts)
+        probabilities = np.zeros((len(split), len(self.labels)), np.float32)
+        evaluate = jax.jit(make_evaluate(self.stages))
+        shapes = Shapes((16,), (16,) if self.pair else ())
+        for batch in evaluation_batches(split, shapes, min(32, max(len(split), 1))):
+            real = batch.rows >= 0
+            outputs = evaluate(self.params, batch)
+            probabilities[batch.rows[real]] = np.asarray(outputs["probabilities"])[real]
+        labels = [self.labels[number] for number in probabilities.argmax(axis=1)]
+        return Predictions(labels, probabilities)
+
+    def _example(self, number: int, text: Text) -> Example:
+        place = f"text {number}"
+        if not self.pair:
+            if not isinstance(text, str):
+                raise UserError(f"{place} must be a string, not {type(text).__name__}")
+            return Example(text, None, "", place=place)
+        if isinstance(text, str) or not 2 <= len(text) <= 3:
+            names = "(story, question)" if self.config.task == "qa" else "(premise, hypothesis)"
+            raise UserError(f"{place} must be a pair {names}")
+        first = text[0] if isinstance(text[0], str) else " ".join(text[0])
+        candidates = tuple(text[2]) if len(text) == 3 else ()
+        return Example(first, text[1], "", candidates, place=place)
+
+
+def load_run(workdir: str) -> Run:
+    """Loads the best checkpoint of a finished run.
+
+    Raises UserError where the folder holds no such run.
+    """
+    folder = epath.Path(workdir)
+    config = from_config_dict(read_json(folder / CONFIG))
+    stored = read_json(folder / VOCABULARY)
+    vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
+    stages = build_stages(
+        config.model,
+        words=len(vocabulary),
+        classes=len(labels),
+        pair=config.task != "classification",
+    )
+    like = jax.eval_shape(stages.init, jax.random.key(config.seed))
+    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+        best = checkpoints.restore_best(like)
+    if best is None:
+        raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
+    return Run(best[0], stages, vocabulary, labels, config)

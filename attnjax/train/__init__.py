@@ -1,0 +1,1 @@
+"""Optimisation: one step, how it meets devices, and the loop around it."""

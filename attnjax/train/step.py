@@ -1,0 +1,68 @@
+"""One training step and one evaluation step, as pure functions."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from attnjax.losses import Gradients, Sums, cross_entropy
+from attnjax.model.attention import forward
+from attnjax.types import Batch, HParams, Params, Stages, TrainState
+
+Step = Callable[[TrainState, Batch, HParams], tuple[TrainState, Sums]]
+
+
+def init_state(stages: Stages, optimizer: optax.GradientTransformation, seed: int) -> TrainState:
+    """The state before the first step, a function of the seed alone."""
+    params = stages.init(jax.random.key(seed))
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        params=params,
+        opt_state=optimizer.init(params),
+    )
+
+
+def make_train_step(
+    gradients: Gradients,
+    optimizer: optax.GradientTransformation,
+    schedule: Callable[[Int[Array, ""]], Float[Array, ""]],
+    axis: str | None = None,
+) -> Step:
+    """Builds step(state, batch, hparams) -> (state, sums), good under jit, vmap and pmap.
+
+    axis  pmap's axis name, or None where the batch is already global. `sums` are over the real
+    examples of the global batch, not divided.
+    """
+
+    def total(tree):
+        return tree if axis is None else jax.lax.psum(tree, axis)
+
+    def step(state: TrainState, batch: Batch, hparams: HParams) -> tuple[TrainState, Sums]:
+        key = state.key
+        if axis is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(axis))
+        count = total(batch.weight.sum())
+        gradient, sums = total(gradients(state.params, batch, hparams, key, count))
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        rate = hparams.learning_rate * schedule(state.step)
+        params = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates)
+        return TrainState(state.step + 1, state.seed, params, opt_state), sums
+
+    return step
+
+
+def make_evaluate(stages: Stages) -> Callable[[Params, Batch], dict[str, Array]]:
+    """Builds evaluate(params, batch) -> per-example "loss", "probabilities" and "attention"."""
+
+    def evaluate(params: Params, batch: Batch) -> dict[str, Array]:
+        trace = forward(stages, params, batch)
+        return {
+            "loss": cross_entropy(trace.logits, batch.labels),
+            "probabilities": trace.probabilities,
+            "attention": trace.weights,
+        }
+
+    return evaluate

@@ -1,0 +1,43 @@
+"""Stopping a run from outside: SIGTERM and SIGINT become an exception at a safe moment."""
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+class Stopped(Exception):
+    """The run was asked to stop; whatever can be resumed has been saved."""
+
+
+class Stop:
+    """Turns the signals into `Stopped`: at once, or inside `deferred()` at the next `check()`."""
+
+    def __init__(self) -> None:
+        self._requested = False
+        self._deferred = False
+
+    def install(self) -> None:
+        """Takes over SIGTERM and SIGINT; main thread only."""
+        for each in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(each, self._handle)
+
+    @contextmanager
+    def deferred(self) -> Iterator[None]:
+        """Within the block, signals wait for the next `check()`."""
+        self._deferred = True
+        try:
+            yield
+        finally:
+            self._deferred = False
+
+    def check(self) -> None:
+        """Raises Stopped if a signal has come."""
+        if self._requested:
+            raise Stopped
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        del number, frame
+        self._requested = True
+        if not self._deferred:
+            raise Stopped

@@ -1,0 +1,152 @@
+"""Every public pytree, and the protocols of the model's stages.
+
+The model is four pure functions, `embed -> encode -> score -> decode`; training and analysis
+differentiate between them, and a perturbation reaches the model only as a `Perturbation`.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+Params = Any  # {"embed": ..., "encode": ..., "score": ..., "decode": ...}, nested dicts of arrays
+
+PAD, UNK, SOS, EOS = range(4)  # the token ids that every vocabulary starts with
+
+
+class Batch(NamedTuple):
+    """Examples padded to one shape.
+
+    tokens      [batch, length]        ids, <sos> ... <eos>, then PAD; attended over
+    query       [batch, query_length]  ids of hypothesis or question; None for one sequence
+    labels      [batch]                class numbers
+    weight      [batch]                1 for real examples, 0 for rows that only fill the shape
+    candidates  [batch, classes]       True on allowed answers; None allows all
+    rows        [batch]                position in the split, -1 on filler
+    """
+
+    tokens: Int[Array, "batch length"]
+    query: Int[Array, "batch query_length"] | None
+    labels: Int[Array, " batch"]
+    weight: Float[Array, " batch"]
+    candidates: Bool[Array, "batch classes"] | None
+    rows: Int[Array, " batch"]
+
+    @property
+    def mask(self) -> Bool[Array, "batch length"]:
+        """True on tokens, False on padding."""
+        return self.tokens != PAD
+
+    @property
+    def words(self) -> Bool[Array, "batch length"]:
+        """True where attention may fall: tokens other than <sos> and <eos>."""
+        return (self.tokens == UNK) | (self.tokens > EOS)
+
+    @property
+    def query_mask(self) -> Bool[Array, "batch query_length"]:
+        """True on the query's tokens, False on its padding."""
+        assert self.query is not None
+        return self.query != PAD
+
+
+class Embedded(NamedTuple):
+    """Word vectors, 0 on padding. text [batch, length, embed], query likewise or None."""
+
+    text: Float[Array, "batch length embed"]
+    query: Float[Array, "batch query_length embed"] | None
+
+
+class Encoded(NamedTuple):
+    """Encoder output. states [batch, length, width]; query [batch, width], its summary, or None."""
+
+    states: Float[Array, "batch length width"]
+    query: Float[Array, "batch width"] | None
+
+
+class Perturbation(NamedTuple):
+    """The only way to disturb a forward pass; None adds nothing.
+
+    embed  added to the word vectors
+    score  [batch, length], added to the unnormalised attention scores
+    """
+
+    embed: Embedded | None = None
+    score: Float[Array, "batch length"] | None = None
+
+
+class Trace(NamedTuple):
+    """Every intermediate of one forward pass.
+
+    scores   [batch, length]   unnormalised attention scores, perturbation included
+    weights  [batch, length]   attention: sums to 1 over words, exactly 0 elsewhere
+    logits   [batch, classes]  log-odds up to a constant; softmax gives probabilities
+    """
+
+    embedded: Embedded
+    encoded: Encoded
+    scores: Float[Array, "batch length"]
+    weights: Float[Array, "batch length"]
+    logits: Float[Array, "batch classes"]
+
+    @property
+    def probabilities(self) -> Float[Array, "batch classes"]:
+        """Class probabilities; each row sums to 1."""
+        return jax.nn.softmax(self.logits, axis=-1)
+
+
+class Stages(NamedTuple):
+    """The model as pure functions of the parameters.
+
+    init    key -> params
+    embed   (params, batch) -> Embedded
+    encode  (params, Embedded, batch) -> Encoded
+    score   (params, Encoded) -> scores [batch, length]
+    decode  (params, Encoded, attention weights [batch, length], batch) -> logits
+    """
+
+    init: Callable[[Key[Array, ""]], Params]
+    embed: Callable[[Params, Batch], Embedded]
+    encode: Callable[[Params, Embedded, Batch], Encoded]
+    score: Callable[[Params, Encoded], Float[Array, "batch length"]]
+    decode: Callable[
+        [Params, Encoded, Float[Array, "batch length"], Batch], Float[Array, "batch classes"]
+    ]
+
+
+class HParams(NamedTuple):
+    """What a sweep varies without recompiling: scalars, or stacked along the runs.
+
+    learning_rate  peak step size, before the schedule
+    epsilon        L2 norm of the perturbation
+    weight         lambda, weight of the perturbed loss
+    relevance      weight of the relevance loss
+    """
+
+    learning_rate: Float[Array, "*runs"]
+    epsilon: Float[Array, "*runs"]
+    weight: Float[Array, "*runs"]
+    relevance: Float[Array, "*runs"]
+
+
+class TrainState(NamedTuple):
+    """All that training carries from step to step: arrays only, so that runs can be stacked.
+
+    step  steps taken; seed  of parameters, data order and every random draw
+    """
+
+    step: Int[Array, "*runs"]
+    seed: Int[Array, "*runs"]
+    params: Params
+    opt_state: Any
+
+    @property
+    def key(self) -> Key[Array, ""]:
+        """The random key of the coming step, a function of (seed, step) alone."""
+        return jax.random.fold_in(jax.random.key(self.seed), self.step)
+
+
+def filler_free(values: Float[Array, " batch"], batch: Batch) -> Float[Array, ""]:
+    """Sums per-example values over real examples."""
+    return jnp.sum(jnp.where(batch.weight > 0, values, 0.0) * batch.weight)

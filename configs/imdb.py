@@ -1,0 +1,26 @@
+"""IMDB movie reviews, positive or negative.
+
+python -m attnjax.main --config=configs/imdb.py                              TFDS imdb_reviews
+python -m attnjax.main --config=configs/imdb.py --config.data.source=files --config.data.path=DIR
+
+DIR holds aclImdb/ as it comes out of its archive, or {train,test}.jsonl with text and label. 15 %
+of train become validation; reviews are cut at 400 words, words seen under 10 times are unknown.
+
+TIMES_AND_SCORES
+"""
+
+from ml_collections import ConfigDict
+
+from attnjax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.task = "classification"
+    config.data.source = "tfds"
+    config.data.name = "imdb_reviews"
+    config.data.max_length = 400
+    config.data.min_count = 10
+    config.train.epochs = 4
+    config.analysis.examples = 400
+    return config

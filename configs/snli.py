@@ -1,0 +1,26 @@
+"""SNLI: does the premise entail or contradict the hypothesis, or neither?
+
+python -m attnjax.main --config=configs/snli.py                                   TFDS snli
+python -m attnjax.main --config=configs/snli.py --config.data.source=files --config.data.path=DIR
+
+DIR holds snli_1.0_{train,dev,test}.jsonl, or {train,validation,test}.jsonl with premise,
+hypothesis and label. Pairs labelled "-" are left out. Attention is over the premise.
+
+TIMES_AND_SCORES
+"""
+
+from ml_collections import ConfigDict
+
+from attnjax.config import default_config
+
+
+def get_config() -> ConfigDict:
+    config = default_config()
+    config.task = "nli"
+    config.data.source = "tfds"
+    config.data.name = "snli"
+    config.data.min_count = 3
+    config.train.batch_size = 128
+    config.train.epochs = 8
+    config.analysis.examples = 2000
+    return config

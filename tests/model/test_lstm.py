@@ -1,0 +1,108 @@
+"""The kernel against torch.nn.LSTM, against plain autodiff, and under padding."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.model.lstm import LSTMParams, bilstm, final_states
+
+GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "lstm.npz")
+
+
+def literal_bilstm(params, inputs, mask):
+    """One row at a time, one step at a time, no padding touched."""
+    hidden = params.recurrent.shape[1]
+    rows = []
+    for row in range(inputs.shape[0]):
+        length = int(mask[row].sum())
+        directions = []
+        for direction in (0, 1):
+            order = range(length) if direction == 0 else reversed(range(length))
+            state = cell = jnp.zeros(hidden, inputs.dtype)
+            found = {}
+            for t in order:
+                gates = inputs[row, t] @ params.input[direction]
+                gates = gates + state @ params.recurrent[direction] + params.bias[direction]
+                i, f, g, o = jnp.split(gates, 4)
+                cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
+                state = jax.nn.sigmoid(o) * jnp.tanh(cell)
+                found[t] = state
+            zeros = jnp.zeros(hidden, inputs.dtype)
+            directions.append(jnp.stack([found.get(t, zeros) for t in range(inputs.shape[1])]))
+        rows.append(jnp.concatenate(directions, axis=-1))
+    return jnp.stack(rows)
+
+
+def example(dtype=jnp.float64):
+    keys = jax.random.split(jax.random.key(1), 4)
+    params = LSTMParams(
+        jax.random.normal(keys[0], (2, 4, 12), dtype),
+        jax.random.normal(keys[1], (2, 3, 12), dtype),
+        jax.random.normal(keys[2], (2, 12), dtype),
+    )
+    inputs = jax.random.normal(keys[3], (4, 6, 4), dtype)
+    mask = jnp.arange(6)[None, :] < jnp.array([6, 3, 1, 0])[:, None]
+    return params, inputs, mask
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_values_and_gradients_equal_torch():
+    params = LSTMParams(*(jnp.asarray(GOLDEN[name]) for name in LSTMParams._fields))
+    inputs = jnp.asarray(GOLDEN["inputs"])
+    mask = jnp.arange(5)[None, :] < jnp.asarray(GOLDEN["lengths"])[:, None]
+    states, pull = jax.vjp(lambda p, x: bilstm(p, x, mask), params, inputs)
+    grads, grad_inputs = pull(jnp.asarray(GOLDEN["cotangent"]))
+    np.testing.assert_allclose(states, GOLDEN["states"], rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(final_states(states, mask), GOLDEN["final"], rtol=1e-10)
+    np.testing.assert_allclose(grad_inputs, GOLDEN["grad_inputs"], rtol=1e-10, atol=1e-14)
+    for name in LSTMParams._fields:
+        np.testing.assert_allclose(
+            getattr(grads, name), GOLDEN[f"grad_{name}"], rtol=1e-10, atol=1e-14
+        )
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_first_and_second_derivatives_equal_plain_autodiff():
+    params, inputs, mask = example()
+
+    def loss(function):
+        return lambda p, x: jnp.sum(jnp.sin(function(p, x, mask)))
+
+    def second(function):
+        slope = jax.grad(loss(function), (0, 1))
+        return jax.grad(
+            lambda p, x: sum(jnp.sum(jnp.square(g)) for g in jax.tree.leaves(slope(p, x))), (0, 1)
+        )
+
+    def compare(found, expected):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12), found, expected
+        )
+
+    compare(bilstm(params, inputs, mask), literal_bilstm(params, inputs, mask))
+    compare(
+        jax.grad(loss(bilstm), (0, 1))(params, inputs),
+        jax.grad(loss(literal_bilstm), (0, 1))(params, inputs),
+    )
+    compare(second(bilstm)(params, inputs), second(literal_bilstm)(params, inputs))
+
+
+def test_padding_changes_no_bit():
+    params, inputs, mask = example(jnp.float32)
+    states = bilstm(params, inputs, mask)
+    other = jnp.where(mask[..., None], inputs, 1e6)
+    np.testing.assert_array_equal(states, bilstm(params, other, mask))
+    assert not states[~mask].any()
+    grad = jax.grad(lambda x: jnp.sum(bilstm(params, x, mask) ** 2))(other)
+    assert not grad[~mask].any()
+    assert grad[mask].all()
+
+
+def test_row_alone_equals_row_in_batch():
+    params, inputs, mask = example(jnp.float32)
+    states = bilstm(params, inputs, mask)
+    alone = bilstm(params, inputs[1:2, :3], mask[1:2, :3])
+    np.testing.assert_allclose(states[1, :3], alone[0], rtol=1e-6, atol=1e-7)
