@@ -23,6 +23,7 @@ class Checkpoints:
     def __init__(self, folder: epath.Path):
         self._folder = folder
         self._managers: dict[str, Any] = {}
+        self._saved: dict[str, int] = {}  # step of the last save by this process
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -68,10 +69,12 @@ class Checkpoints:
     def _save(self, name: str, step: int, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
         import orbax.checkpoint as ocp
 
+        if self._saved.get(name) == step:
+            return  # nothing has changed since: a signal came right after a save
+        self._saved[name] = step
         manager = self._manager(name)
         if step in manager.all_steps():
-            # A run resumed from before this step comes to the same values again; another run of
-            # the same folder (more epochs, say) may not, so what is there is replaced.
+            # Left by a run that was killed between saving the best and the latest.
             manager.delete(step)
         manager.save(
             step,

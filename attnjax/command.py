@@ -94,9 +94,9 @@ def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Seque
     logging.getLogger("absl").setLevel(logging.ERROR)
     stop = Stop()
     try:
-        stop.install()
-        config, workdir = parse_command(arguments)
-        action(config, workdir, stop)
+        with stop.installed():
+            config, workdir = parse_command(arguments)
+            action(config, workdir, stop)
     except UserError as error:
         print(f"attnjax: error: {error}", file=sys.stderr)
         return 2

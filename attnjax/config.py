@@ -68,7 +68,7 @@ class ModelConfig:
     encoder: str = "bilstm"
     attention: str = "additive"
     embed_dim: int = 300
-    embed_scale: float = 0.25  # standard deviation of random word vectors
+    embed_scale: float = 0.1  # standard deviation of random word vectors
     freeze_embeddings: bool = False
     hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
 

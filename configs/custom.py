@@ -7,6 +7,7 @@ python -m attnjax.main --config=configs/custom.py:qa --config.data.path=DIR     
 DIR holds train.csv and test.csv (or .tsv, .jsonl, .jsonl.gz; validation too, else 15 % of train
 are cut off). Columns: text and label; premise, hypothesis and label; or story, question, answer
 and, if you have them, candidates. Yours have other names? --config.data.fields.text=review.
+2-core CPU time and score: not measured, they are your data's.
 """
 
 from ml_collections import ConfigDict

@@ -7,10 +7,11 @@ positions, or all values equal), never 0.
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
-Rows = Float[Array, "batch length"]
-Mask = Bool[Array, "batch length"]
+Rows = Float[Array | np.ndarray, "batch length"]
+Mask = Bool[Array | np.ndarray, "batch length"]
 
 
 def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
@@ -32,6 +33,7 @@ def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
 def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     """Pearson's correlation, as `scipy.stats.pearsonr`."""
+    a, b, mask = jnp.asarray(a), jnp.asarray(b), jnp.asarray(mask)
     count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1).astype(a.dtype)
 
     def centred(values):

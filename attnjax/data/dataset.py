@@ -82,6 +82,11 @@ def load_dataset(config: RunConfig) -> Dataset:
             "%d texts have more than data.max_length=%d words and were cut", cut, data.max_length
         )
     labels = label_names(splits["train"])
+    if len(labels) < 2:
+        raise UserError(
+            f"every row of the train split has the label '{labels[0]}'; "
+            "training needs at least two classes"
+        )
     vocabulary = Vocabulary.build(
         (sequence for each in words["train"] for sequence in (each.text, each.query or [])),
         data.min_count,
@@ -172,10 +177,6 @@ def encode(
         for row, each in enumerate(examples):
             allowed = [numbers[name] for name in each.candidates if name in numbers]
             candidates[row, allowed or slice(None)] = True
-            if each.label in numbers and not candidates[row, numbers[each.label]]:
-                raise UserError(
-                    f"{each.place}: the answer '{each.label}' is not among the row's candidates"
-                )
     return EncodedSplit(
         tokens=[vocabulary.ids(each.text) for each in words],
         query=[vocabulary.ids(each.query or []) for each in words] if pair else None,

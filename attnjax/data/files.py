@@ -1,6 +1,6 @@
 """A folder of {train,validation,test}.{jsonl,csv,tsv}, or an official release, to examples."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -179,9 +179,10 @@ def _read(path: Path, config: DataConfig, task: str, labelled: bool = True) -> I
             if column in row:
                 values[part] = row[column]
             elif part not in optional:
+                near = suggest(column, row).partition("; did")
                 raise UserError(
-                    f"{place}: no column '{column}' (it has {', '.join(map(str, row))})"
-                    f"{suggest(column, row)}; name the right one by --config.data.fields.{part}"
+                    f"{place}: no column '{column}' (it has {', '.join(row)}){''.join(near[1:])}; "
+                    f"name the right one by --config.data.fields.{part}"
                 )
         example = _example(values, columns, task, place, labelled)
         yield example._replace(group=in_groups(example.text))
@@ -192,26 +193,31 @@ def _read(path: Path, config: DataConfig, task: str, labelled: bool = True) -> I
 def _example(
     values: dict[str, Any], columns: dict[str, str], task: str, place: str, labelled: bool
 ) -> Example:
-    def text(part: str) -> str:
-        value = values[part]
-        if part == "story" and isinstance(value, list) and _all_strings(value):
-            return " ".join(value)
-        if not isinstance(value, str):
-            raise _wrong_type(place, columns[part], value, "text")
-        return value
-
+    texts = [
+        _text(values[part], columns[part], place)
+        for part in PARTS[task]
+        if part not in (TARGETS[task], "candidates")
+    ]
     label = _label(values[TARGETS[task]], columns[TARGETS[task]], place) if labelled else ""
-    if task == "classification":
-        return Example(text("text"), None, label, place=place)
-    if task == "nli":
-        return Example(text("premise"), text("hypothesis"), label, place=place)
+    query = texts[1] if len(texts) == 2 else None
+    if task != "qa":
+        return Example(texts[0], query, label, place=place)
     candidates = _candidates(values.get("candidates"), columns["candidates"], place)
     if labelled and candidates and label not in candidates:
         raise UserError(
             f"{place}: the answer '{label}' is not among the row's candidates "
             f"({', '.join(candidates[:10])}); add it, or leave the row out"
         )
-    return Example(text("story"), text("question"), label, candidates, place=place)
+    return Example(texts[0], query, label, candidates, place=place)
+
+
+def _text(value: Any, column: str, place: str) -> str:
+    """Returns a text, or the sentences of a list joined by blanks."""
+    if isinstance(value, list) and all(isinstance(each, str) for each in value):
+        return " ".join(value)
+    if not isinstance(value, str):
+        raise _wrong_type(place, column, value, "text")
+    return value
 
 
 def _label(value: Any, column: str, place: str) -> str:
@@ -241,10 +247,6 @@ def _wrong_type(place: str, column: str, value: Any, wanted: str) -> UserError:
     shown = repr(value)
     shown = shown if len(shown) <= 40 else shown[:37] + "..."
     return UserError(f"{place}: '{column}' must be {wanted}, not {shown}; correct the row")
-
-
-def _all_strings(values: Iterable[Any]) -> bool:
-    return all(isinstance(each, str) for each in values)
 
 
 def _group_stories(name: str) -> Callable[[str], str]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from attnjax.data.vocabulary import EOS, PAD, SOS, UNK
 from attnjax.errors import UserError
+from attnjax.types import EOS, PAD, SOS, UNK
 
 TEXT_SUFFIXES = (".vec", ".txt", ".vec.gz", ".txt.gz")
 _REMEDY = "fetch the file again, or leave data.vectors empty"

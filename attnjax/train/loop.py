@@ -221,7 +221,8 @@ class _Loop:
             self.step(next(self.batches))
             if progress.step % settings.log_steps == 0:
                 self.report()
-            if progress.step % settings.checkpoint_steps == 0:
+            ends_epoch = progress.step % self.per_epoch == 0  # saved after validation
+            if progress.step % settings.checkpoint_steps == 0 and not ends_epoch:
                 self.save()
 
     def step(self, batch: Batch) -> None:

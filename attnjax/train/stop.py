@@ -5,6 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
 
 class Stopped(Exception):
     """The run was asked to stop; whatever can be resumed has been saved."""
@@ -17,10 +19,15 @@ class Stop:
         self._requested = False
         self._deferred = False
 
-    def install(self) -> None:
-        """Takes over SIGTERM and SIGINT; main thread only."""
-        for each in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(each, self._handle)
+    @contextmanager
+    def installed(self) -> Iterator[None]:
+        """Takes SIGTERM and SIGINT over for the block; main thread only."""
+        before = {each: signal.signal(each, self._handle) for each in SIGNALS}
+        try:
+            yield
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
 
     @contextmanager
     def deferred(self) -> Iterator[None]:

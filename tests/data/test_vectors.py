@@ -10,7 +10,9 @@ from attnjax.data.vocabulary import SPECIALS, Vocabulary
 from attnjax.errors import UserError
 
 # As GloVe's 840B file: words with blanks, a no-break space, a word that is a number.
-GLOVE = "the 1 2 3\n. 4 5 6\n. . . 7 8 9\n2.5 1 1 1\nat name 9 9 9\nnon\u00a0stop 3 3 3\nthe 0 0 0\n"
+GLOVE = (
+    "the 1 2 3\n. 4 5 6\n. . . 7 8 9\n2.5 1 1 1\nat name 9 9 9\nnon\u00a0stop 3 3 3\nthe 0 0 0\n"
+)
 WORDS = ["the", "missing", ".", "non\u00a0stop"]
 VECTORS = [[1, 2, 3], [0, 0, 0], [4, 5, 6], [3, 3, 3]]
 

@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from attnjax.data.vocabulary import EOS, PAD, SOS, SPECIALS, UNK, Vocabulary
+from attnjax.data.vocabulary import SPECIALS, Vocabulary
 from attnjax.errors import UserError
+from attnjax.types import EOS, PAD, SOS, UNK
 
 SENTENCES = [["b", "a", "d"], ["b", "c", "a"], ["b"]]
 

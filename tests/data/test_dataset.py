@@ -1,0 +1,100 @@
+"""From files to encoded splits, and what is refused on the way."""
+
+import json
+
+import numpy as np
+import pytest
+
+from attnjax.config import from_config_dict
+from attnjax.data.dataset import LONGEST, label_names, load_dataset
+from attnjax.data.examples import Example
+from attnjax.errors import UserError
+from attnjax.types import EOS, SOS, UNK
+
+TRAIN = [("a good film", "pos"), ("a bad film", "neg"), ("good good", "pos"), ("bad", "neg")]
+
+
+def write(folder, train=TRAIN, test=(("good unseen", "pos"),), validation=(("bad film", "neg"),)):
+    for name, rows in (("train", train), ("test", test), ("validation", validation)):
+        lines = [json.dumps({"text": text, "label": label}) for text, label in rows]
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+
+
+def load(folder, **data):
+    return load_dataset(
+        from_config_dict(
+            {
+                "task": "classification",
+                "data": {"source": "files", "path": str(folder), **data},
+                "model": {"embed_dim": 2},
+            }
+        )
+    )
+
+
+def test_encoding_of_a_small_folder(tmp_path):
+    write(tmp_path)
+    found = load(tmp_path)
+    assert found.labels == ("neg", "pos")
+    assert found.vocabulary.tokens[4:] == ("good", "a", "bad", "film")
+    test = found.splits["test"]
+    good = found.vocabulary.tokens.index("good")
+    np.testing.assert_array_equal(test.tokens[0], [SOS, good, UNK, EOS])
+    np.testing.assert_array_equal(found.splits["train"].labels, [1, 0, 1, 0])
+    assert not found.pair
+    assert found.summary["examples"] == {"train": 4, "validation": 1, "test": 1}
+
+
+def test_limits_on_length_and_count(tmp_path):
+    write(tmp_path, test=(("good", "pos"), ("a very good film", "pos")))
+    found = load(tmp_path, min_length=2, max_length=3, min_count=2, train_examples=3)
+    assert len(found.splits["train"]) < 4
+    assert [len(row) for row in found.splits["test"].tokens] == [3 + 2]
+    assert found.summary["dropped"]["test"] == 1
+    assert found.summary["cut"] == 1
+
+
+def test_integer_labels_are_ordered_by_value():
+    rows = [Example("x", None, label) for label in ("10", "2", "-1")]
+    assert label_names(rows) == ("-1", "2", "10")
+
+
+def test_pretrained_vectors_and_their_coverage(tmp_path):
+    write(tmp_path)
+    (tmp_path / "some.vec").write_text("good 1 2\nbad 3 4\nelse 5 6\n")
+    found = load(tmp_path, vectors=str(tmp_path / "some.vec"))
+    vectors, known = found.vectors
+    np.testing.assert_array_equal(vectors[found.vocabulary.tokens.index("bad")], [3, 4])
+    assert known.sum() == 2
+    assert found.summary["vectors"] == {"tokens": pytest.approx(5 / 9), "types": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("train", "message"),
+    [
+        ([*TRAIN, ("", "pos")], r"train.jsonl, line 5: the text has no token; .*drop_empty"),
+        (
+            [*TRAIN, ("w " * 10_000, "pos")],
+            r"train.jsonl, line 5: the text has 10,000 tokens; .*data.max_length",
+        ),
+        ([("good", "pos"), ("bad", "pos")], "at least two classes"),
+    ],
+)
+def test_texts_that_need_a_decision(tmp_path, train, message):
+    write(tmp_path, train=train, validation=(("good", "pos"),))
+    with pytest.raises(UserError, match=message):
+        load(tmp_path)
+
+
+def test_the_decisions_that_the_messages_offer(tmp_path):
+    write(tmp_path, train=[*TRAIN, ("", "pos"), ("w " * 10_000, "pos")])
+    found = load(tmp_path, drop_empty=True, max_length=50)
+    assert len(found.splits["train"]) == 5
+    assert max(len(row) for row in found.splits["train"].tokens) == 52
+    assert LONGEST < 10_000
+
+
+def test_nothing_left(tmp_path):
+    write(tmp_path)
+    with pytest.raises(UserError, match="no row left with at least data.min_length=9 words"):
+        load(tmp_path, min_length=9)

@@ -1,0 +1,52 @@
+"""Small models and batches that the tests share."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from attnjax.config import ModelConfig
+from attnjax.model.stages import build_stages
+from attnjax.types import EOS, PAD, SOS, Batch
+
+WORDS = 20
+
+
+def small_model(encoder="bilstm", attention="additive", pair=False, classes=3, dtype=jnp.float32):
+    """(stages, params) of a tiny model whose parameters are large enough to matter."""
+    config = ModelConfig(
+        encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4
+    )
+    stages = build_stages(config, words=WORDS, classes=classes, pair=pair)
+    params = stages.init(jax.random.key(3))
+    params = jax.tree.map(lambda p: (1.5 * p).astype(dtype), params)
+    return stages, params
+
+
+def sentences(lengths, seed=0):
+    """One id array a length, <sos> words <eos>."""
+    random = np.random.default_rng(seed)
+    return [
+        np.array([SOS, *random.integers(EOS + 1, WORDS, length), EOS], np.int32)
+        for length in lengths
+    ]
+
+
+def batch_of(rows, query=None, labels=None, length=None, query_length=None, dtype=np.float32):
+    """Pads id arrays to `length` (default: the longest) and makes a Batch of them."""
+
+    def pad(arrays, length):
+        length = length or max(len(each) for each in arrays)
+        padded = np.full((len(arrays), length), PAD, np.int32)
+        for place, each in enumerate(arrays):
+            padded[place, : len(each)] = each
+        return jnp.asarray(padded)
+
+    count = len(rows)
+    return Batch(
+        tokens=pad(rows, length),
+        query=None if query is None else pad(query, query_length),
+        labels=jnp.asarray(np.arange(count) % 2 if labels is None else labels, jnp.int32),
+        weight=jnp.ones(count, dtype),
+        candidates=None,
+        rows=jnp.arange(count, dtype=jnp.int32),
+    )

@@ -1,0 +1,105 @@
+"""The stages of every encoder and attention: exact masks, explicit perturbations, shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from helpers import batch_of, sentences, small_model
+
+from attnjax.model import attention as attention_module
+from attnjax.model.layers import ATTENTIONS, ENCODERS
+from attnjax.types import Embedded, Perturbation
+
+forward = jax.jit(attention_module.forward, static_argnums=0)
+
+MODELS = [
+    pytest.param(encoder, attention, pair, id=f"{encoder}-{attention}-{'pair' if pair else 'one'}")
+    for encoder in ENCODERS
+    for attention in ATTENTIONS
+    for pair in (False, True)
+]
+
+
+@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
+def test_example_depends_on_neither_padding_nor_batch_mates(encoder, attention, pair):
+    stages, params = small_model(encoder, attention, pair)
+    rows, query = sentences([5, 2, 1]), sentences([3, 1, 2], seed=1) if pair else None
+    batch = batch_of(rows, query)
+    whole = forward(stages, params, batch)
+    for row in range(3):
+        alone = batch_of(
+            rows[row : row + 1],
+            None if query is None else query[row : row + 1],
+            length=11,
+            query_length=9 if pair else None,
+        )
+        trace = forward(stages, params, alone)
+        length = len(rows[row])
+        np.testing.assert_allclose(trace.logits[0], whole.logits[row], rtol=1e-6, atol=1e-6)
+        np.testing.assert_allclose(
+            trace.weights[0, :length], whole.weights[row, :length], rtol=1e-5, atol=1e-7
+        )
+        assert not trace.weights[0, length:].any()
+        assert not trace.encoded.states[0, length:].any()
+
+
+@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
+def test_attention_is_a_distribution_over_words_alone(encoder, attention, pair):
+    stages, params = small_model(encoder, attention, pair)
+    batch = batch_of(sentences([5, 2, 1]), sentences([3, 1, 2]) if pair else None)
+    weights = np.asarray(forward(stages, params, batch).weights)
+    np.testing.assert_allclose(weights.sum(axis=1), 1.0, rtol=1e-6)
+    assert not weights[~np.asarray(batch.words)].any()
+    assert (weights[np.asarray(batch.words)] > 0).all()
+    assert not weights[:, 0].any(), "<sos> gets no attention"
+
+
+@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
+def test_every_parameter_matters(encoder, attention, pair):
+    stages, params = small_model(encoder, attention, pair)
+    batch = batch_of(sentences([5, 4, 6]), sentences([3, 5, 2], seed=1) if pair else None)
+    slope = jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(forward(stages, p, batch).logits[:, 1:]))))(
+        params
+    )
+    used = np.unique(np.asarray(batch.tokens)[np.asarray(batch.words)])
+    for path, leaf in jax.tree_util.tree_leaves_with_path(slope):
+        name = jax.tree_util.keystr(path)
+        assert np.isfinite(leaf).all(), name
+        if "table" in name:
+            assert not leaf[0].any(), "padding has no vector to train"
+            assert leaf[used].any(axis=1).all()
+        else:
+            assert leaf.any(), name
+
+
+def test_binary_logits_are_a_logistic_unit():
+    stages, params = small_model(classes=2)
+    trace = forward(stages, params, batch_of(sentences([4, 2])))
+    assert params["decode"]["logits"]["kernel"].shape == (8, 1)
+    assert not trace.logits[:, 0].any()
+    np.testing.assert_allclose(
+        trace.probabilities[:, 1], 1 / (1 + np.exp(-trace.logits[:, 1])), rtol=1e-6
+    )
+
+
+def test_impossible_answers_get_probability_zero():
+    stages, params = small_model(pair=True)
+    allowed = jnp.array([[True, False, True], [False, False, True]])
+    batch = batch_of(sentences([4, 2]), sentences([2, 2]))._replace(candidates=allowed)
+    probabilities = np.asarray(forward(stages, params, batch).probabilities)
+    assert not probabilities[~np.asarray(allowed)].any()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
+
+
+def test_perturbations_are_added_where_they_say():
+    stages, params = small_model()
+    batch = batch_of(sentences([4, 2]))
+    clean = forward(stages, params, batch)
+    delta = jnp.where(batch.words, jnp.arange(6.0)[None, :], 0)
+    shifted = forward(stages, params, batch, Perturbation(score=delta))
+    np.testing.assert_array_equal(shifted.scores, clean.scores + delta)
+    np.testing.assert_array_equal(shifted.encoded.states, clean.encoded.states)
+    noise = Embedded(jnp.ones_like(clean.embedded.text), None)
+    moved = forward(stages, params, batch, Perturbation(embed=noise))
+    np.testing.assert_array_equal(moved.embedded.text, clean.embedded.text + 1)
+    assert (moved.logits != clean.logits).any()

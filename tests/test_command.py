@@ -1,0 +1,59 @@
+"""The command line as a user types it: one line on stderr and status 2, or a parsed run."""
+
+import pytest
+
+from attnjax.command import parse_command
+from attnjax.config import RunConfig
+from attnjax.errors import UserError
+from attnjax.main import main
+
+
+def parse(*arguments):
+    return parse_command(["attnjax", *arguments])
+
+
+def test_no_arguments_run_the_built_in_default():
+    config, workdir = parse()
+    assert config == RunConfig()
+    assert workdir == "runs/babi"
+
+
+def test_a_config_file_with_argument_and_overrides():
+    config, workdir = parse(
+        "--config=configs/babi.py:2",
+        "--config.train.epochs=3",
+        "--config.model.embed_scale=0.5",
+        "--config.analysis.methods=gradient",
+        "--workdir=there",
+    )
+    assert (config.data.name, config.train.epochs, config.model.embed_scale) == ("2", 3, 0.5)
+    assert config.analysis.methods == ("gradient",)
+    assert workdir == "there"
+    assert parse("--config=configs/babi.py:2")[1] == "runs/babi_2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config=configs/nothing.py"], "configs/nothing.py does not exist"),
+        (["--config.train.epoch=3"], "no field 'train.epoch'; did you mean 'train.epochs'"),
+        (["--config.train.epochs=three"], "bad command line: .*three"),
+        (["--wrokdir=x"], "bad command line: .*wrokdir"),
+        (["extra"], "unexpected argument 'extra'"),
+        (["--config=configs/custom.py:triples"], "choose one of texts, pairs, qa"),
+        (["--config=configs/sst.py"], "--config.data.path=DIR"),
+    ],
+)
+def test_mistakes_end_in_one_line(arguments, message, capsys):
+    with pytest.raises(UserError, match=message):
+        parse(*arguments)
+    assert main(["attnjax", *arguments]) == 2
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("attnjax: error:")
+    assert "\n" not in error
+
+
+def test_help_lists_every_field(capsys):
+    assert main(["attnjax", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert "--config.adversary.epsilon=1.0" in shown

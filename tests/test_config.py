@@ -1,0 +1,84 @@
+"""Defaults, types and ranges of the configuration, and the files in configs/."""
+
+import dataclasses
+import importlib.util
+import pathlib
+
+import pytest
+from ml_collections import ConfigDict
+
+from attnjax.config import (
+    RunConfig,
+    default_config,
+    field_names,
+    flatten,
+    from_config_dict,
+    to_dict,
+)
+from attnjax.errors import UserError
+
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+def test_round_trip():
+    assert from_config_dict(default_config()) == RunConfig()
+    assert hash(RunConfig()) == hash(from_config_dict(to_dict(RunConfig())))
+    assert sorted(flatten(to_dict(RunConfig()))) == sorted(field_names())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_file_is_valid_and_documented(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    config = module.get_config()
+    assert isinstance(config, ConfigDict)
+    if config.data.source == "files":
+        config.data.path = "some/folder"
+    from_config_dict(config)
+    assert f"python -m attnjax.main --config=configs/{path.name}" in module.__doc__
+    assert "2-core CPU" in module.__doc__, "time and score, or that they were not measured"
+
+
+def changed(name, value):
+    raw = to_dict(RunConfig())
+    group = raw
+    *parts, last = name.split(".")
+    for part in parts:
+        group = group[part]
+    group[last] = value
+    return raw
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("model.encodr", "cnn", "no field 'model.encodr'; did you mean 'model.encoder'"),
+        ("model.encoder", "bilstn", "'bilstn'; did you mean 'bilstm'"),
+        ("train.epochs", "many", "'train.epochs' must be a int"),
+        ("train.epochs", True, "'train.epochs' must be a int"),
+        ("train.epochs", 0, "'train.epochs' must be at least 1"),
+        ("train.learning_rate", float("nan"), "'train.learning_rate' must be at least 0"),
+        ("adversary.epsilon", -1.0, "'adversary.epsilon' must be at least 0"),
+        ("adversary.epsilon", float("nan"), "'adversary.epsilon' must be at least 0"),
+        ("data", 3, "'data' is a group"),
+        ("data.train_examples", 0, "positive, or -1"),
+        ("data.validation_fraction", 1.5, "between 0 and 1"),
+        ("data.name", "4", "'data.name' is '4'"),
+        ("data.source", "files", "--config.data.path=DIR"),
+        ("data.max_length", 0, "positive, or -1"),
+        ("analysis.methods", ("gradiant",), "did you mean 'gradient'"),
+        ("task", "nli", "'babi_simulator' is a qa task"),
+    ],
+)
+def test_mistakes_are_named(name, value, message):
+    with pytest.raises(UserError, match=message):
+        from_config_dict(changed(name, value))
+
+
+def test_cnn_shares_its_filters_among_four_widths():
+    run = dataclasses.replace(
+        RunConfig(), model=dataclasses.replace(RunConfig().model, encoder="cnn", hidden_dim=30)
+    )
+    with pytest.raises(UserError, match="multiple of 4"):
+        from_config_dict(to_dict(run))

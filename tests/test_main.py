@@ -1,0 +1,282 @@
+"""The whole command on small data: its files, its errors, and resumption after any kill."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from etils import epath
+
+import attnjax
+from attnjax.checkpoint import Checkpoints
+from attnjax.config import from_config_dict
+from attnjax.data.dataset import load_dataset
+from attnjax.errors import UserError
+from attnjax.main import main
+from attnjax.model.stages import build_stages
+from attnjax.train.loop import starting_state
+
+pytestmark = pytest.mark.slow
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def write_data(folder, rows=160):
+    random = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    words = [f"word{letter}" for letter in "abcdefghijklmnop"]
+    for name, count in (("train", rows), ("validation", 40), ("test", 40)):
+        lines = []
+        for _ in range(count):
+            label = int(random.integers(2))
+            text = list(random.choice(words, random.integers(3, 12)))
+            text.insert(int(random.integers(len(text))), ("bad", "good")[label])
+            lines.append(json.dumps({"text": " ".join(text), "label": label}))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def arguments(data, workdir, *more):
+    return [
+        "--config=configs/custom.py",
+        f"--config.data.path={data}",
+        f"--workdir={workdir}",
+        "--config.model.hidden_dim=8",
+        "--config.model.embed_dim=8",
+        "--config.train.batch_size=8",
+        "--config.model.embed_scale=1.0",
+        "--config.train.learning_rate=0.03",
+        "--config.train.epochs=2",
+        "--config.train.log_steps=5",
+        "--config.train.compile_cache=off",
+        "--config.train.keep_heap=False",
+        *more,
+    ]
+
+
+def run(*more):
+    return main(["attnjax", *more])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("main")
+    data, workdir = write_data(folder / "data"), folder / "run"
+    assert run(*arguments(data, workdir)) == 0
+    return data, workdir
+
+
+def test_a_run_leaves_every_file_of_the_contract(finished):
+    _, workdir = finished
+    results = json.loads((workdir / "results.json").read_text())
+    assert set(results["test"]) == {"accuracy", "f1", "micro_f1", "auc", "loss", "examples"}
+    assert results["test"]["examples"] == 40
+    assert results["test"]["accuracy"] > 0.8
+    assert set(results["timing"]) >= {"train_examples_per_s", "compile_s", "train_s", "analysis_s"}
+    assert results["config"]["data"]["source"] == "files"
+    assert results["versions"]["jax"] == jax.__version__
+    agreement = results["analysis"]["agreement"]
+    assert set(agreement) == {
+        "attention~gradient",
+        "attention~leave_one_out",
+        "gradient~leave_one_out",
+    }
+    kendall = agreement["attention~gradient"]["kendall"]
+    assert set(kendall) == {"mean", "std", "significant_fraction", "ci95", "undefined"}
+    assert -1 <= kendall["ci95"][0] <= kendall["mean"] <= kendall["ci95"][1] <= 1
+    assert set(agreement["attention~gradient"]["by_class"]) == {"0", "1"}
+    metrics = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    assert {"step", "split", "loss"} <= set(metrics[0])
+    assert {row["split"] for row in metrics} == {"train", "validation"}
+    assert metrics[-1]["step"] == 40
+    vocabulary = json.loads((workdir / "vocab.json").read_text())
+    assert vocabulary["labels"] == ["0", "1"]
+    examples = (workdir / "analysis" / "examples.jsonl").read_text().splitlines()
+    example = json.loads(examples[0])
+    assert len(examples) == 40
+    assert len(example["tokens"]) == len(example["attention"])
+    assert len(example["tokens"]) == len(example["importance"]["gradient"])
+    assert sum(example["attention"]) == pytest.approx(1, rel=1e-5)
+    assert (workdir / "report.html").exists()
+    assert list((workdir / "figures").glob("*.svg"))
+    assert list((workdir / "figures").glob("*.pdf"))
+
+
+def test_loaded_run_predicts_what_the_test_scores_say(finished):
+    data, workdir = finished
+    loaded = attnjax.load_run(str(workdir))
+    rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
+    found = loaded.predict([row["text"] for row in rows])
+    results = json.loads((workdir / "results.json").read_text())
+    right = np.mean([label == str(row["label"]) for label, row in zip(found.labels, rows)])
+    assert right == pytest.approx(results["test"]["accuracy"])
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
+    alone = loaded.predict([rows[3]["text"]])
+    np.testing.assert_allclose(alone.probabilities[0], found.probabilities[3], rtol=1e-5)
+    with pytest.raises(UserError, match="text 1 has no token"):
+        loaded.predict(["good", ""])
+    with pytest.raises(UserError, match="list of texts"):
+        loaded.predict("good")
+
+
+def test_the_same_command_again_changes_nothing(finished):
+    data, workdir = finished
+    before = json.loads((workdir / "results.json").read_text())
+    metrics = (workdir / "metrics.jsonl").read_text()
+    assert run(*arguments(data, workdir)) == 0
+    after = json.loads((workdir / "results.json").read_text())
+    for part in ("test", "analysis", "best", "data", "config"):
+        assert after[part] == before[part]
+    assert (workdir / "metrics.jsonl").read_text() == metrics
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ("--config.model.hidden_dim=16", "model.hidden_dim=8, but this one has"),
+        ("--config.data.min_count=3", "data.min_count=2, but this one has"),
+        ("--config.seed=1", "seed=0, but this one has"),
+    ],
+)
+def test_another_run_in_the_same_workdir_is_refused(finished, more, message, capsys):
+    data, workdir = finished
+    before = sorted(str(path) for path in workdir.rglob("*"))
+    assert run(*arguments(data, workdir, more)) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(str(path) for path in workdir.rglob("*")) == before
+
+
+def test_unwritable_workdir(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(*arguments(write_data(tmp_path / "data"), tmp_path / "file" / "run")) == 2
+    assert "is not writable" in capsys.readouterr().err
+
+
+def test_nan_stops_the_run_and_names_the_steps(tmp_path, capsys):
+    data = write_data(tmp_path / "data")
+    more = ("--config.train.learning_rate=1e30", "--config.train.optimizer=sgd")
+    assert run(*arguments(data, tmp_path / "run", *more)) == 2
+    assert "not finite between steps 1 and" in capsys.readouterr().err
+
+
+def test_early_stopping_and_class_weights(tmp_path):
+    data = write_data(tmp_path / "data")
+    more = (
+        "--config.train.patience=1",
+        "--config.train.epochs=30",
+        "--config.train.class_weighted=True",
+        "--config.train.learning_rate=0.05",
+        "--config.analysis.examples=0",
+    )
+    assert run(*arguments(data, tmp_path / "run", *more)) == 0
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    validations = [row for row in rows if row["split"] == "validation"]
+    assert 2 <= len(validations) < 30
+    best = max(row["auc"] for row in validations)
+    assert validations[-2]["auc"] == best
+
+
+# Resumption: real processes, killed at moments the test does not choose to the step.
+
+
+def start(data, workdir):
+    command = [sys.executable, "-m", "attnjax.main", *arguments(data, workdir)]
+    command += ["--config.train.checkpoint_steps=7", "--config.train.epochs=4"]
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def final_state(data, workdir):
+    config = from_config_dict(json.loads((workdir / "config.json").read_text()))
+    dataset = load_dataset(config)
+    stages = build_stages(config.model, words=len(dataset.vocabulary), classes=2, pair=False)
+    with Checkpoints(epath.Path(workdir / "checkpoints")) as checkpoints:
+        state, progress = checkpoints.restore(starting_state(config, dataset, stages))
+    assert progress["step"] == 4 * 80
+    return jax.tree.map(np.asarray, state)
+
+
+def logged(workdir):
+    rows = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: row[name] for name in row if name != "examples_per_s"} for row in rows]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("resume")
+    data, workdir = write_data(folder / "data", rows=640), folder / "whole"
+    process = start(data, workdir)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error.decode()
+    return data, workdir
+
+
+def wait_for_checkpoint(process, workdir, steps):
+    """Returns once a checkpoint of at least `steps` is on disk."""
+    latest = workdir / "checkpoints" / "latest"
+    for _ in range(3000):
+        saved = (
+            [int(p.name) for p in latest.iterdir() if p.name.isdigit()] if latest.exists() else []
+        )
+        if max(saved, default=0) >= steps:
+            return
+        assert process.poll() is None, process.stderr.read().decode()
+        time.sleep(0.02)
+    raise AssertionError("no checkpoint appeared")
+
+
+def finish(data, workdir):
+    process = start(data, workdir)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error.decode()
+    assert b"resuming at step" in error
+    return error.decode()
+
+
+def assert_equal_runs(data, workdir, whole):
+    jax.tree.map(
+        np.testing.assert_array_equal, final_state(data, workdir), final_state(data, whole)
+    )
+    assert logged(workdir) == logged(whole)
+    results = [json.loads((each / "results.json").read_text()) for each in (workdir, whole)]
+    assert results[0]["test"] == results[1]["test"]
+    assert results[0]["analysis"] == results[1]["analysis"]
+
+
+def test_resumes_bit_for_bit_after_sigkill(uninterrupted, tmp_path):
+    data, whole = uninterrupted
+    workdir = tmp_path / "run"
+    process = start(data, workdir)
+    wait_for_checkpoint(process, workdir, 7)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (workdir / "results.json").exists()
+    finish(data, workdir)
+    assert_equal_runs(data, workdir, whole)
+
+
+def test_sigterm_saves_and_resumes_bit_for_bit_despite_damage(uninterrupted, tmp_path):
+    data, whole = uninterrupted
+    workdir = tmp_path / "run"
+    process = start(data, workdir)
+    wait_for_checkpoint(process, workdir, 14)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 0, error.decode()
+    assert b"stopped; the same command resumes" in error
+    stopped_at = int(error.split(b"saved at step ")[1].split()[0])
+    latest = workdir / "checkpoints" / "latest"
+    assert (latest / str(stopped_at)).exists()
+    for path in (latest / str(stopped_at)).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    said = finish(data, workdir)
+    assert f"{stopped_at} is damaged" in said
+    assert_equal_runs(data, workdir, whole)

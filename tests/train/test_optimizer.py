@@ -1,0 +1,82 @@
+"""AMSGrad with L2 inside the gradient, re-derived in float64, and the learning-rate schedules."""
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from attnjax.config import TrainConfig
+from attnjax.train.optimizer import make_optimizer, make_schedule
+
+PARAMS = {
+    "embed": {"table": jnp.array([0.5, -1.0])},
+    "encode": {"w": jnp.array([2.0, -3.0])},
+    "score": {"w": jnp.array([1.0, 4.0])},
+    "decode": {"w": jnp.array([-0.5, 0.25])},
+}
+GRADS = [np.array([0.3, -2.0]), np.array([-0.1, 0.0]), np.array([0.02, 1.0])]
+
+
+@pytest.mark.parametrize("part", list(PARAMS))
+def test_updates_equal_the_literal_recursion(part):
+    decay = 0.1
+    optimizer = make_optimizer(TrainConfig(weight_decay=decay))
+    state = optimizer.init(PARAMS)
+    params = PARAMS
+    name = next(iter(PARAMS[part]))
+    weight = np.asarray(PARAMS[part][name], np.float64)
+    first = second = largest = np.zeros(2)
+    for t, grad in enumerate(GRADS, start=1):
+        grads = jax.tree.map(lambda _, g=grad: jnp.asarray(g, jnp.float32), params)
+        updates, state = optimizer.update(grads, state, params)
+        params = jax.tree.map(lambda p, u: p - 0.01 * u, params, updates)
+        # Reddi et al. 2018 as torch.optim.Adam computes it; L2 enters before the moments
+        total = grad + (decay * weight if part in ("encode", "decode") else 0.0)
+        first = 0.9 * first + 0.1 * total
+        second = 0.999 * second + 0.001 * total**2
+        largest = np.maximum(largest, second)
+        spread = np.sqrt(largest / (1 - 0.999**t))
+        weight = weight - 0.01 * first / (1 - 0.9**t) / (spread + 1e-8)
+        np.testing.assert_allclose(params[part][name], weight, rtol=1e-5)
+
+
+def test_decay_shrinks_weights_that_have_no_gradient():
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd", weight_decay=0.1))
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    updates, _ = optimizer.update(zeros, optimizer.init(PARAMS), PARAMS)
+    np.testing.assert_allclose(updates["encode"]["w"], 0.1 * PARAMS["encode"]["w"], rtol=1e-6)
+    assert not updates["score"]["w"].any()
+
+
+def test_clipping_bounds_the_global_norm():
+    optimizer = make_optimizer(TrainConfig(optimizer="sgd", weight_decay=0.0, gradient_clip=0.5))
+    grads = jax.tree.map(lambda p: 100.0 * p, PARAMS)
+    updates, _ = optimizer.update(grads, optimizer.init(PARAMS), PARAMS)
+    norm = np.sqrt(sum(float(jnp.sum(u**2)) for u in jax.tree.leaves(updates)))
+    assert norm == pytest.approx(0.5, rel=1e-5)
+
+
+def test_schedules():
+    def factors(**settings):
+        schedule = make_schedule(TrainConfig(**settings), total_steps=10)
+        return [float(schedule(jnp.int32(step))) for step in (0, 1, 5, 9, 10)]
+
+    assert factors() == [1.0] * 5
+    np.testing.assert_allclose(factors(schedule="linear"), [1.0, 0.9, 0.5, 0.1, 0.0], atol=1e-7)
+    cosine = [(1 + np.cos(np.pi * step / 10)) / 2 for step in (0, 1, 5, 9, 10)]
+    np.testing.assert_allclose(factors(schedule="cosine"), cosine, atol=1e-7)
+    np.testing.assert_allclose(factors(warmup_steps=2), [0.5, 1.0, 1.0, 1.0, 1.0], atol=1e-7)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_ten_steps_equal_torch():
+    golden = np.load(pathlib.Path(__file__).parents[1] / "golden" / "amsgrad.npz")
+    optimizer = make_optimizer(TrainConfig(weight_decay=0.1))
+    params = {"encode": jnp.asarray(golden["start"])}
+    state = optimizer.init(params)
+    for gradient, expected in zip(golden["gradients"], golden["path"], strict=True):
+        updates, state = optimizer.update({"encode": jnp.asarray(gradient)}, state, params)
+        params = jax.tree.map(lambda p, u: p - 0.01 * u, params, updates)
+        np.testing.assert_allclose(params["encode"], expected, rtol=1e-12)
