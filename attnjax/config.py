@@ -22,7 +22,20 @@ OPTIMIZERS = ("amsgrad", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")
 MONITORS = ("auto", "auc", "accuracy", "f1", "loss")
 PARALLEL = ("jit", "pmap")
-TECHNIQUES = ("none",)
+TECHNIQUES = (
+    "none",
+    "word_at",
+    "word_iat",
+    "word_vat",
+    "word_ivat",
+    "attention_rp",
+    "attention_at",
+    "attention_iat",
+    "attention_vat",
+    "attention_ivat",
+)
+AXES = ("sentence", "word")
+COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 METHODS = ("gradient", "leave_one_out")
 
 
@@ -104,6 +117,14 @@ class AdversaryConfig:
     technique: str = "none"
     epsilon: float = 1.0  # L2 norm of the perturbation of one example
     weight: float = 1.0  # lambda, the weight of the perturbed loss
+    steps: int = 1  # of the ascent; each ends inside the ball of radius epsilon
+    power_steps: int = 1  # of the power iteration that starts virtual techniques
+    xi: float = 0.1  # distance at which virtual techniques measure the gradient
+    neighbours: int = 10  # nearest words that word_iat and word_ivat move towards
+    difference_axis: str = "sentence"  # attention iAT: what its differences are normalised over
+    alpha_axis: str = "sentence"  # iAT: what its weights are normalised over
+    reference_compat: str = ""  # "amep": what the released code of attention AT and iAT does
+    unlabelled_batch: int = 0  # unlabelled examples in every batch; 0: as many as labelled ones
 
 
 @dataclass(frozen=True)
@@ -111,6 +132,7 @@ class RelevanceConfig:
     """The relevance loss; weight 0 leaves it out."""
 
     weight: float = 0.0
+    second_order: bool = True  # the target moves with the parameters; False holds it constant
 
 
 @dataclass(frozen=True)
@@ -232,6 +254,7 @@ def _check(run: RunConfig) -> None:
     _choice("adversary.technique", run.adversary.technique, TECHNIQUES)
     for method in run.analysis.methods:
         _choice("analysis.methods", method, METHODS)
+    _check_adversary(run)
     smallest = {
         "seed": 0,
         "data.seed": 0,
@@ -253,6 +276,11 @@ def _check(run: RunConfig) -> None:
         "train.devices": 0,
         "adversary.epsilon": 0.0,
         "adversary.weight": 0.0,
+        "adversary.steps": 1,
+        "adversary.power_steps": 1,
+        "adversary.xi": 1e-6,
+        "adversary.neighbours": 1,
+        "adversary.unlabelled_batch": 0,
         "relevance.weight": 0.0,
     }
     for name, least in smallest.items():
@@ -287,6 +315,31 @@ def _check(run: RunConfig) -> None:
         raise UserError(
             f"model.hidden_dim={model.hidden_dim} must be a multiple of 4: "
             "the cnn encoder shares it among four kernel sizes"
+        )
+
+
+def _check_adversary(run: RunConfig) -> None:
+    adversary = run.adversary
+    _choice("adversary.difference_axis", adversary.difference_axis, AXES)
+    _choice("adversary.alpha_axis", adversary.alpha_axis, AXES)
+    _choice("adversary.reference_compat", adversary.reference_compat or "amep", ("amep",))
+    if adversary.reference_compat and (
+        adversary.technique not in COMPATIBLE or run.task != "classification"
+    ):
+        raise UserError(
+            f"adversary.reference_compat='amep' reproduces {' and '.join(COMPATIBLE)} for "
+            f"classification; the released code has no {adversary.technique} for {run.task}"
+        )
+    virtual = adversary.technique.endswith("vat")
+    if run.data.unlabelled and not virtual:
+        raise UserError(
+            f"data.unlabelled needs a virtual technique (such as attention_vat), and "
+            f"adversary.technique is '{adversary.technique}'"
+        )
+    if adversary.unlabelled_batch and not run.data.unlabelled:
+        raise UserError(
+            "adversary.unlabelled_batch asks for unlabelled examples, but there are none; "
+            "name their file with --config.data.unlabelled=FILE"
         )
 
 

@@ -1,68 +1,337 @@
-"""Parameters and a batch -> the gradient of the training objective, and what it is made of."""
+"""Parameters and a batch -> the gradient of the training objective, and what it is made of.
+
+    L(clean) + weight * L(perturbed) + relevance * L_relevance
+
+Whatever only touches attention shares one encoding with the clean pass: the head runs again on the
+states that are there, and one backward pass through the encoder carries the sum of the cotangents.
+Word perturbations must encode again; they take the clean gradients by parameters and by word
+vectors from one backward pass, so that they cost two steps and not three.
+"""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from attnjax.config import RunConfig
-from attnjax.model.attention import forward
-from attnjax.types import Batch, HParams, Params, Stages, filler_free
+from attnjax.model.attention import attend, forward
+from attnjax.perturb.ascent import Problem, Settings
+from attnjax.perturb.differences import (
+    along_directions,
+    centred_scores,
+    score_direction,
+    word_directions,
+)
+from attnjax.perturb.norms import Delta, norms
+from attnjax.perturb.techniques import TECHNIQUES, Technique
+from attnjax.types import Batch, Embedded, Encoded, HParams, Params, Perturbation, Stages, Trace
 
 Sums = dict[str, Float[Array, ""]]
-Gradients = Callable[
-    [Params, Batch, HParams, Key[Array, ""], Float[Array, ""]], tuple[Params, Sums]
-]
+PerExample = Float[Array, " batch"]
+
+
+class Counts(NamedTuple):
+    """Real examples in the global batch: those with a label, and all."""
+
+    labelled: Float[Array, ""]
+    all: Float[Array, ""]
+
+
+class Context(NamedTuple):
+    """What the objective depends on beside the parameters.
+
+    neighbours  [words, nearest] ids for word_iat and word_ivat, else None
+    """
+
+    batch: Batch
+    hparams: HParams
+    key: Key[Array, ""]
+    counts: Counts
+    neighbours: Int[Array, "words nearest"] | None = None
+
+
+Gradients = Callable[[Params, Context], tuple[Params, Sums]]
 
 
 def cross_entropy(
     logits: Float[Array, "batch classes"], labels: Int[Array, " batch"]
-) -> Float[Array, " batch"]:
-    """Negative log-probability of each label, in nats; two logits [0, z] give the binary form."""
+) -> PerExample:
+    """Negative log-probability of each label, in nats; 0 where the label is -1 (unlabelled).
+
+    Two logits [0, z] give the binary cross entropy of the logistic unit z.
+    """
     log_probabilities = jax.nn.log_softmax(logits, axis=-1)
-    return -jnp.take_along_axis(log_probabilities, labels[:, None], axis=-1)[:, 0]
+    labelled = jnp.maximum(labels, 0)
+    losses = -jnp.take_along_axis(log_probabilities, labelled[:, None], axis=-1)[:, 0]
+    return jnp.where(labels >= 0, losses, 0)
+
+
+def divergence(
+    reference: Float[Array, "batch classes"], logits: Float[Array, "batch classes"]
+) -> PerExample:
+    """KL(softmax(reference) || softmax(logits)), in nats."""
+    log_p, log_q = jax.nn.log_softmax(reference, axis=-1), jax.nn.log_softmax(logits, axis=-1)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def count_examples(batch: Batch) -> Counts:
+    """Counts the real rows of one (local) batch."""
+    labelled = jnp.sum(batch.weight * (batch.labels >= 0).astype(batch.weight.dtype))
+    return Counts(labelled, batch.weight.sum())
 
 
 def make_gradients(
     config: RunConfig, stages: Stages, class_weights: Float[Array, " classes"] | None = None
 ) -> Gradients:
-    """Builds gradients(params, batch, hparams, key, count) -> (gradient, sums).
+    """Builds gradients(params, context) -> (gradient, sums).
 
-    The objective is the sum over real examples divided by `count`, the number of real examples in
-    the global batch; `sums` are not divided: "loss" (the objective), "correct" and "examples".
-    class_weights multiplies each example's loss by the weight of its class.
+    Every term is a mean over the global batch's real examples: labelled ones for the task loss,
+    all for virtual techniques. `sums` are not divided: "loss" is the objective times the labelled
+    examples, beside "correct", "examples" and each term.
+    class_weights multiplies each example's task loss by the weight of its class.
     """
-    del config
+    technique = TECHNIQUES.get(config.adversary.technique)
+    # The released AMEP code applies the clean gradient twice (papers: 2 L + lambda L_adv).
+    clean_weight = 2.0 if config.adversary.reference_compat == "amep" else 1.0
 
-    def gradients(
-        params: Params,
-        batch: Batch,
-        hparams: HParams,
-        key: Key[Array, ""],
-        count: Float[Array, ""],
-    ) -> tuple[Params, Sums]:
-        del hparams, key
+    def task_loss(logits: Float[Array, "batch classes"], batch: Batch) -> PerExample:
+        losses = cross_entropy(logits, batch.labels)
+        if class_weights is None:
+            return losses
+        return losses * class_weights[jnp.maximum(batch.labels, 0)]
+
+    def clean_terms(params: Params, trace: Trace, context: Context) -> dict[str, PerExample]:
+        terms = {"clean": task_loss(trace.logits, context.batch)}
+        if config.relevance.weight > 0:
+            terms["relevance"] = relevance_loss(
+                stages, params, trace, context.batch, config.relevance.second_order
+            )
+        return terms
+
+    def total(terms: dict[str, PerExample], context: Context) -> Float[Array, ""]:
+        """The objective: weighted means of the per-example terms."""
+        batch, hparams, counts = context.batch, context.hparams, context.counts
+        virtual = technique is not None and technique.virtual
+        shares = {
+            "clean": clean_weight / counts.labelled,
+            "perturbed": hparams.weight / (counts.all if virtual else counts.labelled),
+            "relevance": hparams.relevance / counts.all,
+        }
+        return sum(
+            (
+                share * real_sum(terms[name], batch)
+                for name, share in shares.items()
+                if name in terms
+            ),
+            start=jnp.zeros((), batch.weight.dtype),
+        )
+
+    def perturbed_loss(
+        logits: Float[Array, "batch classes"], clean: Float[Array, "batch classes"], batch: Batch
+    ) -> PerExample:
+        if technique is not None and technique.virtual:
+            return divergence(jax.lax.stop_gradient(clean), logits)
+        return task_loss(logits, batch)
+
+    def settings(hparams: HParams) -> Settings:
+        each = config.adversary
+        return Settings(hparams.epsilon, each.steps, each.power_steps, each.xi)
+
+    def attention_gradients(params: Params, context: Context) -> tuple[Params, Sums]:
+        """Clean, or perturbed on the attention scores: one encoding for everything."""
+        batch = context.batch
 
         def objective(params: Params) -> tuple[Float[Array, ""], Sums]:
-            logits = forward(stages, params, batch).logits
-            losses = cross_entropy(logits, batch.labels)
-            if class_weights is not None:
-                losses = losses * class_weights[batch.labels]
-            loss = filler_free(losses, batch)
-            return loss / count, {"loss": loss, **prediction_sums(logits, batch)}
+            trace = forward(stages, params, batch)
+            terms = clean_terms(params, trace, context)
+            extra: Sums = {}
+            if technique is not None:
+                held = jax.lax.stop_gradient((params, trace))
+                find = _score_problem(config, technique, stages, *held, batch, perturbed_loss)
+                delta = technique.perturb(find, settings(context.hparams), context.key)
+                scores = trace.scores + delta
+                _, logits = attend(stages, params, trace.encoded, scores, batch)
+                terms["perturbed"] = perturbed_loss(logits, trace.logits, batch)
+                extra = perturbation_sums(delta, trace.logits, logits, batch)
+            loss = total(terms, context)
+            return loss, {**sums_of(loss, terms, trace.logits, context), **extra}
 
         gradient, sums = jax.grad(objective, has_aux=True)(params)
         return gradient, sums
 
-    return gradients
+    def word_gradients(params: Params, context: Context) -> tuple[Params, Sums]:
+        """Perturbed on the word vectors: the clean backward pass serves parameters and words."""
+        assert technique is not None
+        batch, hparams = context.batch, context.hparams
+        shapes = jax.eval_shape(stages.embed, params, batch)
+        zeros = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
+
+        def clean(
+            params: Params, delta: Embedded
+        ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], tuple[Trace, dict[str, PerExample]]]:
+            trace = forward(stages, params, batch, Perturbation(embed=delta))
+            terms = clean_terms(params, trace, context)
+            task = {"clean": terms["clean"]}
+            rest = {name: term for name, term in terms.items() if name != "clean"}
+            return (total(task, context), total(rest, context)), (trace, terms)
+
+        (task, rest), pull, (trace, terms) = jax.vjp(clean, params, zeros, has_aux=True)
+        one, zero = jnp.ones_like(task), jnp.zeros_like(rest)
+        gradient, by_words = pull((one, zero))
+        if "relevance" in terms:
+            gradient = jax.tree.map(jnp.add, gradient, pull((zero, one))[0])
+
+        def losses_at(delta: Embedded) -> PerExample:
+            logits = forward(stages, params, batch, Perturbation(embed=delta)).logits
+            return perturbed_loss(logits, trace.logits, batch)
+
+        find = _word_problem(
+            config, technique, params, trace.embedded, context, losses_at, zeros, by_words
+        )
+        delta = technique.perturb(find, settings(hparams), context.key)
+
+        def perturbed(params: Params) -> tuple[Float[Array, ""], tuple[PerExample, Array]]:
+            logits = forward(stages, params, batch, Perturbation(embed=delta)).logits
+            losses = perturbed_loss(logits, trace.logits, batch)
+            return total({"perturbed": losses}, context), (losses, logits)
+
+        (loss, (losses, logits)), more = jax.value_and_grad(perturbed, has_aux=True)(params)
+        terms["perturbed"] = losses
+        return jax.tree.map(jnp.add, gradient, more), {
+            **sums_of(task + rest + loss, terms, trace.logits, context),
+            **perturbation_sums(delta, trace.logits, logits, batch),
+        }
+
+    word_level = technique is not None and technique.level == "word"
+    return word_gradients if word_level else attention_gradients
 
 
-def prediction_sums(logits: Float[Array, "batch classes"], batch: Batch) -> Sums:
-    """Counts of right predictions and of real examples."""
-    right = (logits.argmax(axis=-1) == batch.labels).astype(logits.dtype)
-    return {"correct": filler_free(right, batch), "examples": batch.weight.sum()}
+def _score_problem(
+    config: RunConfig,
+    technique: Technique,
+    stages: Stages,
+    params: Params,
+    trace: Trace,
+    batch: Batch,
+    loss: Callable[[Array, Array, Batch], PerExample],
+) -> Problem:
+    """Perturbing the scores of states that are encoded already."""
+
+    def losses(delta: Delta) -> PerExample:
+        _, logits = attend(stages, params, trace.encoded, trace.scores + delta, batch)
+        return loss(logits, trace.logits, batch)
+
+    problem = Problem(losses, jnp.zeros_like(trace.scores), batch.words, batch.rows)
+    if not technique.interpretable:
+        return problem
+    if config.adversary.reference_compat == "amep":
+        # The released iAT drops its directions and descends: it is minus AT (papers 1.3, 2 and 3).
+        return problem._replace(direction=lambda gradient: -gradient)
+    axes = config.adversary.difference_axis, config.adversary.alpha_axis
+    return problem._replace(
+        direction=lambda g: score_direction(g, trace.scores, batch.words, *axes),
+        start=centred_scores(trace.scores, batch.words),
+    )
+
+
+def _word_problem(
+    config: RunConfig,
+    technique: Technique,
+    params: Params,
+    embedded: Embedded,
+    context: Context,
+    losses: Callable[[Embedded], PerExample],
+    zeros: Embedded,
+    gradient: Embedded,
+) -> Problem:
+    """Perturbing word vectors, of text and query together."""
+    batch = context.batch
+    mask = Embedded(batch.words, None if batch.query is None else batch.query_words)  # pyright: ignore
+    known = None if technique.virtual else gradient
+    problem = Problem(losses, zeros, mask, batch.rows, gradient=known)
+    if not technique.interpretable:
+        return problem
+    assert context.neighbours is not None
+    table, neighbours = params["embed"]["table"], context.neighbours
+    tokens = Embedded(batch.tokens, batch.query)  # pyright: ignore
+    directions = jax.tree.map(
+        lambda vectors, ids: word_directions(table, vectors, ids, neighbours), embedded, tokens
+    )
+    axis = config.adversary.alpha_axis
+    return problem._replace(
+        direction=lambda g: jax.tree.map(
+            lambda each, towards: along_directions(each, towards, axis), g, directions
+        ),
+        start=jax.tree.map(lambda towards: towards.mean(axis=2), directions),
+    )
+
+
+def relevance_loss(
+    stages: Stages, params: Params, trace: Trace, batch: Batch, second_order: bool
+) -> PerExample:
+    """KL(softmax|g_h| || attention), g_ht = sum_d h_td dy/dh_td (YANS 2019 poster, P23).
+
+    y is the probability of the predicted class; both distributions are over words. With
+    second_order the target moves with the parameters too, else it is held constant.
+    """
+
+    def output(states: Float[Array, "batch length width"]) -> Float[Array, ""]:
+        encoded = Encoded(states, trace.encoded.query)
+        _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
+        return jax.nn.softmax(logits, axis=-1).max(axis=-1).sum()
+
+    states = trace.encoded.states
+    importance = jnp.abs(jnp.sum(states * jax.grad(output)(states), axis=-1))
+    if not second_order:
+        importance = jax.lax.stop_gradient(importance)
+    log_target = _log_softmax(importance, batch.words)
+    log_attention = _log_softmax(trace.scores, batch.words)
+    parts = jnp.exp(log_target) * (log_target - log_attention)
+    return jnp.sum(jnp.where(batch.words, parts, 0), axis=-1)
+
+
+def _log_softmax(values: Float[Array, "batch length"], words: Any) -> Float[Array, "batch length"]:
+    """Log-softmax over words, 0 elsewhere; finite however small a weight is."""
+    inside = jnp.where(words, values, jnp.finfo(values.dtype).min / 2)
+    return jnp.where(words, jax.nn.log_softmax(inside, axis=-1), 0)
+
+
+def real_sum(values: PerExample, batch: Batch) -> Float[Array, ""]:
+    """Sums per-example values over real examples."""
+    return jnp.sum(jnp.where(batch.weight > 0, values, 0) * batch.weight)
+
+
+def sums_of(
+    loss: Float[Array, ""],
+    terms: dict[str, PerExample],
+    logits: Float[Array, "batch classes"],
+    context: Context,
+) -> Sums:
+    """What the log is made of: the objective, its terms, right predictions and examples."""
+    batch = context.batch
+    right = (logits.argmax(axis=-1).astype(batch.labels.dtype) == batch.labels).astype(logits.dtype)
+    return {
+        "loss": loss * context.counts.labelled,
+        **({f"{name}_loss": real_sum(term, batch) for name, term in terms.items()}),
+        "correct": real_sum(right, batch),
+        "examples": count_examples(batch).labelled,
+    }
+
+
+def perturbation_sums(
+    delta: Delta,
+    clean: Float[Array, "batch classes"],
+    perturbed: Float[Array, "batch classes"],
+    batch: Batch,
+) -> Sums:
+    """The realised norm, and how many predictions the perturbation flips."""
+    flipped = (clean.argmax(axis=-1) != perturbed.argmax(axis=-1)).astype(clean.dtype)
+    return {
+        "perturbation_norm": real_sum(norms(delta), batch),
+        "flipped": real_sum(flipped, batch),
+    }
 
 
 def balanced_class_weights(labels: Any, classes: int) -> Float[Array, " classes"]:

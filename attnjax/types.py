@@ -8,7 +8,6 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Params = Any  # {"embed": ..., "encode": ..., "score": ..., "decode": ...}, nested dicts of arrays
@@ -43,6 +42,12 @@ class Batch(NamedTuple):
     def words(self) -> Bool[Array, "batch length"]:
         """True where attention may fall: tokens other than <sos> and <eos>."""
         return (self.tokens == UNK) | (self.tokens > EOS)
+
+    @property
+    def query_words(self) -> Bool[Array, "batch query_length"]:
+        """True on the query's tokens other than <sos> and <eos>."""
+        assert self.query is not None
+        return (self.query == UNK) | (self.query > EOS)
 
     @property
     def query_mask(self) -> Bool[Array, "batch query_length"]:
@@ -133,20 +138,19 @@ class HParams(NamedTuple):
 class TrainState(NamedTuple):
     """All that training carries from step to step: arrays only, so that runs can be stacked.
 
-    step  steps taken; seed  of parameters, data order and every random draw
+    step        steps taken
+    seed        of parameters, data order and every random draw
+    neighbours  [words, nearest] ids of the nearest words, renewed each epoch, for word_iat and
+                word_ivat; None for all other techniques
     """
 
     step: Int[Array, "*runs"]
     seed: Int[Array, "*runs"]
     params: Params
     opt_state: Any
+    neighbours: Int[Array, "words nearest"] | None = None
 
     @property
     def key(self) -> Key[Array, ""]:
         """The random key of the coming step, a function of (seed, step) alone."""
         return jax.random.fold_in(jax.random.key(self.seed), self.step)
-
-
-def filler_free(values: Float[Array, " batch"], batch: Batch) -> Float[Array, ""]:
-    """Sums per-example values over real examples."""
-    return jnp.sum(jnp.where(batch.weight > 0, values, 0.0) * batch.weight)

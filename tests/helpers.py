@@ -11,6 +11,12 @@ from attnjax.types import EOS, PAD, SOS, Batch
 WORDS = 20
 
 
+def quick_jit(function):
+    """jit without the optimisations: literal versions run once and mostly cost compilation."""
+    options = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+    return jax.jit(function, compiler_options=options)
+
+
 def small_model(encoder="bilstm", attention="additive", pair=False, classes=3, dtype=jnp.float32):
     """(stages, params) of a tiny model whose parameters are large enough to matter."""
     config = ModelConfig(

@@ -113,7 +113,9 @@ def test_loaded_run_predicts_what_the_test_scores_say(finished):
     rows = [json.loads(line) for line in (data / "test.jsonl").read_text().splitlines()]
     found = loaded.predict([row["text"] for row in rows])
     results = json.loads((workdir / "results.json").read_text())
-    right = np.mean([label == str(row["label"]) for label, row in zip(found.labels, rows)])
+    right = np.mean(
+        [label == str(row["label"]) for label, row in zip(found.labels, rows, strict=True)]
+    )
     assert right == pytest.approx(results["test"]["accuracy"])
     np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, rtol=1e-6)
     alone = loaded.predict([rows[3]["text"]])

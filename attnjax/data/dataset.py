@@ -84,7 +84,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     labels = label_names(splits["train"])
     if len(labels) < 2:
         raise UserError(
-            f"every row of the train split has the label '{labels[0]}'; "
+            f"every row of the train split has the label '{''.join(labels)}'; "
             "training needs at least two classes"
         )
     vocabulary = Vocabulary.build(

@@ -37,7 +37,8 @@ class Embedding(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "batch length"]) -> Float[Array, "batch length embed"]:
-        table = self.param("table", nn.initializers.normal(self.scale, jnp.float32), (self.words, self.dim))
+        init = nn.initializers.normal(self.scale, jnp.float32)
+        table = self.param("table", init, (self.words, self.dim))
         return jnp.where((tokens != 0)[..., None], table[tokens], 0)
 
 

@@ -36,7 +36,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 class AMSGradState(NamedTuple):
     """Steps taken, and the moments of every parameter: first, second, largest second so far."""
 
-    count: Int[Array, ""]
+    steps: Int[Array, ""]
     first: Params
     second: Params
     largest: Params
@@ -60,17 +60,17 @@ def scale_by_amsgrad(
         gradient: Params, state: AMSGradState, params: Params | None = None
     ) -> tuple[Params, AMSGradState]:
         del params
-        count = state.count + 1
+        taken = state.steps + 1
         first = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, gradient, state.first)
         second = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, gradient, state.second)
         largest = jax.tree.map(jnp.maximum, state.largest, second)
 
         def scaled(m: Array, v: Array) -> Array:
-            steps = count.astype(m.dtype)
+            steps = taken.astype(m.dtype)
             return m / (1 - b1**steps) / (jnp.sqrt(v / (1 - b2**steps)) + epsilon)
 
         updates = jax.tree.map(scaled, first, largest)
-        return updates, AMSGradState(count, first, second, largest)
+        return updates, AMSGradState(taken, first, second, largest)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from attnjax.losses import Gradients, Sums, cross_entropy
+from attnjax.losses import Context, Gradients, Sums, count_examples, cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Batch, HParams, Params, Stages, TrainState
 
@@ -34,22 +34,20 @@ def make_train_step(
     """Builds step(state, batch, hparams) -> (state, sums), good under jit, vmap and pmap.
 
     axis  pmap's axis name, or None where the batch is already global. `sums` are over the real
-    examples of the global batch, not divided.
+    examples of the global batch, not divided. Random draws depend on (seed, step, row) alone.
     """
 
     def total(tree):
         return tree if axis is None else jax.lax.psum(tree, axis)
 
     def step(state: TrainState, batch: Batch, hparams: HParams) -> tuple[TrainState, Sums]:
-        key = state.key
-        if axis is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis))
-        count = total(batch.weight.sum())
-        gradient, sums = total(gradients(state.params, batch, hparams, key, count))
+        counts = total(count_examples(batch))
+        context = Context(batch, hparams, state.key, counts, state.neighbours)
+        gradient, sums = total(gradients(state.params, context))
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         rate = hparams.learning_rate * schedule(state.step)
         params = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates)
-        return TrainState(state.step + 1, state.seed, params, opt_state), sums
+        return state._replace(step=state.step + 1, params=params, opt_state=opt_state), sums
 
     return step
 

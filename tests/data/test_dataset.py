@@ -96,5 +96,5 @@ def test_the_decisions_that_the_messages_offer(tmp_path):
 
 def test_nothing_left(tmp_path):
     write(tmp_path)
-    with pytest.raises(UserError, match="no row left with at least data.min_length=9 words"):
+    with pytest.raises(UserError, match=r"no row left with at least data\.min_length=9 words"):
         load(tmp_path, min_length=9)
