@@ -83,6 +83,7 @@ class ModelConfig:
     embed_dim: int = 300
     embed_scale: float = 0.1  # standard deviation of random word vectors
     freeze_embeddings: bool = False
+    normalize_embeddings: bool = False  # mean 0, variance 1 over word frequency (Miyato et al.)
     hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
 
 

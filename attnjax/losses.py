@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from attnjax.config import RunConfig
 from attnjax.model.attention import attend, forward
+from attnjax.model.stages import word_vectors
 from attnjax.perturb.ascent import Problem, Settings
 from attnjax.perturb.differences import (
     along_directions,
@@ -188,7 +189,7 @@ def make_gradients(
             return perturbed_loss(logits, trace.logits, batch)
 
         find = _word_problem(
-            config, technique, params, trace.embedded, context, losses_at, zeros, by_words
+            config, technique, stages, params, trace.embedded, context, losses_at, zeros, by_words
         )
         delta = technique.perturb(find, settings(hparams), context.key)
 
@@ -239,6 +240,7 @@ def _score_problem(
 def _word_problem(
     config: RunConfig,
     technique: Technique,
+    stages: Stages,
     params: Params,
     embedded: Embedded,
     context: Context,
@@ -254,7 +256,8 @@ def _word_problem(
     if not technique.interpretable:
         return problem
     assert context.neighbours is not None
-    table, neighbours = params["embed"]["table"], context.neighbours
+    neighbours = context.neighbours
+    table = word_vectors(stages, params, len(neighbours))
     tokens = Embedded(batch.tokens, batch.query)  # pyright: ignore
     directions = jax.tree.map(
         lambda vectors, ids: word_directions(table, vectors, ids, neighbours), embedded, tokens

@@ -68,12 +68,14 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     dataset = load_dataset(config)
     logger.info("data: %s", dataset.summary)
     write_json(folder / CONFIG, to_dict(config))
-    write_json(folder / VOCABULARY, {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels})
+    vocabulary = {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels}
+    write_json(folder / VOCABULARY, {**vocabulary, "frequencies": dataset.frequencies})
     stages = build_stages(
         config.model,
         words=len(dataset.vocabulary),
         classes=len(dataset.labels),
         pair=dataset.pair,
+        frequencies=dataset.frequencies,
     )
     trained = train(config, dataset, stages, parallel, folder, stop)
     outputs = evaluate_split(

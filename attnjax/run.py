@@ -101,6 +101,7 @@ def load_run(workdir: str) -> Run:
         words=len(vocabulary),
         classes=len(labels),
         pair=config.task != "classification",
+        frequencies=np.asarray(stored["frequencies"], np.float32),
     )
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS) as checkpoints:

@@ -122,11 +122,52 @@ def train_batches(
     split: EncodedSplit, shapes: Shapes, batch_size: int, seed: int, start: int
 ) -> Iterator[Batch]:
     """Endless training batches from step `start` on, as if all before had been drawn."""
-    per_epoch = steps_per_epoch(split, batch_size)
-    epoch, skip = divmod(start, per_epoch)
+    for rows in _endless(split, shapes, batch_size, seed, start):
+        yield collate(split, rows, batch_size, shapes)
+
+
+def mixed_batches(
+    split: EncodedSplit,
+    unlabelled: EncodedSplit,
+    shapes: Shapes,
+    batch_size: int,
+    unlabelled_size: int,
+    seed: int,
+    start: int,
+) -> Iterator[Batch]:
+    """Training batches with `unlabelled_size` further rows of label -1 in each.
+
+    Both splits go round at their own pace, each in its own order of (seed, epoch).
+    """
+    joined = join_splits(split, unlabelled)
+    labelled = _endless(split, shapes, batch_size, seed, start)
+    others = _endless(unlabelled, shapes, unlabelled_size, seed + 1_000_003, start)
+    for rows, more in zip(labelled, others, strict=False):
+        both = np.concatenate([rows, more + len(split)])
+        yield collate(joined, both, batch_size + unlabelled_size, shapes)
+
+
+def join_splits(first: EncodedSplit, second: EncodedSplit) -> EncodedSplit:
+    """The rows of both, one after the other; where one lacks candidates it allows all."""
+    candidates = None
+    if first.candidates is not None:
+        other = second.candidates
+        if other is None:
+            other = np.ones((len(second), first.candidates.shape[1]), bool)
+        candidates = np.concatenate([first.candidates, other])
+    query = None
+    if first.query is not None and second.query is not None:
+        query = [*first.query, *second.query]
+    labels = np.concatenate([first.labels, second.labels])
+    return EncodedSplit([*first.tokens, *second.tokens], query, labels, candidates)
+
+
+def _endless(
+    split: EncodedSplit, shapes: Shapes, batch_size: int, seed: int, start: int
+) -> Iterator[np.ndarray]:
+    epoch, skip = divmod(start, steps_per_epoch(split, batch_size))
     while True:
-        for rows in epoch_order(split, shapes, batch_size, seed, epoch)[skip:]:
-            yield collate(split, rows, batch_size, shapes)
+        yield from epoch_order(split, shapes, batch_size, seed, epoch)[skip:]
         epoch, skip = epoch + 1, 0
 
 

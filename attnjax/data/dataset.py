@@ -10,7 +10,7 @@ from attnjax.config import DataConfig, RunConfig
 from attnjax.data.babi import read_babi
 from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Splits
-from attnjax.data.files import cut_validation, read_files
+from attnjax.data.files import cut_validation, read_files, read_unlabelled
 from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors
@@ -25,9 +25,10 @@ logger = logging.getLogger(__name__)
 class Dataset(NamedTuple):
     """A data set ready for training.
 
-    splits      name -> encoded rows; `train`, `validation`, `test`
+    splits      name -> encoded rows; `train`, `validation`, `test`, perhaps `unlabelled`
     examples    name -> the same rows as text
     labels      class names, in the order of the class numbers
+    frequencies  [words] share of each word among the tokens of train
     shapes      the padded lengths
     vectors     (float32 [words, embed], found [words]), or None without data.vectors
     summary     counts for the log and the report
@@ -37,6 +38,7 @@ class Dataset(NamedTuple):
     examples: Splits
     vocabulary: Vocabulary
     labels: tuple[str, ...]
+    frequencies: np.ndarray
     shapes: Shapes
     vectors: tuple[np.ndarray, np.ndarray] | None
     summary: dict[str, Any]
@@ -105,7 +107,14 @@ def load_dataset(config: RunConfig) -> Dataset:
         summary["vectors"] = coverage(vectors[1], encoded["train"].tokens)
     shapes = choose_shapes(list(encoded.values()), data.buckets)
     summary["padded_lengths"] = shapes._asdict()
-    return Dataset(encoded, splits, vocabulary, labels, shapes, vectors, summary)
+    frequencies = word_frequencies(encoded["train"], len(vocabulary))
+    return Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
+
+
+def word_frequencies(split: EncodedSplit, words: int) -> np.ndarray:
+    """Share of each word among the tokens of text and query, float32 [words]; sums to 1."""
+    counts = np.bincount(np.concatenate([*split.tokens, *(split.query or ())]), minlength=words)
+    return (counts / counts.sum()).astype(np.float32)
 
 
 def _read(config: RunConfig) -> Splits:
@@ -117,6 +126,8 @@ def _read(config: RunConfig) -> Splits:
     }
     splits = cut_validation(readers[data.source](), data.validation_fraction, data.seed)
     splits = {name: splits[name] for name in ("train", "validation", "test")}
+    if data.unlabelled:
+        splits["unlabelled"] = read_unlabelled(data.unlabelled, data, config.task)
     if data.train_examples > 0:
         order = np.random.default_rng(data.seed).permutation(len(splits["train"]))
         splits["train"] = [splits["train"][row] for row in order[: data.train_examples]]

@@ -1,12 +1,13 @@
 """The recurrent kernel: a bidirectional LSTM over padded rows, exact under any padding.
 
-Both directions run in one scan. The backward direction reads the row reversed as a whole, so its
-padding comes first; multiplying the state by the mask keeps it at zero there, and no per-row
-gather is needed. The gradient is written out (`_recurrence_backward`): the scan saves the gates,
-the reverse scan yields the gradient of all gate inputs, and weight gradients are then one matmul
-each instead of one per time step.
+Time comes first inside. The backward direction runs its scan from the last step to the first, so
+its padding comes first; multiplying the state by the mask keeps it at zero there, and nothing is
+reversed or gathered. The gradient is written out (`_direction_backward`): the scan saves the
+gates, the reverse scan yields the gradient of all gate inputs, and weight gradients are then one
+matmul each instead of one per time step.
 """
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -37,28 +38,11 @@ def bilstm(
     inputs  [batch, length, embed]; mask  True on tokens, which fill each row from the left.
     Returns [batch, length, 2 * hidden], exactly 0 on padding and independent of it.
     """
-    return recur(project(params, inputs), params.recurrent, mask)
-
-
-def project(
-    params: LSTMParams, inputs: Float[Array, "batch length embed"]
-) -> Float[Array, "length 2 batch gates"]:
-    """Input part of all gates, [length, direction, batch, gates]; backward rows reversed."""
-    gates = jnp.einsum("ble,dek->dlbk", inputs, params.input) + params.bias[:, None, None, :]
-    return jnp.stack([gates[0], gates[1, ::-1]], axis=1)
-
-
-def recur(
-    gates: Float[Array, "length 2 batch gates"],
-    recurrent: Float[Array, "2 hidden gates"],
-    mask: Bool[Array, "batch length"],
-) -> Float[Array, "batch length states"]:
-    """The recurrence over projected inputs; see `bilstm`."""
-    steps = mask.T.astype(gates.dtype)
-    steps = jnp.stack([steps, steps[::-1]], axis=1)[..., None]  # [length, 2, batch, 1]
-    states = _recurrence(gates, steps, recurrent)
-    both = jnp.concatenate([states[:, 0], states[::-1, 1]], axis=-1)
-    return both.transpose(1, 0, 2)
+    inputs = inputs.swapaxes(0, 1)
+    steps = mask.T.astype(inputs.dtype)[..., None]
+    ahead, back = (LSTMParams(*(each[side] for each in params)) for side in (0, 1))
+    both = [_direction(False, ahead, inputs, steps), _direction(True, back, inputs, steps)]
+    return jnp.concatenate(both, axis=-1).swapaxes(0, 1)
 
 
 def final_states(
@@ -71,25 +55,28 @@ def final_states(
     return jnp.concatenate([forward, states[:, 0, half:]], axis=-1)
 
 
-@jax.custom_vjp
-def _recurrence(gates, steps, recurrent):
-    return _run(gates, steps, recurrent)[0]
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _direction(backward, params, inputs, steps):
+    return _run(backward, params, inputs, steps)[0]
 
 
-def _run(gates, steps, recurrent):
-    hidden = recurrent.shape[1]
+def _run(backward, params, inputs, steps):
+    hidden = params.recurrent.shape[0]
 
     def step(carry, now):
         state, cell = carry
         projected, present = now
-        total = projected + jnp.einsum("dbh,dhk->dbk", state, recurrent)
+        total = projected + state @ params.recurrent
         i, f, g, o = _activate(total, hidden)
         cell = present * (f * cell + i * g)
         state = present * (o * jnp.tanh(cell))
         return (state, cell), (state, cell, jnp.concatenate([i, f, g, o], axis=-1))
 
-    zeros = jnp.zeros_like(gates[0, ..., :hidden])
-    return jax.lax.scan(step, (zeros, zeros), (gates, steps))[1]
+    length, batch, width = inputs.shape
+    gates = inputs.reshape(-1, width) @ params.input + params.bias[None]
+    gates = gates.reshape(length, batch, -1)
+    zeros = jnp.zeros_like(gates[0, :, :hidden])
+    return jax.lax.scan(step, (zeros, zeros), (gates, steps), reverse=backward)[1]
 
 
 def _activate(total, hidden):
@@ -97,17 +84,18 @@ def _activate(total, hidden):
     return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
 
 
-def _recurrence_forward(gates, steps, recurrent):
-    states, cells, activated = _run(gates, steps, recurrent)
-    return states, (states, cells, activated, steps, recurrent)
+def _direction_forward(backward, params, inputs, steps):
+    states, cells, activated = _run(backward, params, inputs, steps)
+    return states, (states, cells, activated, params, inputs, steps)
 
 
-def _recurrence_backward(saved, grad_states):
-    states, cells, activated, steps, recurrent = saved
-    hidden = recurrent.shape[1]
+def _direction_backward(backward, saved, grad_states):
+    states, cells, activated, params, inputs, steps = saved
+    hidden = params.recurrent.shape[0]
 
     def before(values):
-        return jnp.concatenate([jnp.zeros_like(values[:1]), values[:-1]])
+        edge = jnp.zeros_like(values[:1])
+        return jnp.concatenate([values[1:], edge] if backward else [edge, values[:-1]])
 
     def step(carry, now):
         grad_state, grad_cell = carry
@@ -125,13 +113,15 @@ def _recurrence_backward(saved, grad_states):
             ],
             axis=-1,
         )
-        return (jnp.einsum("dbk,dhk->dbh", grad_gates, recurrent), grad_cell * f), grad_gates
+        return (grad_gates @ params.recurrent.T, grad_cell * f), grad_gates
 
     zeros = jnp.zeros_like(states[0])
     rows = (grad_states, cells, before(cells), activated, steps)
-    grad_gates = jax.lax.scan(step, (zeros, zeros), rows, reverse=True)[1]
-    grad_recurrent = jnp.einsum("ldbh,ldbk->dhk", before(states), grad_gates)
-    return grad_gates, None, grad_recurrent
+    grad_gates = jax.lax.scan(step, (zeros, zeros), rows, reverse=not backward)[1]
+    grad_gates, past = (a.reshape(-1, a.shape[-1]) for a in (grad_gates, before(states)))
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    grad_params = LSTMParams(flat.T @ grad_gates, past.T @ grad_gates, grad_gates.sum(axis=0))
+    return grad_params, (grad_gates @ params.input.T).reshape(inputs.shape), None
 
 
-_recurrence.defvjp(_recurrence_forward, _recurrence_backward)
+_direction.defvjp(_direction_forward, _direction_backward)

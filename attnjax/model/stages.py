@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Key
 
 from attnjax.config import ModelConfig
@@ -14,13 +15,23 @@ from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Stages
 IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
 
 
-def build_stages(config: ModelConfig, *, words: int, classes: int, pair: bool) -> Stages:
+def build_stages(
+    config: ModelConfig,
+    *,
+    words: int,
+    classes: int,
+    pair: bool,
+    frequencies: np.ndarray | None = None,
+) -> Stages:
     """Returns embed, encode, score and decode as pure functions of the parameters.
 
-    words    rows of the embedding table; classes  size of the output
-    pair     whether examples have a query (question or hypothesis), which gets an encoder of its
-             own, shares the embedding, and enters score and decode
+    words        rows of the embedding table; classes  size of the output
+    pair         whether examples have a query (question or hypothesis), which gets an encoder of
+                 its own, shares the embedding, and enters score and decode
+    frequencies  [words] share of each word among the training tokens, for normalize_embeddings
     """
+    if config.normalize_embeddings and frequencies is None:
+        raise ValueError("normalize_embeddings needs the words' frequencies")
     embedding = Embedding(words, config.embed_dim, config.embed_scale)
     encoder = ENCODERS[config.encoder](config.hidden_dim)
     attention = ATTENTIONS[config.attention]()
@@ -30,6 +41,8 @@ def build_stages(config: ModelConfig, *, words: int, classes: int, pair: bool) -
         table = params["embed"]
         if config.freeze_embeddings:
             table = jax.lax.stop_gradient(table)
+        if config.normalize_embeddings:
+            table = {"table": normalized(table["table"], jnp.asarray(frequencies))}
         text: Any = embedding.apply({"params": table}, batch.tokens)
         query: Any = embedding.apply({"params": table}, batch.query) if pair else None
         return Embedded(text, query)
@@ -73,3 +86,24 @@ def build_stages(config: ModelConfig, *, words: int, classes: int, pair: bool) -
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
     return Stages(init, embed, encode, score, decode)
+
+
+def normalized(
+    table: Float[Array, "words embed"], frequencies: Float[Array, " words"]
+) -> Float[Array, "words embed"]:
+    """Word vectors of mean 0 and variance 1 under the words' frequencies (arXiv:1605.07725, eq. 1).
+
+    frequencies  sum to 1. Without it a model escapes perturbations by growing its vectors.
+    """
+    share = frequencies.astype(table.dtype)[:, None]
+    mean = jnp.sum(share * table, axis=0, keepdims=True)
+    variance = jnp.sum(share * jnp.square(table - mean), axis=0, keepdims=True)
+    return (table - mean) * jax.lax.rsqrt(variance + 1e-6)
+
+
+def word_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "words embed"]:
+    """The vector of every word, as `embed` hands them on; that of padding is 0."""
+    every = jnp.arange(words)[None, :]
+    empty = jnp.zeros(1, jnp.int32)
+    batch = Batch(every, every, empty, empty.astype(jnp.float32), None, empty)
+    return stages.embed(params, batch).text[0]

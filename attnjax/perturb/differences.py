@@ -5,8 +5,8 @@ and look for the worst weights alpha: r_t = sum_k alpha_tk d_tk. The gradient by
 d_tk . g_t, g the gradient by r, so the step is a linear map of g; the maps below apply it.
 
 For attention (Kitada & Iyatomi, arXiv:2009.12064) the directions are the differences of scores
-inside the sentence, d_tk = a_t - a_k, normalised; then r_t = u_t^2 g_t with u_t = ||d_t||. What that means
-depends on the axes of normalisation:
+inside the sentence, d_tk = a_t - a_k, normalised; then r_t = u_t^2 g_t with u_t = ||d_t||. What
+that means depends on the axes of normalisation:
 
   differences over the word, alpha over the sentence   u_t = 1: r = epsilon g / ||g||, which is
                                                        Attention AT exactly (words tied with all

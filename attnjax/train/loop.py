@@ -4,27 +4,36 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from etils import epath
+from jaxtyping import Array
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches, steps_per_epoch, train_batches
+from attnjax.data.batches import (
+    evaluation_batches,
+    mixed_batches,
+    steps_per_epoch,
+    train_batches,
+)
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.losses import balanced_class_weights, make_gradients
 from attnjax.metrics import scores
+from attnjax.model.stages import word_vectors
+from attnjax.perturb.differences import nearest_words
+from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.train.optimizer import make_optimizer, make_schedule
 from attnjax.train.parallel import Parallel
 from attnjax.train.progress import Log
 from attnjax.train.step import init_state, make_evaluate, make_train_step
 from attnjax.train.stop import Stop, Stopped
-from attnjax.types import Batch, HParams, Params, Stages, TrainState
+from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
 from attnjax.workdir import CHECKPOINTS
 
 logger = logging.getLogger(__name__)
@@ -80,6 +89,10 @@ def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> Train
         table = state.params["embed"]["table"]
         table = jnp.where(jnp.asarray(found)[:, None], jnp.asarray(vectors, table.dtype), table)
         state = state._replace(params={**state.params, "embed": {"table": table}})
+    technique = TECHNIQUES.get(config.adversary.technique)
+    if technique is not None and technique.level == "word" and technique.interpretable:
+        shape = (len(dataset.vocabulary), config.adversary.neighbours)
+        state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
     return state
 
 
@@ -196,9 +209,11 @@ class _Loop:
             logger.info("resuming at step %d of %d", self.progress.step, self.total)
         self.state = parallel.replicate(state)
         self.hparams = parallel.replicate(hparams_of(config))
-        self.batches = train_batches(
-            split, dataset.shapes, self.settings.batch_size, config.seed, self.progress.step
-        )
+        self.batches = _batches(config, dataset, self.progress.step)
+        technique = TECHNIQUES.get(config.adversary.technique)
+        self.nearest = None
+        if technique is not None and technique.level == "word" and technique.interpretable:
+            self.nearest = _nearest(config.adversary.neighbours, stages, len(dataset.vocabulary))
         self.log = Log(workdir, self.total, self.progress.step, self.settings.tensorboard)
         self.waiting: list[Any] = []  # sums of the steps that were dispatched but not yet read
         self.shapes: set[tuple[int, ...]] = set()  # those compiled so far
@@ -218,6 +233,9 @@ class _Loop:
             if progress.step >= self.total or exhausted:
                 return
             self.stop.check()
+            if self.nearest is not None and progress.step % self.per_epoch == 0:
+                neighbours = self.parallel.replicate(self.nearest(self.state.params))
+                self.state = self.state._replace(neighbours=neighbours)
             self.step(next(self.batches))
             if progress.step % settings.log_steps == 0:
                 self.report()
@@ -323,6 +341,28 @@ class _Loop:
     def pure_seconds(self) -> float:
         """Seconds of training steps without those that compiled."""
         return self.progress.train_s - self.progress.compile_s
+
+
+def _batches(config: RunConfig, dataset: Dataset, start: int) -> Iterator[Batch]:
+    """Training batches from a step on, with unlabelled rows where there are some."""
+    size, split = config.train.batch_size, dataset.splits["train"]
+    unlabelled = dataset.splits.get("unlabelled")
+    if unlabelled is None:
+        return train_batches(split, dataset.shapes, size, config.seed, start)
+    further = config.adversary.unlabelled_batch or size
+    return mixed_batches(split, unlabelled, dataset.shapes, size, further, config.seed, start)
+
+
+def _nearest(count: int, stages: Stages, words: int) -> Callable[[Params], Array]:
+    """Builds params -> [words, count], the nearest words of every word."""
+    if count > words - EOS - 2:
+        raise UserError(
+            f"adversary.neighbours={count}, but the vocabulary has {words - EOS - 1} words beside "
+            f"the special ones; use at most {max(words - EOS - 2, 0)}"
+        )
+    return jax.jit(
+        lambda params: nearest_words(word_vectors(stages, params, words), count, EOS + 1)
+    )
 
 
 def _monitor(config: RunConfig, dataset: Dataset) -> str:
