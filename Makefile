@@ -10,7 +10,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python -m attnjax.main --config=configs/babi.py --workdir=runs/demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -142,6 +142,8 @@ class AnalysisConfig:
 
     examples: int = -1  # first examples of the test split; -1 takes all, 0 skips the analysis
     methods: tuple[str, ...] = ("gradient", "leave_one_out")
+    robustness: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # norms tried; empty skips it
+    robustness_steps: int = 1  # ascent steps of the worst case
     detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
 
 
@@ -224,16 +226,19 @@ def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
 
 def _coerce(name: str, hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
+        kind = typing.get_args(hint)[0]
         if isinstance(value, str):
             value = [part for part in value.split(",") if part]
-        if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
-            return tuple(value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            value = [value]
+        if isinstance(value, list | tuple):
+            return tuple(_coerce(name, kind, each) for each in value)
     elif hint is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     elif type(value) is hint:
         return value
-    expected = "list of names" if typing.get_origin(hint) is tuple else hint.__name__
+    expected = "list" if typing.get_origin(hint) is tuple else hint.__name__
     raise UserError(f"config field '{name}' must be a {expected}, not {value!r}")
 
 
@@ -283,6 +288,7 @@ def _check(run: RunConfig) -> None:
         "adversary.neighbours": 1,
         "adversary.unlabelled_batch": 0,
         "relevance.weight": 0.0,
+        "analysis.robustness_steps": 1,
     }
     for name, least in smallest.items():
         value = _lookup(run, name)
@@ -292,6 +298,10 @@ def _check(run: RunConfig) -> None:
         value = _lookup(run, name)
         if value < 1 and value != -1 and not (name == "analysis.examples" and value == 0):
             raise UserError(f"config field '{name}' must be positive, or -1 for all, not {value}")
+    if not all(epsilon >= 0 and math.isfinite(epsilon) for epsilon in run.analysis.robustness):
+        raise UserError(
+            f"config field 'analysis.robustness' lists norms, not {run.analysis.robustness}"
+        )
     if not 0.0 < data.validation_fraction < 1.0:
         raise UserError(
             "config field 'data.validation_fraction' must lie between 0 and 1, "

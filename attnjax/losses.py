@@ -90,7 +90,8 @@ def make_gradients(
 
     Every term is a mean over the global batch's real examples: labelled ones for the task loss,
     all for virtual techniques. `sums` are not divided: "loss" is the objective times the labelled
-    examples, beside "correct", "examples" and each term.
+    examples, "clean_loss" and "correct" are sums over them, all other terms over all rows; the
+    numbers to divide by are "examples" and "rows".
     class_weights multiplies each example's task loss by the weight of its class.
     """
     technique = TECHNIQUES.get(config.adversary.technique)
@@ -312,7 +313,7 @@ def sums_of(
     logits: Float[Array, "batch classes"],
     context: Context,
 ) -> Sums:
-    """What the log is made of: the objective, its terms, right predictions and examples."""
+    """What the log is made of: the objective, its terms, right predictions, numbers of rows."""
     batch = context.batch
     right = (logits.argmax(axis=-1).astype(batch.labels.dtype) == batch.labels).astype(logits.dtype)
     return {
@@ -320,6 +321,7 @@ def sums_of(
         **({f"{name}_loss": real_sum(term, batch) for name, term in terms.items()}),
         "correct": real_sum(right, batch),
         "examples": count_examples(batch).labelled,
+        "rows": batch.weight.sum(),
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from etils import epath
 
+from attnjax.analysis.robustness import make_robustness, summarise_robustness
 from attnjax.analysis.study import Study, study, summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
@@ -90,6 +91,7 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     analysis = analyse(config, dataset, stages, parallel, trained.params, folder, stop)
+    robustness = evaluate_robustness(config, dataset, stages, parallel, trained.params, stop)
     results = {
         "config": to_dict(config),
         "versions": versions(),
@@ -99,6 +101,7 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         "test": test,
         "timing": {**trained.timing, "analysis_s": time.perf_counter() - started},
         "analysis": analysis,
+        "robustness": robustness,
     }
     write_json(folder / RESULTS, results)
     write_report(folder)
@@ -135,6 +138,32 @@ def analyse(
     )
     write_json_lines(folder / EXAMPLES, example_rows(found, dataset))
     return {"examples": len(found.predictions), "agreement": summarise(found, dataset.labels)}
+
+
+def evaluate_robustness(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages,
+    parallel: Parallel,
+    params: Params,
+    stop: Stop,
+) -> dict[str, list[float]] | None:
+    """Accuracy of the analysed test examples under growing perturbations; None if switched off."""
+    settings = config.analysis
+    if settings.examples == 0 or not settings.robustness:
+        return None
+    function = make_robustness(stages, settings.robustness, settings.robustness_steps, config.seed)
+    found = evaluate_split(
+        parallel.compile_rows(function),
+        parallel,
+        params,
+        dataset,
+        "test",
+        config.train.batch_size,
+        stop.check,
+        settings.examples,
+    )
+    return summarise_robustness(found, settings.robustness)
 
 
 def example_rows(found: Study, dataset: Dataset) -> Iterator[dict[str, Any]]:

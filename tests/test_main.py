@@ -183,12 +183,37 @@ def test_early_stopping_and_class_weights(tmp_path):
     assert validations[-2]["auc"] == best
 
 
+def test_word_iat_on_a_vocabulary_too_small_for_its_neighbours(tmp_path, capsys):
+    data = write_data(tmp_path / "data")
+    more = ("--config.adversary.technique=word_iat", "--config.adversary.neighbours=50")
+    assert run(*arguments(data, tmp_path / "run", *more)) == 2
+    assert "adversary.neighbours=50, but the vocabulary has 18 words" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "checkpoints" / "latest").exists()
+
+
+def test_semi_supervised_training_reads_unlabelled_texts(tmp_path):
+    data = write_data(tmp_path / "data")
+    (data / "more.jsonl").write_text('{"text": "good worda"}\n{"text": "bad wordb"}\n' * 8)
+    more = (
+        "--config.adversary.technique=attention_vat",
+        f"--config.data.unlabelled={data / 'more.jsonl'}",
+        "--config.adversary.unlabelled_batch=4",
+        "--config.analysis.examples=0",
+    )
+    assert run(*arguments(data, tmp_path / "run", *more)) == 0
+    rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert {"clean_loss", "perturbed_loss", "perturbation_norm", "flipped"} <= set(rows[0])
+    assert rows[0]["perturbation_norm"] == pytest.approx(1.0, rel=1e-4)
+
+
 # Resumption: real processes, killed at moments the test does not choose to the step.
 
 
 def start(data, workdir):
     command = [sys.executable, "-m", "attnjax.main", *arguments(data, workdir)]
     command += ["--config.train.checkpoint_steps=7", "--config.train.epochs=4"]
+    # Neighbours renewed each epoch and noise in every step: the most that there is to resume.
+    command += ["--config.adversary.technique=word_ivat", "--config.adversary.neighbours=3"]
     environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE

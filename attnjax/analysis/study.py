@@ -52,13 +52,8 @@ def study(
     compile_rows, place, collect  how functions of (params, batch) meet devices, see
     `train.parallel`; check  is called between batches and may raise to stop.
     """
-    count = len(split) if config.examples < 0 else min(config.examples, len(split))
-    rows = EncodedSplit(
-        split.tokens[:count],
-        None if split.query is None else split.query[:count],
-        split.labels[:count],
-        None if split.candidates is None else split.candidates[:count],
-    )
+    rows = split.head(config.examples)
+    count = len(rows)
     explained = detached(stages) if config.detach_attention else stages
     pairs = list(combinations(("attention", *config.methods), 2))
 

@@ -5,6 +5,7 @@ batches, sorted by length within the pool, and cut into batches, whose order is 
 batch holds texts of like length, so that little is padding, and every row comes once an epoch.
 """
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -15,7 +16,8 @@ from attnjax.types import PAD, Batch
 POOL = 50  # batches sorted by length together
 
 
-class EncodedSplit(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class EncodedSplit:
     """Rows of one split as ids.
 
     tokens      one int32 array a row, <sos> ... <eos>
@@ -31,6 +33,18 @@ class EncodedSplit(NamedTuple):
 
     def __len__(self) -> int:
         return len(self.tokens)
+
+    def head(self, count: int) -> "EncodedSplit":
+        """The first `count` rows; all of them where count is negative."""
+        if count < 0:
+            return self
+        query, candidates = self.query, self.candidates
+        return EncodedSplit(
+            self.tokens[:count],
+            None if query is None else query[:count],
+            self.labels[:count],
+            None if candidates is None else candidates[:count],
+        )
 
 
 class Shapes(NamedTuple):

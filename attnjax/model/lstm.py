@@ -8,7 +8,7 @@ matmul each instead of one per time step.
 """
 
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,7 +41,7 @@ def bilstm(
     inputs = inputs.swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
     ahead, back = (LSTMParams(*(each[side] for each in params)) for side in (0, 1))
-    both = [_direction(False, ahead, inputs, steps), _direction(True, back, inputs, steps)]
+    both: Any = [_direction(False, ahead, inputs, steps), _direction(True, back, inputs, steps)]
     return jnp.concatenate(both, axis=-1).swapaxes(0, 1)
 
 

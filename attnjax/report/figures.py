@@ -60,6 +60,33 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[tup
     return drawn
 
 
+def draw_robustness(
+    folder: epath.Path, robustness: dict[str, list[float]] | None
+) -> list[tuple[str, str]]:
+    """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
+    if not robustness:
+        return []
+    figure, axes = _axes()
+    styles = {
+        "word_random": (ORANGE, "o--"),
+        "word_worst": (ORANGE, "s-"),
+        "attention_random": (BLUE, "o--"),
+        "attention_worst": (BLUE, "s-"),
+    }
+    for kind, (colour, style) in styles.items():
+        label = kind.replace("_", " vectors, " if kind.startswith("word") else " scores, ")
+        axes.plot(
+            robustness["epsilon"], robustness[kind], style, color=colour, label=label, markersize=4
+        )
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
+    axes.set_ylabel("test accuracy")
+    axes.set_ylim(0, 1)
+    axes.legend(frameon=False)
+    caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
+    return [(_save(figure, folder, "robustness"), caption)]
+
+
 def draw_agreement(folder: epath.Path, examples: list[dict[str, Any]]) -> list[tuple[str, str]]:
     """Histograms of Kendall's tau over examples, one for each pair of explanations."""
     drawn = []

@@ -13,7 +13,7 @@ import jinja2
 from etils import epath
 from markupsafe import Markup
 
-from attnjax.report.figures import draw_agreement, draw_training
+from attnjax.report.figures import draw_agreement, draw_robustness, draw_training
 from attnjax.report.heatmap import cells
 from attnjax.workdir import (
     EXAMPLES,
@@ -50,6 +50,7 @@ def write_report(folder: epath.Path) -> None:
         agreement=_agreement_rows(results["analysis"].get("agreement", {})),
         analysis_note=_analysis_note(config),
         agreement_figures=[_inline(f) for f in draw_agreement(folder, examples)],
+        robustness_figures=[_inline(f) for f in draw_robustness(folder, results.get("robustness"))],
         examples=_chosen(examples),
         training_figures=[_inline(f) for f in draw_training(folder, metrics)],
         command=_command(config, folder),

@@ -104,27 +104,22 @@ def evaluate_split(
     split: str,
     batch_size: int,
     check: Callable[[], None],
+    count: int = -1,
 ) -> dict[str, np.ndarray]:
-    """Per-example outputs of `compiled` in the split's order; ragged ones as object arrays.
+    """Per-example outputs of `compiled` for the split's first `count` rows (-1: all), in order.
 
     check  is called between batches and may raise to stop.
     """
-    rows = dataset.splits[split]
+    rows = dataset.splits[split].head(count)
     collected: dict[str, np.ndarray] = {}
     for batch in evaluation_batches(rows, dataset.shapes, batch_size):
         check()
         outputs = parallel.collect(compiled(params, parallel.place(batch)))
         real = batch.rows >= 0
         for name, values in outputs.items():
-            ragged = values.ndim > 1 and values.shape[1] == batch.tokens.shape[1]
             if name not in collected:
-                shape = (len(rows),) if ragged else (len(rows), *values.shape[1:])
-                collected[name] = np.empty(shape, object if ragged else values.dtype)
-            if ragged:
-                for row, value in zip(batch.rows[real], values[real], strict=True):
-                    collected[name][row] = value[: len(rows.tokens[row])]
-            else:
-                collected[name][batch.rows[real]] = values[real]
+                collected[name] = np.empty((len(rows), *values.shape[1:]), values.dtype)
+            collected[name][batch.rows[real]] = values[real]
     return collected
 
 
@@ -285,7 +280,11 @@ class _Loop:
         progress = self.progress
         count = progress.pending.pop("examples", 0.0)
         if count:
-            means = {name: value / count for name, value in progress.pending.items()}
+            rows = progress.pending.pop("rows")
+            means = {
+                name: value / (count if name in ("loss", "correct", "clean_loss") else rows)
+                for name, value in progress.pending.items()
+            }
             seconds = self.pure_seconds() - self.reported[0]
             self.write(
                 "train",

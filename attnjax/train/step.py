@@ -53,14 +53,13 @@ def make_train_step(
 
 
 def make_evaluate(stages: Stages) -> Callable[[Params, Batch], dict[str, Array]]:
-    """Builds evaluate(params, batch) -> per-example "loss", "probabilities" and "attention"."""
+    """Builds evaluate(params, batch) -> per-example "loss" and "probabilities"."""
 
     def evaluate(params: Params, batch: Batch) -> dict[str, Array]:
         trace = forward(stages, params, batch)
         return {
             "loss": cross_entropy(trace.logits, batch.labels),
             "probabilities": trace.probabilities,
-            "attention": trace.weights,
         }
 
     return evaluate

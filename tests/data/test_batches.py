@@ -1,5 +1,6 @@
 """Shapes, order and padding of batches."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -13,6 +14,7 @@ from attnjax.data.batches import (
     choose_shapes,
     epoch_order,
     evaluation_batches,
+    mixed_batches,
     padded_lengths,
     steps_per_epoch,
     train_batches,
@@ -93,6 +95,28 @@ def test_pools_sorted_by_length_leave_little_padding():
     filled = sum((b.tokens > 0).sum() for b in batches) / sum(b.tokens.size for b in batches)
     assert filled > 0.8
     assert len({b.tokens.shape for b in batches[:20]}) > 1, "batches of one length must not cluster"
+
+
+def test_mixed_batches_hold_both_splits_and_resume():
+    split, other, shapes = split_of(20), split_of(9, seed=1), Shapes((44,), ())
+    other = dataclasses.replace(other, labels=np.full(9, -1))
+
+    def rows(start, count):
+        batches = itertools.islice(mixed_batches(split, other, shapes, 6, 4, 5, start), count)
+        return [(b.rows, b.labels, b.tokens.shape) for b in batches]
+
+    full = rows(0, 12)
+    seen = np.concatenate([each[0] for each in full[:12]])
+    assert set(seen[seen >= 20]) == set(range(20, 29)), "every unlabelled row comes up"
+    assert sorted(np.concatenate([r[(r >= 0) & (r < 20)] for r, _, _ in full[:4]])) == list(
+        range(20)
+    )
+    for each, labels, shape in full:
+        assert shape == (10, 44)
+        assert (labels[each >= 20] == -1).all()
+        assert (labels[(each >= 0) & (each < 20)] >= 0).all()
+    for start in (1, 5, 11):
+        np.testing.assert_array_equal(rows(start, 1)[0][0], full[start][0])
 
 
 def test_evaluation_covers_each_row_once():

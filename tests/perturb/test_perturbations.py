@@ -1,4 +1,4 @@
-"""Properties of every perturbation: norm, mask, invariance, ascent, degenerate inputs, identities."""
+"""Properties of every perturbation: norm, mask, invariance, ascent, degenerate inputs."""
 
 import itertools
 

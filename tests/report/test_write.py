@@ -33,6 +33,13 @@ def write_run(folder):
             "train_s": 2.0,
             "analysis_s": 3.0,
         },
+        "robustness": {
+            "epsilon": [0.1, 1.0],
+            "word_random": [0.9, 0.8],
+            "word_worst": [0.7, 0.2],
+            "attention_random": [0.9, 0.9],
+            "attention_worst": [0.9, 0.5],
+        },
         "analysis": {
             "agreement": {"attention~gradient": {**measures, "by_class": {EVIL: measures}}}
         },
@@ -95,7 +102,12 @@ def test_each_example_is_shown_once_with_aligned_rows(page):
 
 def test_figures_are_written_as_svg_and_pdf(tmp_path, page):
     names = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert names == {"training_loss", "training_accuracy", "kendall_attention_gradient"}
+    assert names == {
+        "training_loss",
+        "training_accuracy",
+        "kendall_attention_gradient",
+        "robustness",
+    }
     for name in names:
         assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert "<svg" in (tmp_path / "figures" / f"{name}.svg").read_text()
