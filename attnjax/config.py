@@ -84,6 +84,7 @@ class ModelConfig:
     embed_scale: float = 0.1  # standard deviation of random word vectors
     freeze_embeddings: bool = False
     normalize_embeddings: bool = False  # mean 0, variance 1 over word frequency (Miyato et al.)
+    share_encoder: bool = False  # one encoder for text and query, where data is scarce
     hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
 
 
@@ -99,6 +100,7 @@ class TrainConfig:
     schedule: str = "constant"
     warmup_steps: int = 0
     gradient_clip: float = 0.0  # largest global gradient norm; 0 never clips
+    embed_dropout: float = 0.0  # share of word-vector entries that each training step drops
     class_weighted: bool = False  # weigh each class by its inverse frequency
     monitor: str = "auto"  # validation metric that picks the best checkpoint
     patience: int = 0  # epochs without a better metric before stopping; 0 never stops
@@ -301,6 +303,10 @@ def _check(run: RunConfig) -> None:
     if not all(epsilon >= 0 and math.isfinite(epsilon) for epsilon in run.analysis.robustness):
         raise UserError(
             f"config field 'analysis.robustness' lists norms, not {run.analysis.robustness}"
+        )
+    if not 0.0 <= train.embed_dropout < 1.0:
+        raise UserError(
+            f"config field 'train.embed_dropout' must lie in [0, 1), not {train.embed_dropout}"
         )
     if not 0.0 < data.validation_fraction < 1.0:
         raise UserError(

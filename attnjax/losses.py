@@ -25,7 +25,7 @@ from attnjax.perturb.differences import (
     score_direction,
     word_directions,
 )
-from attnjax.perturb.norms import Delta, norms
+from attnjax.perturb.norms import Delta, dropout, norms
 from attnjax.perturb.techniques import TECHNIQUES, Technique
 from attnjax.types import Batch, Embedded, Encoded, HParams, Params, Perturbation, Stages, Trace
 
@@ -141,12 +141,20 @@ def make_gradients(
         each = config.adversary
         return Settings(hparams.epsilon, each.steps, each.power_steps, each.xi)
 
+    def disturb(params: Params, context: Context, embed: Embedded | None = None) -> Perturbation:
+        """The dropout of this step, if any, and a perturbation of the word vectors."""
+        if config.train.embed_dropout == 0:
+            return Perturbation(embed=embed)
+        batch, key = context.batch, jax.random.fold_in(context.key, 1)
+        like = jax.eval_shape(stages.embed, params, batch)
+        return Perturbation(dropout(like, batch.rows, key, config.train.embed_dropout), embed)
+
     def attention_gradients(params: Params, context: Context) -> tuple[Params, Sums]:
         """Clean, or perturbed on the attention scores: one encoding for everything."""
         batch = context.batch
 
         def objective(params: Params) -> tuple[Float[Array, ""], Sums]:
-            trace = forward(stages, params, batch)
+            trace = forward(stages, params, batch, disturb(params, context))
             terms = clean_terms(params, trace, context)
             extra: Sums = {}
             if technique is not None:
@@ -173,7 +181,7 @@ def make_gradients(
         def clean(
             params: Params, delta: Embedded
         ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], tuple[Trace, dict[str, PerExample]]]:
-            trace = forward(stages, params, batch, Perturbation(embed=delta))
+            trace = forward(stages, params, batch, disturb(params, context, delta))
             terms = clean_terms(params, trace, context)
             task = {"clean": terms["clean"]}
             rest = {name: term for name, term in terms.items() if name != "clean"}
@@ -186,7 +194,7 @@ def make_gradients(
             gradient = jax.tree.map(jnp.add, gradient, pull((zero, one))[0])
 
         def losses_at(delta: Embedded) -> PerExample:
-            logits = forward(stages, params, batch, Perturbation(embed=delta)).logits
+            logits = forward(stages, params, batch, disturb(params, context, delta)).logits
             return perturbed_loss(logits, trace.logits, batch)
 
         find = _word_problem(
@@ -195,7 +203,7 @@ def make_gradients(
         delta = technique.perturb(find, settings(hparams), context.key)
 
         def perturbed(params: Params) -> tuple[Float[Array, ""], tuple[PerExample, Array]]:
-            logits = forward(stages, params, batch, Perturbation(embed=delta)).logits
+            logits = forward(stages, params, batch, disturb(params, context, delta)).logits
             losses = perturbed_loss(logits, trace.logits, batch)
             return total({"perturbed": losses}, context), (losses, logits)
 

@@ -10,7 +10,7 @@ from etils import epath
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
 from attnjax.analysis.study import Study, study, summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
-from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
 from attnjax.errors import UserError
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
@@ -167,14 +167,17 @@ def evaluate_robustness(
 
 
 def example_rows(found: Study, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """One object per explained example; values stand in the order of the tokens."""
+    """One object per explained example; values stand in the order of the tokens.
+
+    Tokens are the text's own, also where the vocabulary knows them as <unk> only.
+    """
     split = dataset.splits["test"]
     for row, prediction in enumerate(found.predictions):
-        query = None if split.query is None else dataset.vocabulary.words(split.query[row])[1:-1]
+        text, query = tokenize_example(dataset.examples["test"][row])
         yield {
             "id": row,
-            "tokens": dataset.vocabulary.words(split.tokens[row])[1:-1],
-            "query": query,
+            "tokens": text[: len(found.explanations["attention"][row])],
+            "query": None if split.query is None else query,
             "label": dataset.labels[split.labels[row]],
             "prediction": dataset.labels[prediction],
             "probabilities": found.probabilities[row],

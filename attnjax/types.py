@@ -73,10 +73,12 @@ class Encoded(NamedTuple):
 class Perturbation(NamedTuple):
     """The only way to disturb a forward pass; None adds nothing.
 
-    embed  added to the word vectors
-    score  [batch, length], added to the unnormalised attention scores
+    factor  multiplies the word vectors: dropout
+    embed   added to the word vectors after that
+    score   [batch, length], added to the unnormalised attention scores
     """
 
+    factor: Embedded | None = None
     embed: Embedded | None = None
     score: Float[Array, "batch length"] | None = None
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from attnjax.types import Batch, Embedded, Encoded, Params, Perturbation, Stages, Trace
+from attnjax.types import Batch, Encoded, Params, Perturbation, Stages, Trace
 
 
 def attention_weights(
@@ -42,20 +42,17 @@ def forward(
 ) -> Trace:
     """Runs embed -> encode -> score -> decode and keeps every intermediate.
 
-    The perturbation, if any, is added to the word vectors and to the unnormalised scores.
+    The perturbation, if any, scales and shifts the word vectors and shifts the unnormalised scores.
     """
     perturbation = perturbation or Perturbation()
     embedded = stages.embed(params, batch)
+    if perturbation.factor is not None:
+        embedded = jax.tree.map(jnp.multiply, embedded, perturbation.factor)
     if perturbation.embed is not None:
-        embedded = add_embedded(embedded, perturbation.embed)
+        embedded = jax.tree.map(jnp.add, embedded, perturbation.embed)
     encoded = stages.encode(params, embedded, batch)
     scores = stages.score(params, encoded)
     if perturbation.score is not None:
         scores = scores + perturbation.score
     weights, logits = attend(stages, params, encoded, scores, batch)
     return Trace(embedded, encoded, scores, weights, logits)
-
-
-def add_embedded(embedded: Embedded, delta: Embedded) -> Embedded:
-    """Adds a perturbation to the word vectors of text and query."""
-    return jax.tree.map(jnp.add, embedded, delta)

@@ -26,8 +26,8 @@ def build_stages(
     """Returns embed, encode, score and decode as pure functions of the parameters.
 
     words        rows of the embedding table; classes  size of the output
-    pair         whether examples have a query (question or hypothesis), which gets an encoder of
-                 its own, shares the embedding, and enters score and decode
+    pair         whether examples have a query (question or hypothesis): it shares the embedding,
+                 has an encoder of its own unless share_encoder, and enters score and decode
     frequencies  [words] share of each word among the training tokens, for normalize_embeddings
     """
     if config.normalize_embeddings and frequencies is None:
@@ -52,7 +52,8 @@ def build_stages(
         states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask)
         if embedded.query is None:
             return Encoded(states, None)
-        _, summary = encoder.apply({"params": weights["query"]}, embedded.query, batch.query_mask)
+        shared = weights["text" if config.share_encoder else "query"]
+        _, summary = encoder.apply({"params": shared}, embedded.query, batch.query_mask)
         return Encoded(states, summary)
 
     def score(params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
@@ -75,7 +76,7 @@ def build_stages(
         table = embedding.init(keys[0], tokens)["params"]
         vectors: Any = embedding.apply({"params": table}, tokens)
         encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
-        if pair:
+        if pair and not config.share_encoder:
             encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]
         states, summary = encoder.apply({"params": encoders["text"]}, vectors, mask)
         query = summary if pair else None

@@ -57,6 +57,18 @@ def gaussian(like: Delta, rows: Int[Array, " batch"], key: Key[Array, ""]) -> De
     return jax.tree.unflatten(tree, jax.vmap(draw)(rows))
 
 
+def dropout(like: Delta, rows: Int[Array, " batch"], key: Key[Array, ""], rate: float) -> Delta:
+    """Factors that drop each entry with probability `rate` and scale the rest to keep the mean.
+
+    Like `gaussian`, a function of (key, row, position) alone.
+    """
+    noise = gaussian(like, rows, key)
+    threshold = jax.scipy.special.ndtri(jnp.float32(rate))  # P(noise < threshold) = rate
+    return jax.tree.map(
+        lambda z: jnp.where(z < threshold.astype(z.dtype), 0, 1 / (1 - rate)).astype(z.dtype), noise
+    )
+
+
 def keep(delta: Delta, mask: Delta) -> Delta:
     """Zero wherever the mask, a tree of booleans [batch, length], is False."""
     return jax.tree.map(lambda leaf, on: jnp.where(widen(on, leaf), leaf, 0), delta, mask)

@@ -18,7 +18,7 @@ from attnjax.perturb.differences import (
     score_direction,
     word_directions,
 )
-from attnjax.perturb.norms import gaussian, norms, project, rescale
+from attnjax.perturb.norms import dropout, gaussian, norms, project, rescale
 from attnjax.types import Perturbation
 
 KEY = jax.random.key(2)
@@ -202,6 +202,15 @@ def test_two_tokens_by_hand():
     vat = virtual(problem._replace(losses=kl), settings, KEY)
     np.testing.assert_allclose(np.abs(vat), np.abs(expected), rtol=1e-3)
     assert float(vat[0, 0]) == pytest.approx(-float(vat[0, 1]), rel=1e-3)
+
+
+def test_dropout_keeps_the_mean_and_depends_on_row_and_key_alone():
+    like = jnp.zeros((200, 10, 5))
+    factor = np.asarray(dropout(like, jnp.arange(200), KEY, 0.3))
+    assert set(np.unique(factor)) == {0.0, np.float32(1 / 0.7)}
+    assert np.mean(factor == 0) == pytest.approx(0.3, abs=0.02)
+    alone = dropout(jnp.zeros((1, 4, 5)), jnp.array([7]), KEY, 0.3)
+    np.testing.assert_array_equal(alone[0], factor[7, :4])
 
 
 def test_nearest_words_by_cosine():
