@@ -19,7 +19,7 @@ from attnjax.train.step import make_evaluate
 from attnjax.types import Params, Stages
 from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, read_json
 
-Text = str | Sequence[str]
+Text = str | Sequence[str | Sequence[str]]
 
 
 class Predictions(NamedTuple):
@@ -82,9 +82,9 @@ class Run(NamedTuple):
         if isinstance(text, str) or not 2 <= len(text) <= 3:
             names = "(story, question)" if self.config.task == "qa" else "(premise, hypothesis)"
             raise UserError(f"{place} must be a pair {names}")
-        first = text[0] if isinstance(text[0], str) else " ".join(text[0])
+        first, second = (each if isinstance(each, str) else " ".join(each) for each in text[:2])
         candidates = tuple(text[2]) if len(text) == 3 else ()
-        return Example(first, text[1], "", candidates, place=place)
+        return Example(first, second, "", candidates, place=place)
 
 
 def load_run(workdir: str) -> Run:

@@ -22,4 +22,5 @@ def get_config() -> ConfigDict:
     config.train.batch_size = 90
     config.train.epochs = 10
     config.analysis.examples = 500
+    config.analysis.methods = ("gradient",)
     return config

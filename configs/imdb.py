@@ -21,6 +21,7 @@ def get_config() -> ConfigDict:
     config.data.name = "imdb_reviews"
     config.data.max_length = 400
     config.data.min_count = 10
-    config.train.epochs = 4
+    config.train.epochs = 2
     config.analysis.examples = 400
+    config.analysis.methods = ("gradient",)
     return config
