@@ -6,6 +6,7 @@ example at a time, builds the T x T differences, and shares nothing.
 
 import dataclasses
 import itertools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -355,7 +356,7 @@ def test_gradient_is_that_of_the_mean_loss_over_real_examples(weights):
     weights = None if weights is None else jnp.asarray(weights, jnp.float32)
     rows = sentences([5, 2, 3, 4])
     batch = batch_of(rows)._replace(weight=jnp.array([1.0, 1.0, 1.0, 0.0]))
-    found, sums = make_gradients(configure(), stages, weights)(params, context_of(batch))
+    found, sums = quick_jit(make_gradients(configure(), stages, weights))(params, context_of(batch))
 
     def literal(params):
         losses = []
@@ -365,7 +366,7 @@ def test_gradient_is_that_of_the_mean_loss_over_real_examples(weights):
             losses.append(-scale * jax.nn.log_softmax(logits)[row % 2])
         return sum(losses) / 3
 
-    loss, expected = jax.value_and_grad(literal)(params)
+    loss, expected = quick_jit(jax.value_and_grad(literal))(params)
     np.testing.assert_allclose(sums["loss"] / 3, loss, rtol=1e-6)
     assert float(sums["examples"]) == 3
     compare(found, expected, 1e-5)
@@ -377,23 +378,15 @@ def test_unlabelled_rows_enter_the_virtual_term_alone(technique):
     rows = sentences([5, 2, 3])
     batch = batch_of(rows, labels=[0, 1, -1])
     config = configure(technique)
-    _, sums = make_gradients(config, stages)(params, context_of(batch))
-    clean, perturbed = zip(
-        *(
-            literal_loss(
-                stages,
-                params,
-                batch_of(rows[k : k + 1], labels=[max(k % 3, 0) if k < 2 else 0])._replace(
-                    rows=jnp.array([k], jnp.int32)
-                ),
-                config,
-                0.7,
-                None,
-            )
-            for k in range(3)
-        ),
-        strict=True,
-    )
+    _, sums = quick_jit(make_gradients(config, stages))(params, context_of(batch))
+
+    def literal(params, row):
+        one = batch_of(rows[row : row + 1], labels=[row % 2], length=7)
+        one = one._replace(rows=jnp.array([row], jnp.int32))
+        return literal_loss(stages, params, one, config, 0.7, None)
+
+    every = [quick_jit(partial(literal, row=row))(params) for row in range(3)]
+    clean, perturbed = zip(*every, strict=True)
     expected = (clean[0] + clean[1]) / 2 + 0.6 * sum(perturbed) / 3
     np.testing.assert_allclose(sums["loss"] / 2, expected, rtol=1e-4)
     assert count_examples(batch) == Counts(2, 3)
