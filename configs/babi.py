@@ -6,7 +6,9 @@ python -m attnjax.main --config=configs/babi.py:2          task 2 (or 3)
 To read the official files instead: --config.data.source=files --config.data.path=DIR, where DIR
 holds qa1_*_{train,test}.txt, or {train,test}.jsonl with story, question and answer.
 
-TIMES_AND_SCORES
+Task 1 on a 2-core CPU (shared AMD EPYC): 20 s of training; test accuracy 1.000 ± 0.000 over 3
+seeds, simulated; the model answers the official test file as well (tests/test_transfer.py).
+Tasks 2 and 3: not measured.
 """
 
 from ml_collections import ConfigDict

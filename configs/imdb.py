@@ -6,7 +6,8 @@ python -m attnjax.main --config=configs/imdb.py --config.data.source=files --con
 DIR holds aclImdb/ as it comes out of its archive, or {train,test}.jsonl with text and label. 15 %
 of train become validation; reviews are cut at 400 words, words seen under 10 times are unknown.
 
-TIMES_AND_SCORES
+On a 2-core CPU (shared AMD EPYC, loaded): 5 minutes of training; test accuracy 0.882, AUC 0.951,
+1 seed.
 """
 
 from ml_collections import ConfigDict

@@ -38,8 +38,8 @@ def write_report(folder: epath.Path) -> None:
     template = environment.from_string(_asset("report.html.j2"))
     test = results["test"]
     page = template.render(
-        title=f"{config['data']['name'] or config['data']['path']}: "
-        f"{config['model']['encoder']} with {config['model']['attention']} attention",
+        title=f"{_data_name(config['data'])}: {config['model']['encoder']} with "
+        f"{config['model']['attention']} attention",
         subtitle=f"task {config['task']}, technique {config['adversary']['technique']}, "
         f"seed {config['seed']}",
         style=Markup(_asset("report.css")),
@@ -60,6 +60,12 @@ def write_report(folder: epath.Path) -> None:
         ),
     )
     write_text(folder / REPORT, page)
+
+
+def _data_name(data: dict[str, Any]) -> str:
+    if data["source"] == "babi_simulator":
+        return f"bAbI task {data['name']}, simulated"
+    return data["name"] or data["path"]
 
 
 def _asset(name: str) -> str:
