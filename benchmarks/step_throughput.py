@@ -97,6 +97,7 @@ def run_jax(options: argparse.Namespace) -> None:
     if options.heap == "kept":
         keep_heap()
     use_compile_cache("auto")
+    relevance = options.technique == "relevance"
     config = from_config_dict(
         {
             "task": "classification",
@@ -107,7 +108,8 @@ def run_jax(options: argparse.Namespace) -> None:
                 "devices": options.devices,
                 "parallel": options.parallel,
             },
-            "adversary": {"technique": options.technique},
+            "adversary": {"technique": "none" if relevance else options.technique},
+            "relevance": {"weight": 0.1 if relevance else 0.0},
         }
     )
     stages = build_stages(config.model, words=WORDS, classes=2, pair=False)
@@ -121,7 +123,11 @@ def run_jax(options: argparse.Namespace) -> None:
             parallel.axis,
         )
     )
-    state = parallel.replicate(init_state(stages, optimizer, 0))
+    state = init_state(stages, optimizer, 0)
+    if options.technique in ("word_iat", "word_ivat"):  # any ten words: the time is the same
+        ids = np.random.default_rng(2).integers(4, WORDS, (WORDS, 10))
+        state = state._replace(neighbours=jax.numpy.asarray(ids, np.int32))
+    state = parallel.replicate(state)
     hparams = parallel.replicate(hparams_of(config))
     batches = jax_batches(options)
 
@@ -148,7 +154,8 @@ def variants(options: argparse.Namespace) -> list[dict[str, str]]:
     """The processes to alternate between."""
     from attnjax.config import TECHNIQUES
 
-    techniques = list(TECHNIQUES) if options.technique == ["all"] else options.technique
+    every = [*TECHNIQUES, "relevance"]
+    techniques = every if options.technique == ["all"] else options.technique
     found = []
     for length in options.length:
         for heap in options.heap:
@@ -163,7 +170,9 @@ def variants(options: argparse.Namespace) -> list[dict[str, str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--technique", action="append", help="a technique, or all; repeatable")
+    parser.add_argument(
+        "--technique", action="append", help="a technique, relevance, or all; repeatable"
+    )
     parser.add_argument("--encoder", default="bilstm")
     parser.add_argument("--length", action="append", help="sst or a number; repeatable")
     parser.add_argument("--batch", type=int, default=32)

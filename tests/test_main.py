@@ -172,11 +172,13 @@ def test_early_stopping_and_class_weights(tmp_path):
         "--config.train.patience=1",
         "--config.train.epochs=30",
         "--config.train.class_weighted=True",
+        "--config.train.tensorboard=True",
         "--config.train.learning_rate=0.05",
         "--config.analysis.examples=0",
     )
     assert run(*arguments(data, tmp_path / "run", *more)) == 0
     rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert list((tmp_path / "run" / "tensorboard").glob("events.*"))
     validations = [row for row in rows if row["split"] == "validation"]
     assert 2 <= len(validations) < 30
     best = max(row["auc"] for row in validations)
