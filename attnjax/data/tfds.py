@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -133,6 +134,8 @@ def _prepared_builder(config: DataConfig, task: str) -> Any:
 def _prepare(builder: Any, name: str, data_dir: str | None) -> None:
     try:
         with _no_retries():
+            if not sys.stderr.isatty():
+                _import_tfds().disable_progress_bar()  # a failed download leaves half a bar behind
             builder.download_and_prepare()
     except OSError as error:  # requests' ConnectionError is one
         raise UserError(
