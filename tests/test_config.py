@@ -82,3 +82,30 @@ def test_cnn_shares_its_filters_among_four_widths():
     )
     with pytest.raises(UserError, match="multiple of 4"):
         from_config_dict(to_dict(run))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            {"technique": "word_at", "reference_compat": "amep"},
+            "released code has no word_at for qa",
+        ),
+        ({"technique": "attention_at", "reference_compat": "amp"}, "did you mean 'amep'"),
+        ({"technique": "attention_vat", "unlabelled_batch": 8}, "there are none; name their file"),
+        ({"technique": "atention_at"}, "did you mean 'attention_at'"),
+        ({"technique": "attention_iat", "alpha_axis": "words"}, "did you mean 'word'"),
+        ({"technique": "attention_vat", "xi": 0.0}, "'adversary.xi' must be at least"),
+    ],
+)
+def test_adversary_mistakes_are_named(overrides, message):
+    raw = to_dict(RunConfig())
+    raw["adversary"].update(overrides)
+    with pytest.raises(UserError, match=message):
+        from_config_dict(raw)
+
+
+def test_unlabelled_texts_need_a_virtual_technique():
+    raw = changed("data.unlabelled", "more.jsonl")
+    with pytest.raises(UserError, match="needs a virtual technique"):
+        from_config_dict(raw)
