@@ -4,10 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, sentences, small_model
+from helpers import WORDS, batch_of, sentences, small_model
 
+from attnjax.config import ModelConfig
 from attnjax.model import attention as attention_module
 from attnjax.model.layers import ATTENTIONS, ENCODERS
+from attnjax.model.lstm import final_states
+from attnjax.model.stages import build_stages, word_vectors
 from attnjax.types import Embedded, Perturbation
 
 forward = jax.jit(attention_module.forward, static_argnums=0)
@@ -103,3 +106,36 @@ def test_perturbations_are_added_where_they_say():
     moved = forward(stages, params, batch, Perturbation(embed=noise))
     np.testing.assert_array_equal(moved.embedded.text, clean.embedded.text + 1)
     assert (moved.logits != clean.logits).any()
+
+
+def test_normalized_vectors_have_mean_0_and_variance_1_under_the_frequencies():
+    random = np.random.default_rng(0)
+    table = random.normal(3.0, 2.0, size=(WORDS, 6)).astype(np.float32)
+    frequencies = random.dirichlet(np.ones(WORDS)).astype(np.float32)
+    config = ModelConfig(embed_dim=6, hidden_dim=4, normalize_embeddings=True)
+    stages = build_stages(config, words=WORDS, classes=2, pair=False, frequencies=frequencies)
+    params = stages.init(jax.random.key(0))
+    params = {**params, "embed": {"table": jnp.asarray(table)}}
+    found = np.asarray(word_vectors(stages, params, WORDS))
+    mean = (frequencies[:, None] * table).sum(axis=0)
+    variance = (frequencies[:, None] * (table - mean) ** 2).sum(axis=0)
+    expected = (table - mean) / np.sqrt(variance + 1e-6)
+    np.testing.assert_allclose(found[1:], expected[1:], rtol=1e-4, atol=1e-5)
+    assert not found[0].any(), "padding stays zero"
+    batch = batch_of(sentences([3]))
+    np.testing.assert_allclose(
+        stages.embed(params, batch).text[0], found[np.asarray(batch.tokens[0])], rtol=1e-6
+    )
+
+
+def test_a_shared_encoder_reads_the_query_with_the_texts_weights():
+    config = ModelConfig(embed_dim=6, hidden_dim=4, share_encoder=True)
+    stages = build_stages(config, words=WORDS, classes=3, pair=True)
+    params = stages.init(jax.random.key(0))
+    assert set(params["encode"]) == {"text"}
+    rows = sentences([4, 2])
+    batch = batch_of(rows, rows)
+    encoded = forward(stages, params, batch).encoded
+    np.testing.assert_allclose(
+        encoded.query, final_states(encoded.states, batch.mask), rtol=1e-6, atol=1e-7
+    )
