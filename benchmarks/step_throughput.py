@@ -1,7 +1,7 @@
 """Time of one whole training step, technique beside technique and beside PyTorch.
 
 python benchmarks/step_throughput.py --peer=torch --length=sst --length=200
-python benchmarks/step_throughput.py --technique=all
+python benchmarks/step_throughput.py --technique=all --peer=naive
 
 Every variant runs in a process of its own on the same batches; rounds alternate between the
 variants, and medians over rounds are compared, since two runs minutes apart differ by more than
@@ -93,6 +93,7 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.train.optimizer import make_optimizer, make_schedule
     from attnjax.train.parallel import make_parallel
     from attnjax.train.step import init_state, make_train_step
+    from benchmarks.peers.naive import make_naive_gradients
 
     if options.heap == "kept":
         keep_heap()
@@ -113,11 +114,12 @@ def run_jax(options: argparse.Namespace) -> None:
         }
     )
     stages = build_stages(config.model, words=WORDS, classes=2, pair=False)
+    make = make_naive_gradients if options.naive else make_gradients
     parallel = make_parallel(config.train)
     optimizer = make_optimizer(config.train)
     step = parallel.compile_step(
         make_train_step(
-            make_gradients(config, stages),
+            make(config, stages),
             optimizer,
             make_schedule(config.train, 1000),
             parallel.axis,
@@ -163,6 +165,12 @@ def variants(options: argparse.Namespace) -> list[dict[str, str]]:
                 {"side": "jax", "technique": each, "length": length, "heap": heap}
                 for each in techniques
             ]
+            if options.peer == "naive":
+                found += [
+                    {"side": "naive", "technique": each, "length": length, "heap": heap}
+                    for each in techniques
+                    if each not in ("none", "relevance")
+                ]
             if options.peer == "torch":
                 found.append({"side": "torch", "technique": "none", "length": length, "heap": heap})
     return found
@@ -181,9 +189,9 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=0)
     parser.add_argument("--parallel", default="jit", choices=["jit", "pmap"])
     parser.add_argument("--heap", action="append", choices=["kept", "default"])
-    parser.add_argument("--peer", choices=["torch"])
+    parser.add_argument("--peer", choices=["torch", "naive"])
     parser.add_argument("--out", help="file for the JSON")
-    parser.add_argument("--serve", choices=["jax", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=["jax", "torch", "naive"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     options.technique = options.technique or ["none"]
     options.length = options.length or ["sst"]
@@ -191,7 +199,8 @@ def main() -> None:
     if options.serve:
         options.technique, options.length = options.technique[0], options.length[0]
         options.heap = options.heap[0]
-        run_jax(options) if options.serve == "jax" else run_torch(options)
+        options.naive = options.serve == "naive"
+        run_torch(options) if options.serve == "torch" else run_jax(options)
         return
     if options.peer == "torch":
         try:
