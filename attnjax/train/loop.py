@@ -66,7 +66,6 @@ class Trained(NamedTuple):
     params: Params
     best_step: int
     validation: dict[str, Any]
-    steps: int
     timing: dict[str, float | None]
 
 
@@ -156,7 +155,6 @@ def train(
         params=parallel.replicate(best[0]),
         best_step=progress.best_step,
         validation=best[1],
-        steps=progress.step,
         timing={
             "train_examples_per_s": progress.examples / pure if pure > 0 else None,
             "compile_s": progress.compile_s,
@@ -205,9 +203,8 @@ class _Loop:
         self.state = parallel.replicate(state)
         self.hparams = parallel.replicate(hparams_of(config))
         self.batches = _batches(config, dataset, self.progress.step)
-        technique = TECHNIQUES.get(config.adversary.technique)
         self.nearest = None
-        if technique is not None and technique.level == "word" and technique.interpretable:
+        if state.neighbours is not None:
             self.nearest = _nearest(config.adversary.neighbours, stages, len(dataset.vocabulary))
         self.log = Log(workdir, self.total, self.progress.step, self.settings.tensorboard)
         self.waiting: list[Any] = []  # sums of the steps that were dispatched but not yet read
