@@ -22,26 +22,35 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 RUNS = ROOT / "benchmarks" / "results" / "runs"
 
 
+def run(config: str, seed: int, overrides: list[str]) -> dict[str, Any]:
+    """One `python -m attnjax.main` in a temporary folder: its results.json and its command."""
+    arguments = [f"--config={config}", f"--config.seed={seed}", *overrides]
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "attnjax.main", *arguments, f"--workdir={folder}/run"]
+        subprocess.run(command, cwd=ROOT, check=True)
+        results = json.loads(pathlib.Path(folder, "run", "results.json").read_text())
+    # Paths differ from machine to machine: the command names the data, not where it lay.
+    shown = [
+        each.split("=")[0] + "=DIR" if each.startswith("--config.data.path=") else each
+        for each in arguments
+    ]
+    results["config"]["data"]["path"] = "DIR"
+    results["command"] = " ".join(["python -m attnjax.main", *shown])
+    return results
+
+
+def write(path: pathlib.Path, results: dict[str, Any]) -> None:
+    """Stores the results of one run."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(results, indent=1) + "\n")
+
+
 def train(options: argparse.Namespace) -> None:
     """Runs every seed that has no stored result yet."""
     for seed in range(options.seeds):
         stored = RUNS / options.name / f"seed_{seed}.json"
-        if stored.exists() and not options.again:
-            continue
-        arguments = [f"--config={options.config}", f"--config.seed={seed}", *options.overrides]
-        with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "attnjax.main", *arguments, f"--workdir={folder}/run"]
-            subprocess.run(command, cwd=ROOT, check=True)
-            results = json.loads(pathlib.Path(folder, "run", "results.json").read_text())
-        # Paths differ from machine to machine: the command names the data, not where it lay.
-        shown = [
-            each.split("=")[0] + "=DIR" if each.startswith("--config.data.path=") else each
-            for each in arguments
-        ]
-        results["config"]["data"]["path"] = "DIR"
-        results["command"] = " ".join(["python -m attnjax.main", *shown])
-        stored.parent.mkdir(parents=True, exist_ok=True)
-        stored.write_text(json.dumps(results, indent=1) + "\n")
+        if options.again or not stored.exists():
+            write(stored, run(options.config, seed, options.overrides))
 
 
 def columns(results: dict[str, Any]) -> dict[str, float | None]:
