@@ -17,7 +17,7 @@ from attnjax.errors import UserError, suggest
 TASKS = ("classification", "qa", "nli")
 SOURCES = ("tfds", "files", "babi_simulator")
 ENCODERS = ("bilstm", "cnn", "average")
-ATTENTIONS = ("additive", "dot")
+ATTENTIONS = ("additive", "dot", "uniform")
 OPTIMIZERS = ("amsgrad", "adam", "sgd")
 SCHEDULES = ("constant", "linear", "cosine")
 MONITORS = ("auto", "auc", "accuracy", "f1", "loss")
@@ -144,9 +144,15 @@ class AnalysisConfig:
 
     examples: int = -1  # first examples of the test split; -1 takes all, 0 skips the analysis
     methods: tuple[str, ...] = ("gradient", "leave_one_out")
+    detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
+    chunk_size: int = 256  # examples in one compiled call: bounds memory, changes no result
+    top_k: int = 10  # words that the top-k measures look at
+    permutations: int = 100  # of attention, per example; 0 skips the permutation test
+    adversaries: int = 5  # attentions sought per example; 0 skips adversarial attention
+    adversary_steps: int = 500  # of their optimizer
+    adversary_epsilon: float = 0.05  # largest total variation of the output that still counts
     robustness: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # norms tried; empty skips it
     robustness_steps: int = 1  # ascent steps of the worst case
-    detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
 
 
 @dataclass(frozen=True)
@@ -291,6 +297,12 @@ def _check(run: RunConfig) -> None:
         "adversary.unlabelled_batch": 0,
         "relevance.weight": 0.0,
         "analysis.robustness_steps": 1,
+        "analysis.chunk_size": 1,
+        "analysis.top_k": 1,
+        "analysis.permutations": 0,
+        "analysis.adversaries": 0,
+        "analysis.adversary_steps": 1,
+        "analysis.adversary_epsilon": 0.0,
     }
     for name, least in smallest.items():
         value = _lookup(run, name)

@@ -131,6 +131,16 @@ class Dot(nn.Module):
         return jnp.einsum("blw,bw->bl", states, query) * width**-0.5
 
 
+class Uniform(nn.Module):
+    """Every word alike: the attention-free baseline of Wiegreffe & Pinter (arXiv:1908.04626)."""
+
+    @nn.compact
+    def __call__(
+        self, states: Float[Array, "batch length width"], query: Float[Array, "batch width"] | None
+    ) -> Float[Array, "batch length"]:
+        return jnp.zeros_like(states[..., 0])
+
+
 class Decoder(nn.Module):
     """Logits from the attended state; with a query, after one tanh layer over both.
 
@@ -156,4 +166,4 @@ class Decoder(nn.Module):
 
 
 ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
-ATTENTIONS = {"additive": Additive, "dot": Dot}
+ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
