@@ -11,7 +11,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from attnjax.config import RunConfig, default_config, field_names, from_config_dict
+from attnjax.config import RunConfig, default_config, field_names, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
 from attnjax.train.stop import Stop, Stopped
 
@@ -31,9 +31,7 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
     path = _config_path(arguments[1:])
-    for name in _overridden(arguments[1:]):
-        if name not in field_names():
-            raise UserError(f"config has no field '{name}'{suggest(name, field_names())}")
+    _refuse_unknown_fields(arguments)
     try:
         if path is None:
             config_flags.DEFINE_config_dict(
@@ -79,15 +77,60 @@ def _overridden(arguments: Sequence[str]) -> list[str]:
     return [name.removeprefix("config.") for name in starts if name.startswith("config.")]
 
 
+def parse_overrides(
+    arguments: Sequence[str], values: flags.FlagValues, base: RunConfig
+) -> RunConfig:
+    """Parses flags already defined on `values` and --config.FIELD=VALUE on top of `base`.
+
+    Raises UserError for an unknown flag or field, a value that does not fit, or a stray argument.
+    """
+    _refuse_unknown_fields(arguments)
+    config_flags.DEFINE_config_dict(
+        "config", ConfigDict(to_dict(base)), flag_values=values, sys_argv=list(arguments)
+    )
+    left = _parse(values, arguments)
+    if len(left) > 1:
+        raise UserError(f"unexpected argument '{left[1]}'")
+    return from_config_dict(values["config"].value)
+
+
+def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            return values(list(arguments))
+    except Exception as error:  # whatever a flag's parser raises is the user's
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"bad command line: {lines[-1] if lines else error!r}") from error
+
+
+def _refuse_unknown_fields(arguments: Sequence[str]) -> None:
+    for name in _overridden(arguments[1:]):
+        if name not in field_names():
+            raise UserError(f"config has no field '{name}'{suggest(name, field_names())}")
+
+
 def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Sequence[str]) -> int:
-    """Parses, runs, and turns a user's mistake into one line on stderr and status 2."""
+    """Parses the command line of one run and runs it, see `guarded`."""
+    fields = ["fields and defaults:"]
+    for name in field_names():
+        value: Any = default_config()
+        for part in name.split("."):
+            value = value[part]
+        fields.append(f"  --config.{name}={value}")
+    return guarded(
+        f"{USAGE} \n\n" + "\n".join(fields),
+        lambda stop: action(*parse_command(arguments), stop),
+        arguments,
+    )
+
+
+def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]) -> int:
+    """Runs a command: a user's mistake becomes one line on stderr and status 2; signals stop it.
+
+    usage  is printed for --help instead.
+    """
     if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
-        print(USAGE, "\n\nfields and defaults:")
-        for name in field_names():
-            value: Any = default_config()
-            for part in name.split("."):
-                value = value[part]
-            print(f"  --config.{name}={value}")
+        print(usage)
         return 0
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
@@ -95,8 +138,7 @@ def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Seque
     stop = Stop()
     try:
         with stop.installed():
-            config, workdir = parse_command(arguments)
-            action(config, workdir, stop)
+            action(stop)
     except UserError as error:
         print(f"attnjax: error: {error}", file=sys.stderr)
         return 2

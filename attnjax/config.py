@@ -240,7 +240,8 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = [value]
         if isinstance(value, list | tuple):
-            return tuple(_coerce(name, kind, each) for each in value)
+            # "--config.analysis.robustness=" arrives as ("",): an empty list is meant
+            return tuple(_coerce(name, kind, each) for each in value if each != "")
     elif hint is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)

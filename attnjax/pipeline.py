@@ -2,13 +2,15 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from etils import epath
 
+from attnjax.analysis.records import records
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
-from attnjax.analysis.study import Study, study, summarise
+from attnjax.analysis.study import study
+from attnjax.analysis.summary import summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
 from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
 from attnjax.errors import UserError
@@ -123,21 +125,30 @@ def analyse(
     """Explains test examples, writes analysis/examples.jsonl and returns the summary."""
     if config.analysis.examples == 0:
         return {}
+    split = dataset.splits["test"].head(config.analysis.examples)
     found = study(
         config.analysis,
         stages,
-        params,
-        dataset.splits["test"],
-        dataset.shapes,
-        config.train.batch_size,
+        split,
         config.seed,
-        parallel.compile_rows,
-        parallel.place,
-        parallel.collect,
+        bind(parallel, params),
+        parallel.devices,
         stop.check,
     )
-    write_json_lines(folder / EXAMPLES, example_rows(found, dataset))
-    return {"examples": len(found.predictions), "agreement": summarise(found, dataset.labels)}
+    words = [tokenize_example(each) for each in dataset.examples["test"][: len(split)]]
+    truth = [dataset.labels[number] for number in split.labels]
+    write_json_lines(folder / EXAMPLES, records(found, words, truth, dataset.labels))
+    return summarise(found, config.analysis, dataset.labels, split.labels)
+
+
+def bind(parallel: Parallel, params: Params) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Returns function(params, batch) -> call(batch): compiled for these devices, NumPy out."""
+
+    def compile_rows(function: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = parallel.compile_rows(function)
+        return lambda batch: parallel.collect(compiled(params, parallel.place(batch)))
+
+    return compile_rows
 
 
 def evaluate_robustness(
@@ -164,34 +175,6 @@ def evaluate_robustness(
         settings.examples,
     )
     return summarise_robustness(found, settings.robustness)
-
-
-def example_rows(found: Study, dataset: Dataset) -> Iterator[dict[str, Any]]:
-    """One object per explained example; values stand in the order of the tokens.
-
-    Tokens are the text's own, also where the vocabulary knows them as <unk> only.
-    """
-    split = dataset.splits["test"]
-    for row, prediction in enumerate(found.predictions):
-        text, query = tokenize_example(dataset.examples["test"][row])
-        yield {
-            "id": row,
-            "tokens": text[: len(found.explanations["attention"][row])],
-            "query": None if split.query is None else query,
-            "label": dataset.labels[split.labels[row]],
-            "prediction": dataset.labels[prediction],
-            "probabilities": found.probabilities[row],
-            "attention": found.explanations["attention"][row],
-            "importance": {
-                name: values[row]
-                for name, values in found.explanations.items()
-                if name != "attention"
-            },
-            "agreement": {
-                pair: {name: float(values[row]) for name, values in measures.items()}
-                for pair, measures in found.agreement.items()
-            },
-        }
 
 
 def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:

@@ -1,22 +1,25 @@
 """A finished run, loaded from its folder: parameters, stages, vocabulary, and predictions."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
+from attnjax.analysis.importance import METHODS
+from attnjax.analysis.study import Study, study
 from attnjax.checkpoint import Checkpoints
-from attnjax.config import RunConfig, from_config_dict
+from attnjax.config import AnalysisConfig, RunConfig, from_config_dict
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
-from attnjax.data.dataset import encode, tokenize_example
+from attnjax.data.dataset import Tokenized, encode, tokenize_example
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
-from attnjax.errors import UserError
+from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
 from attnjax.train.step import make_evaluate
-from attnjax.types import Params, Stages
+from attnjax.types import EOS, Batch, Params, Stages
 from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, read_json
 
 Text = str | Sequence[str | Sequence[str]]
@@ -27,6 +30,27 @@ class Predictions(NamedTuple):
 
     labels: list[str]
     probabilities: np.ndarray
+
+
+class Explanations(NamedTuple):
+    """What the model looked at, text by text.
+
+    tokens      the words of each text; queries  those of its question or hypothesis, or None
+    labels      the likeliest class; probabilities  [texts, classes]
+    attention   one array over the words of each text, sums to 1
+    importance  method -> one array over the words of each text, non-negative
+    query_importance  likewise over the query's words; empty for one sequence
+    agreement   "attention~gradient" -> measure -> [texts], NaN where undefined
+    """
+
+    tokens: list[list[str]]
+    queries: list[list[str]] | None
+    labels: list[str]
+    probabilities: np.ndarray
+    attention: list[np.ndarray]
+    importance: dict[str, list[np.ndarray]]
+    query_importance: dict[str, list[np.ndarray]]
+    agreement: dict[str, dict[str, np.ndarray]]
 
 
 class Run(NamedTuple):
@@ -49,11 +73,14 @@ class Run(NamedTuple):
         Raises UserError for a text of the wrong form, or one without a token.
         """
         examples = [self._example(number, text) for number, text in enumerate(texts)]
+        return encode(examples, self._words(examples), self.vocab, self.labels)
+
+    def _words(self, examples: Sequence[Example]) -> list[Tokenized]:
         words = [tokenize_example(each) for each in examples]
         for each, tokens in zip(examples, words, strict=True):
             if not tokens.text or tokens.query == []:
                 raise UserError(f"{each.place} has no token; leave it out")
-        return encode(examples, words, self.vocab, self.labels)
+        return words
 
     def predict(self, texts: Sequence[Text]) -> Predictions:
         """Predicts the class of each text, or of each pair.
@@ -72,6 +99,62 @@ class Run(NamedTuple):
             probabilities[batch.rows[real]] = np.asarray(outputs["probabilities"])[real]
         labels = [self.labels[number] for number in probabilities.argmax(axis=1)]
         return Predictions(labels, probabilities)
+
+    def explain(self, texts: Sequence[Text], methods: Sequence[str] | None = None) -> Explanations:
+        """Attention and importance of every word, for strings or pairs as `predict` takes them.
+
+        methods  names of `analysis.importance.METHODS`; default: those the run was analysed with.
+        Raises UserError for an unknown method, a text without a token, or one whose words the
+        model has never seen. In a notebook the result shows itself as coloured words.
+
+        run.explain(["a fine film"]).importance["gradient"][0].shape == (3,)
+        """
+        if isinstance(texts, str):
+            raise UserError("explain takes a list of texts: explain([text])")
+        settings = dataclasses.replace(
+            self.config.analysis,
+            methods=tuple(self.config.analysis.methods if methods is None else methods),
+            permutations=0,
+            adversaries=0,
+        )
+        for name in settings.methods:
+            if name not in METHODS:
+                raise UserError(f"no importance method '{name}'{suggest(name, tuple(METHODS))}")
+        examples = [self._example(number, text) for number, text in enumerate(texts)]
+        words, found = self.study_examples(examples, settings)
+        return Explanations(
+            tokens=[each.text for each in words],
+            queries=[each.query or [] for each in words] if self.pair else None,
+            labels=[self.labels[number] for number in found.predictions],
+            probabilities=found.probabilities,
+            attention=found.explanations["attention"],
+            importance={name: found.explanations[name] for name in settings.methods},
+            query_importance=found.query_explanations,
+            agreement=found.agreement,
+        )
+
+    def study_examples(
+        self, examples: Sequence[Example], settings: AnalysisConfig
+    ) -> tuple[list[Tokenized], Study]:
+        """The whole analysis of examples, on one device: (their words, what was found).
+
+        Raises UserError for a text without a token, or without a word the model has seen.
+        """
+        if not examples:
+            raise UserError("there is no text to explain")
+        words = self._words(examples)
+        split = encode(examples, words, self.vocab, self.labels)
+        for example, ids in zip(examples, split.tokens, strict=True):
+            if not np.any(ids > EOS):
+                raise UserError(
+                    f"{example.place} has only words that the model has never seen; leave it out"
+                )
+
+        def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
+            compiled = jax.jit(function)
+            return lambda batch: jax.device_get(compiled(self.params, batch))
+
+        return words, study(settings, self.stages, split, self.config.seed, compile_rows)
 
     def _example(self, number: int, text: Text) -> Example:
         place = f"text {number}"

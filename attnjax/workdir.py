@@ -36,6 +36,16 @@ def open_workdir(path: str) -> epath.Path:
     return folder
 
 
+def find_workdir(path: str) -> epath.Path:
+    """Returns the folder of a run that is there; raises UserError where none is."""
+    folder = epath.Path(path) if "://" in path else epath.Path(os.path.abspath(path))
+    if not (folder / CONFIG).exists():
+        raise UserError(
+            f"{folder} holds no run (no {CONFIG}); give the --workdir of a finished training"
+        )
+    return folder
+
+
 def write_text(path: epath.Path, text: str) -> None:
     """Writes the file whole or not at all: under another name first, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

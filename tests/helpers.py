@@ -1,5 +1,7 @@
 """Small models and batches that the tests share."""
 
+import json
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,3 +58,38 @@ def batch_of(rows, query=None, labels=None, length=None, query_length=None, dtyp
         candidates=None,
         rows=jnp.arange(count, dtype=jnp.int32),
     )
+
+
+def write_data(folder, rows=160):
+    """Texts whose label one word tells, as JSONL files."""
+    random = np.random.default_rng(0)
+    folder.mkdir(exist_ok=True)
+    words = [f"word{letter}" for letter in "abcdefghijklmnop"]
+    for name, count in (("train", rows), ("validation", 40), ("test", 40)):
+        lines = []
+        for _ in range(count):
+            label = int(random.integers(2))
+            text = list(random.choice(words, random.integers(3, 12)))
+            text.insert(int(random.integers(len(text))), ("bad", "good")[label])
+            lines.append(json.dumps({"text": " ".join(text), "label": label}))
+        (folder / f"{name}.jsonl").write_text("\n".join(lines))
+    return folder
+
+
+def arguments(data, workdir, *more):
+    """The command line of a run on them that takes seconds."""
+    return [
+        "--config=configs/custom.py",
+        f"--config.data.path={data}",
+        f"--workdir={workdir}",
+        "--config.model.hidden_dim=8",
+        "--config.model.embed_dim=8",
+        "--config.train.batch_size=8",
+        "--config.model.embed_scale=1.0",
+        "--config.train.learning_rate=0.03",
+        "--config.train.epochs=2",
+        "--config.train.log_steps=5",
+        "--config.train.compile_cache=off",
+        "--config.train.keep_heap=False",
+        *more,
+    ]

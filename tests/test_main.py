@@ -12,6 +12,7 @@ import jax
 import numpy as np
 import pytest
 from etils import epath
+from helpers import arguments, write_data
 
 import attnjax
 from attnjax.checkpoint import Checkpoints
@@ -24,39 +25,6 @@ from attnjax.train.loop import starting_state
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
-
-
-def write_data(folder, rows=160):
-    random = np.random.default_rng(0)
-    folder.mkdir(exist_ok=True)
-    words = [f"word{letter}" for letter in "abcdefghijklmnop"]
-    for name, count in (("train", rows), ("validation", 40), ("test", 40)):
-        lines = []
-        for _ in range(count):
-            label = int(random.integers(2))
-            text = list(random.choice(words, random.integers(3, 12)))
-            text.insert(int(random.integers(len(text))), ("bad", "good")[label])
-            lines.append(json.dumps({"text": " ".join(text), "label": label}))
-        (folder / f"{name}.jsonl").write_text("\n".join(lines))
-    return folder
-
-
-def arguments(data, workdir, *more):
-    return [
-        "--config=configs/custom.py",
-        f"--config.data.path={data}",
-        f"--workdir={workdir}",
-        "--config.model.hidden_dim=8",
-        "--config.model.embed_dim=8",
-        "--config.train.batch_size=8",
-        "--config.model.embed_scale=1.0",
-        "--config.train.learning_rate=0.03",
-        "--config.train.epochs=2",
-        "--config.train.log_steps=5",
-        "--config.train.compile_cache=off",
-        "--config.train.keep_heap=False",
-        *more,
-    ]
 
 
 def run(*more):

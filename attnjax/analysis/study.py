@@ -1,35 +1,46 @@
-"""A trained model and a split -> per-example explanations, and how far they agree."""
+"""A trained model and a split -> per-example explanations, their agreement, counterfactuals."""
 
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
-from attnjax.analysis.agreement import MEASURES
-from attnjax.analysis.importance import METHODS
-from attnjax.analysis.importance.gradient import detached
+from attnjax.analysis.explain import make_explain
+from attnjax.analysis.pairs import agree, shuffled
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
-from attnjax.model.attention import forward
-from attnjax.types import EOS, UNK, Batch, Params, Stages
+from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
+from attnjax.types import Batch, Params, Stages
 
-RESAMPLES = 1000  # of the bootstrap intervals
+BUCKETS = 3  # padded lengths: compiling costs more than padding here
+
+Rows = list[np.ndarray]
 
 
 class Study(NamedTuple):
     """What was measured on each example, in the split's order.
 
-    explanations  "attention" and each method -> one array a row over the row's words
-    agreement     "attention~gradient" -> measure -> [rows], NaN where undefined
-    significant   "attention~gradient" -> [rows], p-value of Kendall's tau, NaN where undefined
-    predictions   [rows] class numbers; probabilities  [rows, classes]
+    explanations        "attention" and each method -> one array a row over the row's words
+    query_explanations  each method -> one array a row over the query's words; empty without a query
+    agreement           "attention~gradient" -> measure -> [rows], NaN where undefined; among the
+                        measures "p_value", of Kendall's tau
+    query_agreement     likewise over the query's words, method against method
+    floor               as agreement, the second explanation's values in random order
+    diagnostics         method -> [rows], such as the completeness error of integrated gradients
+    permutation, adversarial  name -> one array or number a row; empty if switched off
+    uniform             "probabilities" and "loss" under uniform attention
+    predictions         [rows] class numbers; probabilities  [rows, classes]
     """
 
-    explanations: dict[str, list[np.ndarray]]
+    explanations: dict[str, Rows]
+    query_explanations: dict[str, Rows]
     agreement: dict[str, dict[str, np.ndarray]]
-    significant: dict[str, np.ndarray]
+    query_agreement: dict[str, dict[str, np.ndarray]]
+    floor: dict[str, dict[str, np.ndarray]]
+    diagnostics: dict[str, np.ndarray]
+    permutation: dict[str, np.ndarray]
+    adversarial: dict[str, Rows]
+    uniform: dict[str, np.ndarray]
     predictions: np.ndarray
     probabilities: np.ndarray
 
@@ -37,123 +48,60 @@ class Study(NamedTuple):
 def study(
     config: AnalysisConfig,
     stages: Stages,
-    params: Params,
     split: EncodedSplit,
-    shapes: Shapes,
-    batch_size: int,
     seed: int,
-    compile_rows: Callable[[Callable[..., Any]], Callable[..., Any]],
-    place: Callable[[Batch], Any],
-    collect: Callable[[Any], Any],
-    check: Callable[[], None],
+    compile_rows: Callable[[Callable[[Params, Batch], Any]], Callable[[Batch], Any]],
+    devices: int = 1,
+    check: Callable[[], None] = lambda: None,
 ) -> Study:
-    """Explains the first `config.examples` rows and measures agreement pair by pair.
+    """Explains every row of the split and measures agreement pair by pair.
 
-    compile_rows, place, collect  how functions of (params, batch) meet devices, see
-    `train.parallel`; check  is called between batches and may raise to stop.
+    compile_rows  function(params, batch) -> call(batch): compiled, with the parameters bound, NumPy
+                  arrays out; devices  into how many parts it splits a batch; check  is called
+                  between batches and may raise to stop.
+    Rows are independent: neither chunk_size nor the other rows change what is found for one.
     """
-    rows = split.head(config.examples)
-    count = len(rows)
-    explained = detached(stages) if config.detach_attention else stages
-    pairs = list(combinations(("attention", *config.methods), 2))
-
-    def explain(params: Params, batch: Batch) -> dict[str, Any]:
-        trace = forward(stages, params, batch)
-        key = jax.random.key(seed)
-        found = {"attention": trace.weights}
-        for name in config.methods:
-            found[name] = METHODS[name](explained, params, batch, key)
-        agreement = {
-            f"{a}~{b}": {
-                name: measure(found[a], found[b], batch.words) for name, measure in MEASURES.items()
-            }
-            for a, b in pairs
-        }
-        return {
-            "explanations": found,
-            "agreement": agreement,
-            "probabilities": trace.probabilities,
-        }
-
-    compiled = compile_rows(explain)
-    explanations: dict[str, list[Any]] = {
-        name: [None] * count for name in ("attention", *config.methods)
+    chunk = min(config.chunk_size, len(split))
+    found = map_rows(
+        compile_rows(make_explain(stages, config, seed)),
+        split,
+        choose_shapes([split], BUCKETS),
+        -(-chunk // devices) * devices,
+        check,
+    )
+    explanations = _at_words(found["explanations"], found["words"])
+    queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
+    floor = {
+        f"{a}~{b}": (explanations[a], shuffled(explanations[b], seed))
+        for a, b in combinations(explanations, 2)
     }
-    agreement = {f"{a}~{b}": {name: np.full(count, np.nan) for name in MEASURES} for a, b in pairs}
-    probabilities: list[Any] = [None] * count
-    for batch in evaluation_batches(rows, shapes, batch_size):
-        check()
-        found = collect(compiled(params, place(batch)))
-        words = np.asarray((batch.tokens == UNK) | (batch.tokens > EOS))
-        for place_in_batch, row in enumerate(batch.rows):
-            if row < 0:
-                continue
-            for name, values in found["explanations"].items():
-                explanations[name][row] = values[place_in_batch][words[place_in_batch]]
-            for pair, measures in found["agreement"].items():
-                for name, values in measures.items():
-                    agreement[pair][name][row] = values[place_in_batch]
-            probabilities[row] = found["probabilities"][place_in_batch]
-    stacked = np.stack(probabilities)
+    adversarial = dict(found.get("adversarial", {}))
+    if adversarial:
+        adversarial |= _at_words({"attention": adversarial["attention"]}, found["words"])
+    probabilities = np.stack(found["probabilities"])
     return Study(
         explanations,
-        agreement,
-        {f"{a}~{b}": _kendall_p_values(explanations[a], explanations[b]) for a, b in pairs},
-        stacked.argmax(axis=1),
-        stacked,
+        queries,
+        agree(_combined(explanations), config.top_k),
+        agree(_combined(queries), config.top_k),
+        agree(floor, config.top_k),
+        {name: np.stack(rows) for name, rows in found["diagnostics"].items()},
+        {name: np.stack(rows) for name, rows in found.get("permutation", {}).items()},
+        adversarial,
+        {name: np.stack(rows) for name, rows in found["uniform"].items()},
+        probabilities.argmax(axis=1),
+        probabilities,
     )
 
 
-def _kendall_p_values(a: list[np.ndarray], b: list[np.ndarray]) -> np.ndarray:
-    from scipy import stats  # imported late: 0.9 s
-
-    def p_value(x: np.ndarray, y: np.ndarray) -> float:
-        if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
-            return float("nan")
-        result: Any = stats.kendalltau(x, y)
-        return float(result.pvalue)
-
-    return np.array([p_value(x, y) for x, y in zip(a, b, strict=True)])
-
-
-def summarise(found: Study, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Mean, deviation, bootstrap interval and counts: overall and by predicted class."""
-    summary: dict[str, Any] = {}
-    for pair, measures in found.agreement.items():
-        summary[pair] = {
-            name: _describe(values, found.significant[pair] if name == "kendall" else None)
-            for name, values in measures.items()
-        }
-        summary[pair]["by_class"] = {
-            label: {
-                name: _describe(
-                    values[found.predictions == number],
-                    found.significant[pair][found.predictions == number]
-                    if name == "kendall"
-                    else None,
-                )
-                for name, values in measures.items()
-            }
-            for number, label in enumerate(labels)
-            if np.any(found.predictions == number)
-        }
-    return summary
-
-
-def _describe(values: np.ndarray, p_values: np.ndarray | None) -> dict[str, Any]:
-    defined = values[np.isfinite(values)]
-    row: dict[str, Any] = {
-        "mean": None,
-        "std": None,
-        "ci95": None,
-        "undefined": int(len(values) - len(defined)),
+def _at_words(rows: dict[str, Rows], masks: Rows) -> dict[str, Rows]:
+    return {
+        name: [values[mask] for values, mask in zip(each, masks, strict=True)]
+        for name, each in rows.items()
     }
-    if p_values is not None:
-        known = p_values[np.isfinite(p_values)]
-        row["significant_fraction"] = float(np.mean(known <= 0.05)) if len(known) else None
-    if len(defined):
-        random = np.random.default_rng(0)
-        resampled = [random.choice(defined, len(defined)).mean() for _ in range(RESAMPLES)]
-        row["mean"], row["std"] = float(defined.mean()), float(defined.std())
-        row["ci95"] = [float(each) for each in np.percentile(resampled, [2.5, 97.5])]
-    return row
+
+
+def _combined(explanations: dict[str, Rows]) -> dict[str, tuple[Rows, Rows]]:
+    return {
+        f"{a}~{b}": (explanations[a], explanations[b]) for a, b in combinations(explanations, 2)
+    }

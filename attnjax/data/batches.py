@@ -6,9 +6,10 @@ batch holds texts of like length, so that little is padding, and every row comes
 """
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from attnjax.types import PAD, Batch
@@ -191,6 +192,34 @@ def evaluation_batches(split: EncodedSplit, shapes: Shapes, batch_size: int) -> 
     order = np.argsort(keys, kind="stable")
     for start in range(0, len(order), batch_size):
         yield collate(split, order[start : start + batch_size], batch_size, shapes)
+
+
+def map_rows(
+    call: Callable[[Batch], Any],
+    split: EncodedSplit,
+    shapes: Shapes,
+    batch_size: int,
+    check: Callable[[], None] = lambda: None,
+) -> Any:
+    """Calls `call(batch)` on all rows and sorts what comes back by row.
+
+    call   batch -> tree of arrays, each with one row per example
+    check  is called between batches and may raise to stop
+    Returns the same tree with a list of arrays, one per row of the split, in place of each array:
+    rows of different batches may be padded to different lengths.
+    """
+    leaves: list[list[Any]] = []
+    structure = None
+    for batch in evaluation_batches(split, shapes, batch_size):
+        check()
+        arrays, structure = jax.tree.flatten(call(batch))
+        if not leaves:
+            leaves = [[None] * len(split) for _ in arrays]
+        for place, row in enumerate(batch.rows):
+            if row >= 0:
+                for leaf, array in zip(leaves, arrays, strict=True):
+                    leaf[row] = array[place]
+    return jax.tree.unflatten(structure, leaves)
 
 
 def collate(split: EncodedSplit, rows: np.ndarray, batch_size: int, shapes: Shapes) -> Batch:

@@ -62,15 +62,18 @@ def read_files(config: DataConfig, task: str) -> Splits:
     return splits
 
 
-def read_unlabelled(path: str | Path, config: DataConfig, task: str) -> list[Example]:
-    """Reads one file of examples whose label column may be missing; every label is ""."""
+def read_unlabelled(
+    path: str | Path, config: DataConfig, task: str, name: str = "data.unlabelled"
+) -> list[Example]:
+    """Reads one file of examples whose label column may be missing; every label is "".
+
+    name  what the user called the file by, for messages
+    """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise UserError(f"data.unlabelled: there is no file {path}; give the path of a data file")
+        raise UserError(f"{name}: there is no file {path}; give the path of a data file")
     if not path.name.endswith(SUFFIXES):
-        raise UserError(
-            f"data.unlabelled: {path} must end in {', '.join(SUFFIXES)}, for what it holds"
-        )
+        raise UserError(f"{name}: {path} must end in {', '.join(SUFFIXES)}, for what it holds")
     return list(_read(path, config, task, labelled=False))
 
 

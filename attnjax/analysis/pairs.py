@@ -1,0 +1,60 @@
+"""Agreement of explanations that are lists of ragged rows: between methods, chance and runs."""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import jax
+import numpy as np
+
+from attnjax.analysis.agreement import kendall_p_value, measures
+from attnjax.data.batches import bucket, padded_lengths
+
+Ragged = Sequence[np.ndarray]
+LENGTHS = 3  # padded lengths in use, one compilation each
+ROWS = 1024  # of one compiled call
+
+
+def agree(pairs: dict[str, tuple[Ragged, Ragged]], top_k: int) -> dict[str, dict[str, np.ndarray]]:
+    """Every measure of every pair of explanations, row by row.
+
+    pairs  name -> (a, b): one array of values over the words for each example, a[i] as long as b[i]
+    Returns name -> measure -> [rows], and "p_value" (of Kendall's tau) among the measures; NaN
+    where undefined.
+    """
+    flat = [(a, b) for first, second in pairs.values() for a, b in zip(first, second, strict=True)]
+    if not flat:
+        return {name: {} for name in pairs}
+    lengths = padded_lengths([max(len(a), 1) for a, _ in flat], LENGTHS)
+    order = np.argsort([len(a) for a, _ in flat], kind="stable")
+    collected: dict[str, np.ndarray] = {}
+    for start in range(0, len(flat), ROWS):
+        chosen = order[start : start + ROWS]
+        padded = bucket(max(max(len(flat[row][0]) for row in chosen), 1), lengths)
+        both = np.zeros((2, ROWS, padded), flat[0][0].dtype)
+        mask = np.zeros((ROWS, padded), bool)
+        for place, row in enumerate(chosen):
+            size = len(flat[row][0])
+            both[0, place, :size], both[1, place, :size] = flat[row]
+            mask[place, :size] = True
+        found = jax.device_get(_compiled(top_k)(both[0], both[1], mask))
+        for name, values in found.items():
+            collected.setdefault(name, np.full(len(flat), np.nan))[chosen] = values[: len(chosen)]
+    results, start = {}, 0
+    for name, (first, _) in pairs.items():
+        results[name] = {
+            measure: values[start : start + len(first)] for measure, values in collected.items()
+        }
+        start += len(first)
+    return results
+
+
+@cache
+def _compiled(top_k: int) -> Any:
+    table = {**measures(top_k), "p_value": kendall_p_value}
+    return jax.jit(lambda a, b, mask: {name: each(a, b, mask) for name, each in table.items()})
+
+
+def shuffled(rows: Ragged, seed: int) -> list[np.ndarray]:
+    """The same values in random order, by (seed, row): agreement with it is what chance gives."""
+    return [np.random.default_rng([seed, row]).permutation(each) for row, each in enumerate(rows)]

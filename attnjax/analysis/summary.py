@@ -1,0 +1,138 @@
+"""Per-example figures -> means, intervals and counts: the "analysis" part of results.json."""
+
+from typing import Any
+
+import numpy as np
+
+from attnjax.analysis.counterfactual import bins
+from attnjax.analysis.study import Study
+from attnjax.config import AnalysisConfig
+from attnjax.metrics import scores
+
+RESAMPLES = 1000  # of the bootstrap intervals
+BLOCK = 100  # resamples held in memory at once
+SIGNIFICANT = 0.05
+FAR = (0.4, 0.6)  # Jensen-Shannon divergences that the papers call a different attention
+
+
+def summarise(
+    found: Study, config: AnalysisConfig, labels: tuple[str, ...], truth: np.ndarray
+) -> dict[str, Any]:
+    """The "analysis" object of results.json, of which design.md and the README tell the form.
+
+    labels  class names; truth  [rows] class numbers, -1 where unknown
+    """
+    summary: dict[str, Any] = {
+        "examples": len(found.predictions),
+        "agreement": {
+            pair: {
+                **describe(values),
+                "floor": describe(found.floor[pair]),
+                "by_class": by_class(values, found.predictions, labels),
+            }
+            for pair, values in found.agreement.items()
+        },
+        "ceiling": None,
+        "uniform_attention": scores(truth, found.uniform["probabilities"], found.uniform["loss"]),
+    }
+    if found.query_agreement:
+        summary["query_agreement"] = {
+            pair: describe(values) for pair, values in found.query_agreement.items()
+        }
+    if found.diagnostics:
+        summary["completeness"] = {
+            name: {"mean": float(np.mean(values)), "max": float(np.max(values))}
+            for name, values in found.diagnostics.items()
+        }
+    if found.permutation:
+        summary["permutation"] = _permutation(found.permutation, config)
+    if found.adversarial:
+        summary["adversarial_attention"] = _adversarial(found.adversarial, config)
+    return summary
+
+
+def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
+    """measure -> mean, standard deviation over examples, 95 % interval of the mean, undefined.
+
+    measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
+    which the share of significant rows (p <= 0.05) among the defined ones is told.
+    """
+    names = [name for name in measures if name != "p_value"]
+    if not names:
+        return {}
+    columns = np.stack([np.asarray(measures[name], np.float64) for name in names], axis=1)
+    low, high = bootstrap(columns)
+    described: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        values = columns[:, place]
+        defined = values[np.isfinite(values)]
+        known = len(defined) > 0
+        described[name] = {
+            "mean": float(defined.mean()) if known else None,
+            "std": float(defined.std()) if known else None,
+            "ci95": [float(low[place]), float(high[place])] if known else None,
+            "undefined": len(values) - len(defined),
+        }
+    if "p_value" in measures and "kendall" in described:
+        p_values = measures["p_value"][np.isfinite(measures["p_value"])]
+        share = float(np.mean(p_values <= SIGNIFICANT)) if len(p_values) else None
+        described["kendall"]["significant_fraction"] = share
+    return described
+
+
+def by_class(
+    measures: dict[str, np.ndarray], predictions: np.ndarray, labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """`describe` for the examples of each predicted class; classes never predicted are left out."""
+    return {
+        label: describe({name: values[predictions == number] for name, values in measures.items()})
+        for number, label in enumerate(labels)
+        if np.any(predictions == number)
+    }
+
+
+def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
+
+    columns  [rows, measures]; all measures see the same resamples. Returns (low, high).
+    """
+    rows = len(columns)
+    random = np.random.default_rng(0)
+    known = np.isfinite(columns)
+    filled = np.where(known, columns, 0.0)
+    means = np.empty((RESAMPLES, columns.shape[1]))
+    for start in range(0, RESAMPLES, BLOCK):
+        drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=BLOCK).astype(np.float64)
+        counts = drawn @ known
+        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
+    undefined = ~known.any(axis=0)
+    means[:, undefined] = 0.0
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    return low, high
+
+
+def _permutation(found: dict[str, np.ndarray], config: AnalysisConfig) -> dict[str, Any]:
+    change = found["median_change"]
+    return {
+        "permutations": config.permutations,
+        **describe({"median_change": change}),
+        "bins": [
+            {
+                "max_attention": list(edges),
+                "examples": len(values),
+                **describe({"median_change": values}),
+            }
+            for edges, values in bins(found["max_attention"], change).items()
+        ],
+    }
+
+
+def _adversarial(found: dict[str, Any], config: AnalysisConfig) -> dict[str, Any]:
+    divergence = np.stack(found["max_jsd"])
+    return {
+        "adversaries": config.adversaries,
+        "steps": config.adversary_steps,
+        "epsilon": config.adversary_epsilon,
+        **describe({"max_jsd": divergence}),
+        "share_above": {str(edge): float(np.mean(divergence > edge)) for edge in FAR},
+    }

@@ -1,0 +1,176 @@
+"""Analyses a finished run again with other settings, or explains the user's own texts with it.
+
+python -m attnjax.analyze --workdir=runs/sst [--config.analysis.FIELD=VALUE ...] [--second=DIR]
+python -m attnjax.analyze --workdir=runs/sst --input=my_texts.jsonl [--output=DIR]
+
+The first reads the data again, trains nothing, and rewrites results.json, analysis/ and the report;
+--second names the same run trained with another seed, whose explanations give the ceiling of every
+agreement. The second reads the columns that config.data.fields names (a label is not needed) and
+writes examples.jsonl and examples.html to --output (default WORKDIR/explained/my_texts).
+"""
+
+import dataclasses
+import os
+import sys
+import time
+from typing import Any
+
+import numpy as np
+from absl import flags
+from etils import epath
+
+from attnjax.analysis.pairs import agree
+from attnjax.analysis.records import records
+from attnjax.analysis.summary import describe
+from attnjax.command import guarded, parse_overrides
+from attnjax.config import RunConfig, from_config_dict, to_dict
+from attnjax.data.dataset import load_dataset
+from attnjax.data.files import read_unlabelled
+from attnjax.errors import UserError
+from attnjax.pipeline import analyse, evaluate_robustness
+from attnjax.report.write import write_examples_page, write_report
+from attnjax.run import load_run
+from attnjax.runtime import keep_heap, use_compile_cache
+from attnjax.train.parallel import make_parallel
+from attnjax.train.stop import Stop
+from attnjax.workdir import (
+    CONFIG,
+    EXAMPLES,
+    REPORT,
+    RESULTS,
+    find_workdir,
+    open_workdir,
+    read_json,
+    read_json_lines,
+    write_json,
+    write_json_lines,
+)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    arguments = sys.argv if arguments is None else arguments
+    return guarded(__doc__ or "", lambda stop: analyze(arguments, stop), arguments)
+
+
+def analyze(arguments: list[str], stop: Stop) -> None:
+    """Parses the command line and does what it asks for; raises UserError."""
+    values = flags.FlagValues()
+    for name, text in (
+        ("workdir", "folder of a finished run"),
+        ("second", "folder of the same run with another seed"),
+        ("input", "JSONL, CSV or TSV file of texts to explain"),
+        ("output", "folder for what is found in --input"),
+    ):
+        flags.DEFINE_string(name, None, text, flag_values=values)
+    workdir = _workdir(arguments)
+    stored = from_config_dict(read_json(find_workdir(workdir) / CONFIG))
+    config = parse_overrides(arguments, values, stored)
+    _refuse_other_fields(stored, config)
+    if config.train.keep_heap:
+        keep_heap()
+    use_compile_cache(config.train.compile_cache)
+    if values["input"].value is None:
+        if values["output"].value is not None:
+            raise UserError("--output says where to explain --input, which is missing")
+        reanalyse(config, workdir, values["second"].value, stop)
+        return
+    if values["second"].value is not None:
+        raise UserError("--second compares two runs on the test split; leave out --input")
+    path = values["input"].value
+    stem = os.path.basename(path).split(".")[0]
+    output = values["output"].value or os.path.join(workdir, "explained", stem)
+    explain_file(config, workdir, path, output)
+
+
+def _workdir(arguments: list[str]) -> str:
+    for place, each in enumerate(arguments):
+        if each.startswith("--workdir="):
+            return each.removeprefix("--workdir=")
+        if each == "--workdir" and place + 1 < len(arguments):
+            return arguments[place + 1]
+    raise UserError("analyze needs --workdir=DIR, the folder of a finished run")
+
+
+def _refuse_other_fields(stored: RunConfig, config: RunConfig) -> None:
+    """Only what the analysis does, and where data lies now, may differ from what was trained."""
+    movable: dict[str, Any] = {
+        "analysis": stored.analysis,
+        "data": dataclasses.replace(config.data, path=stored.data.path),
+        "train": dataclasses.replace(
+            config.train, devices=stored.train.devices, parallel=stored.train.parallel
+        ),
+    }
+    if dataclasses.replace(config, **movable) != stored:
+        raise UserError(
+            "analyze trains nothing: of the configuration only analysis.*, data.path, "
+            "train.devices and train.parallel can change; use attnjax.main for another run"
+        )
+
+
+def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -> None:
+    """Analyses the run in the workdir as `config.analysis` says and rewrites what it had found."""
+    folder = find_workdir(workdir)
+    results = read_json(folder / RESULTS)
+    other = None if second is None else find_workdir(second)
+    run = load_run(workdir)
+    parallel = make_parallel(config.train)
+    dataset = load_dataset(config)
+    if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
+        raise UserError(
+            f"the data at {config.data.path or config.data.name} gives another vocabulary than "
+            f"{folder} was trained with; say where that data is with --config.data.path=DIR"
+        )
+    params = parallel.replicate(run.params)
+    started = time.perf_counter()
+    analysis = analyse(config, dataset, run.stages, parallel, params, folder, stop)
+    if other is not None:
+        analysis["ceiling"] = ceiling(folder, other, config.analysis.top_k)
+    results["robustness"] = evaluate_robustness(config, dataset, run.stages, parallel, params, stop)
+    results["analysis"] = analysis
+    results["timing"]["analysis_s"] = time.perf_counter() - started
+    results["config"] = to_dict(config)
+    write_json(folder / CONFIG, to_dict(config))
+    write_json(folder / RESULTS, results)
+    write_report(folder)
+    print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def ceiling(folder: epath.Path, other: epath.Path, top_k: int) -> dict[str, Any]:
+    """How far the same explanation agrees between two runs: no other pair can be asked for more.
+
+    Reads analysis/examples.jsonl of both. Returns {"run": name, "attention": measure -> summary,
+    each method that both have likewise}. Raises UserError where their examples differ.
+    """
+    rows, others = (read_json_lines(each / EXAMPLES) for each in (folder, other))
+    if [each["tokens"] for each in rows] != [each["tokens"] for each in others]:
+        raise UserError(
+            f"{other} analysed {len(others)} examples that are not the {len(rows)} of {folder}; "
+            "analyse both with the same data and the same analysis.examples"
+        )
+    pairs: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
+    for name in ("attention", *rows[0]["importance"]):
+        first, second = (
+            [np.asarray(e[name] if name == "attention" else e["importance"].get(name)) for e in x]
+            for x in (rows, others)
+        )
+        if name == "attention" or name in others[0]["importance"]:
+            pairs[name] = first, second
+    found = agree(pairs, top_k)
+    return {"run": other.name, **{name: describe(values) for name, values in found.items()}}
+
+
+def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> None:
+    """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
+    run = load_run(workdir)
+    examples = read_unlabelled(path, config.data, config.task, "--input")
+    words, found = run.study_examples(examples, config.analysis)
+    folder = open_workdir(output)
+    rows = list(records(found, words, [None] * len(examples), run.labels))
+    write_json_lines(folder / "examples.jsonl", rows)
+    write_examples_page(folder / "examples.html", rows, f"{os.path.basename(path)}, explained")
+    print(f"examples: {folder / 'examples.jsonl'}\npage:     {folder / 'examples.html'}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Agreement of ragged rows: every row gets what it gets alone, wherever it stands."""
+
+import numpy as np
+from scipy import stats
+
+from attnjax.analysis.pairs import agree, shuffled
+
+
+def ragged(lengths, seed):
+    random = np.random.default_rng(seed)
+    return [random.random(length).astype(np.float32) for length in lengths]
+
+
+def test_each_row_of_each_pair_stands_in_its_place():
+    lengths = [5, 2, 30, 1, 9]
+    a, b, c = (ragged(lengths, seed) for seed in range(3))
+    found = agree({"a~b": (a, b), "b~c": (b, c)}, top_k=3)
+    for name, first, second in (("a~b", a, b), ("b~c", b, c)):
+        assert np.isnan(found[name]["kendall"][3])
+        for row in (0, 1, 2, 4):
+            expected = stats.kendalltau(first[row], second[row])
+            np.testing.assert_allclose(found[name]["kendall"][row], expected.statistic, rtol=1e-5)
+            np.testing.assert_allclose(found[name]["p_value"][row], expected.pvalue, rtol=1e-3)
+            expected = stats.pearsonr(first[row], second[row]).statistic
+            np.testing.assert_allclose(found[name]["pearson"][row], expected, rtol=1e-4)
+
+
+def test_no_pair_and_no_row():
+    assert agree({}, 3) == {}
+    assert agree({"a~b": ([], [])}, 3) == {"a~b": {}}
+
+
+def test_shuffling_keeps_the_values_and_depends_on_seed_and_row_alone():
+    rows = ragged([8, 8, 20], 0)
+    once, again, other = shuffled(rows, 0), shuffled(rows[:2], 0), shuffled(rows, 1)
+    for row, values in enumerate(rows):
+        np.testing.assert_array_equal(np.sort(once[row]), np.sort(values))
+    np.testing.assert_array_equal(once[0], again[0])
+    assert any((a != b).any() for a, b in zip(once, other, strict=True))

@@ -1,0 +1,52 @@
+"""Summaries: what is undefined is counted and never enters, and intervals are scipy's."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from attnjax.analysis.summary import bootstrap, by_class, describe
+
+
+def test_what_is_undefined_is_counted_and_left_out():
+    values = np.array([0.2, np.nan, 0.6, np.nan])
+    found = describe({"kendall": values, "p_value": np.array([0.01, np.nan, 0.5, np.nan])})
+    assert found["kendall"]["mean"] == pytest.approx(0.4)
+    assert found["kendall"]["std"] == pytest.approx(0.2)
+    assert found["kendall"]["undefined"] == 2
+    assert found["kendall"]["significant_fraction"] == 0.5
+    assert "p_value" not in found
+
+
+def test_a_measure_defined_nowhere_has_no_numbers():
+    found = describe({"kendall": np.full(3, np.nan), "p_value": np.full(3, np.nan)})["kendall"]
+    assert found == {
+        "mean": None,
+        "std": None,
+        "ci95": None,
+        "undefined": 3,
+        "significant_fraction": None,
+    }
+
+
+def test_intervals_are_those_of_scipy_up_to_the_draws():
+    values = np.random.default_rng(1).normal(size=300) ** 2
+    low, high = bootstrap(values[:, None])
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    width = found.high - found.low
+    assert low[0] == pytest.approx(found.low, abs=0.1 * width)
+    assert high[0] == pytest.approx(found.high, abs=0.1 * width)
+
+
+def test_one_defined_row_gives_a_point():
+    low, high = bootstrap(np.array([[0.5], [np.nan], [np.nan]]))
+    assert low[0] == high[0] == 0.5
+
+
+def test_classes_are_those_that_were_predicted():
+    measures = {"pearson": np.array([1.0, 0.0, 0.5])}
+    found = by_class(measures, np.array([0, 0, 2]), ("no", "maybe", "yes"))
+    assert list(found) == ["no", "yes"]
+    assert found["no"]["pearson"]["mean"] == 0.5
+    assert found["yes"]["pearson"]["mean"] == 0.5

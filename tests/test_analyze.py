@@ -1,0 +1,168 @@
+"""Analysing a finished run again, its ceiling, and explaining the user's own texts."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from helpers import arguments, write_data
+
+import attnjax
+from attnjax.analyze import main as analyze
+from attnjax.main import main
+
+pytestmark = pytest.mark.slow
+QUICK = ("--config.analysis.adversary_steps=3", "--config.analysis.permutations=5")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two seeds of one small run."""
+    folder = tmp_path_factory.mktemp("analyze")
+    data = write_data(folder / "data")
+    for seed in (0, 1):
+        workdir = folder / f"seed_{seed}"
+        line = arguments(data, workdir, f"--config.seed={seed}", *QUICK)
+        assert main(["attnjax", *line, "--config.analysis.robustness="]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(runs, tmp_path):
+    """A copy of the first run, to change at will."""
+    return shutil.copytree(runs / "seed_0", tmp_path / "run")
+
+
+def call(*arguments):
+    return analyze(["attnjax.analyze", *map(str, arguments)])
+
+
+def results(folder):
+    return json.loads((folder / "results.json").read_text())
+
+
+def test_other_methods_and_settings_without_training(run):
+    before = results(run)
+    checkpoints = sorted((run / "checkpoints").rglob("*"))
+    assert call(f"--workdir={run}", "--config.analysis.methods=gradient_norm", *QUICK) == 0
+    after = results(run)
+    assert set(after["analysis"]["agreement"]) == {"attention~gradient_norm"}
+    assert after["config"]["analysis"]["methods"] == ["gradient_norm"]
+    for part in ("test", "best", "data", "versions"):
+        assert after[part] == before[part]
+    assert sorted((run / "checkpoints").rglob("*")) == checkpoints
+    example = json.loads((run / "analysis" / "examples.jsonl").read_text().splitlines()[0])
+    assert set(example["importance"]) == {"gradient_norm"}
+    # The training command takes the folder for the same run still.
+    assert json.loads((run / "config.json").read_text()) == after["config"]
+
+
+@pytest.mark.parametrize("size", [1, 7])
+def test_the_chunk_size_changes_no_result(run, size):
+    before = results(run)["analysis"]
+    assert call(f"--workdir={run}", f"--config.analysis.chunk_size={size}") == 0
+    after = results(run)["analysis"]
+    for pair in before["agreement"]:
+        for measure in ("pearson", "jensen_shannon"):
+            expected = before["agreement"][pair][measure]["mean"]
+            assert after["agreement"][pair][measure]["mean"] == pytest.approx(expected, rel=1e-5)
+    expected = before["permutation"]["median_change"]["mean"]
+    assert after["permutation"]["median_change"]["mean"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_ceiling_is_the_agreement_of_two_seeds(run, runs):
+    assert call(f"--workdir={run}", f"--second={runs / 'seed_1'}") == 0
+    ceiling = results(run)["analysis"]["ceiling"]
+    assert ceiling["run"] == "seed_1"
+    rows = [
+        [json.loads(line) for line in (each / "analysis" / "examples.jsonl").open()]
+        for each in (run, runs / "seed_1")
+    ]
+    expected = np.mean(
+        [np.corrcoef(a["attention"], b["attention"])[0, 1] for a, b in zip(*rows, strict=True)]
+    )
+    assert ceiling["attention"]["pearson"]["mean"] == pytest.approx(expected, rel=1e-4)
+    assert set(ceiling) == {"run", "attention", "gradient", "leave_one_out"}
+
+
+def test_a_run_is_its_own_ceiling(run):
+    same = shutil.copytree(run, run.parent / "same")
+    assert call(f"--workdir={run}", f"--second={same}") == 0
+    assert results(run)["analysis"]["ceiling"]["attention"]["kendall"]["mean"] == pytest.approx(1)
+
+
+def test_explains_the_users_own_texts(run, tmp_path):
+    texts = tmp_path / "mine.jsonl"
+    rows = [{"text": "worda good wordb"}, {"text": "<script>alert(1)</script> bad wordc"}]
+    texts.write_text("\n".join(json.dumps(row) for row in rows))
+    assert call(f"--workdir={run}", f"--input={texts}") == 0
+    found = [json.loads(line) for line in (run / "explained" / "mine" / "examples.jsonl").open()]
+    assert [each["prediction"] for each in found] == ["1", "0"]
+    assert found[0]["tokens"] == ["worda", "good", "wordb"]
+    assert found[0]["label"] is None
+    page = (run / "explained" / "mine" / "examples.html").read_text()
+    assert "<script>alert" not in page
+    explained = attnjax.load_run(str(run)).explain([row["text"] for row in rows])
+    for row, each in enumerate(found):
+        np.testing.assert_allclose(explained.attention[row], each["attention"], rtol=1e-5)
+        for name, values in each["importance"].items():
+            np.testing.assert_allclose(explained.importance[name][row], values, rtol=1e-5)
+
+
+def test_explain_shows_itself_in_a_notebook(run):
+    explained = attnjax.load_run(str(run)).explain(["worda good <b>wordb</b>"], methods=["gradient"])
+    page = explained._repr_html_()
+    assert "good" in page
+    assert "<b>wordb" not in page
+    assert set(explained.importance) == {"gradient"}
+    assert explained.attention[0].sum() == pytest.approx(1, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("texts", "options", "message"),
+    [
+        (["good"], {"methods": ["gradiant"]}, "did you mean 'gradient'"),
+        (["good", ""], {}, "text 1 has no token"),
+        (["good", "zzz qqqq"], {}, "text 1 has only words that the model has never seen"),
+        ("good", {}, "a list of texts"),
+        ([], {}, "no text to explain"),
+    ],
+)
+def test_texts_that_cannot_be_explained(run, texts, options, message):
+    with pytest.raises(attnjax.errors.UserError, match=message):
+        attnjax.load_run(str(run)).explain(texts, **options)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--workdir={none}"], "holds no run"),
+        ([], "needs --workdir"),
+        (["--workdir={run}", "--config.analysis.methods=lime"], "analysis.methods"),
+        (["--workdir={run}", "--config.analysis.method=gradient"], "did you mean"),
+        (["--workdir={run}", "--config.train.epochs=9"], "trains nothing"),
+        (["--workdir={run}", "--second={none}"], "holds no run"),
+        (["--workdir={run}", "--input={none}"], "there is no file"),
+        (["--workdir={run}", "--input={empty}"], "has only words that the model has never seen"),
+        (["--workdir={run}", "--output=there"], "--input, which is missing"),
+        (["--workdir={run}", "--verbose=1"], "bad command line"),
+    ],
+)
+def test_mistakes_end_in_one_line(run, tmp_path, capfd, more, message):
+    unknown = tmp_path / "unknown.jsonl"
+    unknown.write_text('{"text": "zzz yyy"}\n')
+    places = {"run": run, "none": tmp_path / "none", "empty": unknown}
+    before = results(run)
+    assert call(*(each.format(**places) for each in more)) == 2
+    error = capfd.readouterr().err
+    lines = [line for line in error.splitlines() if "error:" in line]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert "Traceback" not in error
+    assert results(run) == before
+
+
+def test_an_unfinished_run_is_refused(run, capfd):
+    (run / "results.json").unlink()
+    assert call(f"--workdir={run}") == 2
+    assert "is no finished run" in capfd.readouterr().err
