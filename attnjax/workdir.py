@@ -1,8 +1,11 @@
 """The files of a run's folder: opening it, and reading and writing JSON that survives a kill."""
 
+import importlib.util
 import json
+import logging
 import math
 import os
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +22,30 @@ REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
 
+STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts
+    (
+        r"\b401\b|anonymous|credential|RefreshError",
+        "sign in with: gcloud auth application-default login",
+    ),
+    (
+        r"\b403\b|permission|forbidden",
+        "grant this account the role Storage Object Admin (roles/storage.objectAdmin)",
+    ),
+    (
+        r"\b404\b|not found|not exist|no such",
+        "create the bucket with: gcloud storage buckets create",
+    ),
+    (r"connect|timed? ?out", "check the network"),
+)
+
 
 def open_workdir(path: str) -> epath.Path:
-    """Creates the folder if need be and returns it; raises UserError where it is not writable."""
-    folder = epath.Path(path) if "://" in path else epath.Path(os.path.abspath(path))
+    """Creates the folder if need be and returns it; raises UserError where it is not writable.
+
+    path  a local folder, or gs://BUCKET/RUN, which needs the extra attnjax[gcp]
+    """
+    folder = _folder(path)
+    logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback, then raises
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -30,20 +53,49 @@ def open_workdir(path: str) -> epath.Path:
         probe.unlink()
     except Exception as error:
         reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
-        raise UserError(
-            f"workdir {folder} is not writable ({reason}); choose another with --workdir=DIR"
-        ) from error
+        advice = "choose another with --workdir=DIR"
+        if "://" in path:
+            advice = _storage_advice(error)
+        raise UserError(f"workdir {folder} is not writable ({reason}); {advice}") from error
     return folder
 
 
 def find_workdir(path: str) -> epath.Path:
     """Returns the folder of a run that is there; raises UserError where none is."""
-    folder = epath.Path(path) if "://" in path else epath.Path(os.path.abspath(path))
+    folder = _folder(path)
     if not (folder / CONFIG).exists():
         raise UserError(
             f"{folder} holds no run (no {CONFIG}); give the --workdir of a finished training"
         )
     return folder
+
+
+def _folder(path: str) -> epath.Path:
+    if "://" not in path:
+        return epath.Path(os.path.abspath(path))
+    _check_remote(path)
+    return epath.Path(path)
+
+
+def _check_remote(path: str) -> None:
+    """Raises UserError unless the path is gs://BUCKET/RUN and its packages are installed."""
+    if not re.match(r"gs://[^/]+/.*[^/]", path):
+        raise UserError(f"workdir {path} must be a local folder, or gs://BUCKET/RUN")
+    # epath prefers TensorFlow's file system where there is one, as long as it can be imported.
+    if importlib.util.find_spec("tensorflow") is None:
+        for package in ("fsspec", "gcsfs"):
+            if importlib.util.find_spec(package) is None:
+                raise UserError(
+                    f"workdir {path} needs the package {package}: pip install 'attnjax[gcp]'"
+                )
+
+
+def _storage_advice(error: Exception) -> str:
+    text = f"{type(error).__name__} {error}"
+    for pattern, advice in STORAGE_ADVICE:
+        if re.search(pattern, text, re.IGNORECASE):
+            return advice
+    return "choose another with --workdir=DIR"
 
 
 def write_text(path: epath.Path, text: str) -> None:
@@ -52,6 +104,15 @@ def write_text(path: epath.Path, text: str) -> None:
     partial = path.parent / (path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def append_text(path: epath.Path, text: str) -> None:
+    """Adds to the end of a file; objects on gs:// have no append and are written anew."""
+    if "://" in str(path):
+        path.write_text((path.read_text() if path.exists() else "") + text)
+    else:
+        with path.open("a") as file:
+            file.write(text)
 
 
 def write_json(path: epath.Path, value: Any) -> None:

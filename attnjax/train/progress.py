@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.errors import UserError
-from attnjax.workdir import METRICS, finite, read_json_lines, write_json_lines
+from attnjax.workdir import METRICS, append_text, finite, read_json_lines, write_json_lines
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +42,7 @@ class Log:
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends one object {"step", "split", "loss", ...} and shows it."""
-        with self._path.open("a") as file:
-            file.write(json.dumps(finite(row)) + "\n")
+        append_text(self._path, json.dumps(finite(row)) + "\n")
         numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k != "step"}
         if self._writer is not None:
             for name, value in numbers.items():
