@@ -1,38 +1,144 @@
-"""How far two rankings of a text's words agree: one figure per example, jit- and vmap-able.
+"""How far two explanations of a text agree: one figure per example, jit- and vmap-able.
 
 Every measure takes arrays [batch, length] and the mask of positions that count, ignores whatever
-stands elsewhere, and returns [batch] in [-1, 1]; NaN where it is undefined (fewer than two
-positions, or all values equal), never 0.
+stands elsewhere, and returns [batch]; NaN, never 0, where a row has no answer, which each measure
+says of itself, and where a value that counts is NaN. `measures` is the table of all.
 """
+
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 Rows = Float[Array | np.ndarray, "batch length"]
 Mask = Bool[Array | np.ndarray, "batch length"]
+Measure = Callable[[Rows, Rows, Mask], Float[Array, " batch"]]
+
+EXACT = 33  # the longest row whose p-value is always exact where nothing is tied, as in scipy
 
 
 def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
-    """Kendall's tau-b, ties counted as `scipy.stats.kendalltau` does.
+    """Kendall's tau-b, -1..1, ties counted as `scipy.stats.kendalltau` does.
 
+    NaN: fewer than two positions, or all values of a or of b equal.
     kendall_tau([[1, 2, 3]], [[1, 3, 2]], [[True] * 3]) == [1/3]: two pairs agree, one does not.
     """
+    pairs = _count_pairs(a, b, mask)
+    untied = jnp.sqrt(pairs.all - pairs.a.pairs) * jnp.sqrt(pairs.all - pairs.b.pairs)
+    return jnp.clip(_ratio(pairs.score, untied), -1, 1)
 
-    def row(a, b, mask):
-        pairs = mask[:, None] & mask[None, :]
-        order_a = jnp.where(pairs, jnp.sign(a[:, None] - a[None, :]), 0)
-        order_b = jnp.where(pairs, jnp.sign(b[:, None] - b[None, :]), 0)
-        untied = jnp.sqrt(jnp.sum(jnp.abs(order_a))) * jnp.sqrt(jnp.sum(jnp.abs(order_b)))
-        return _ratio(jnp.sum(order_a * order_b), untied)
 
-    # One row's pairs at a time: length 4,096 would otherwise need gigabytes.
+def kendall_p_value(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+    """Two-sided p-value of Kendall's tau-b, 0..1: `scipy.stats.kendalltau(method="auto")`.
+
+    From the exact distribution where no values are tied and the row has at most 33 positions, or
+    all pairs agree (or disagree) but at most one; else from the normal distribution with the
+    variance corrected for ties. In float32 a p-value below 1e-38 is 0.
+    NaN: where kendall_tau is.
+    """
+    pairs = _count_pairs(a, b, mask)
+    size, ties_a, ties_b = pairs.size, pairs.a, pairs.b
+    ordered = size * (size - 1)
+    variance = (
+        (ordered * (2 * size + 5) - ties_a.variance - ties_b.variance) / 18
+        + 2 * ties_a.pairs * ties_b.pairs / jnp.maximum(ordered, 1)
+        + ties_a.triples * ties_b.triples / jnp.maximum(9 * ordered * (size - 2), 1)
+    )
+    distance = jnp.abs(pairs.score) / jnp.sqrt(jnp.where(variance > 0, variance, 1))
+    normal = jax.scipy.special.erfc(distance / 2**0.5)
+
+    #  pairs.all, score and size are whole numbers, exact in their type
+    fewer = ((pairs.all - jnp.abs(pairs.score)) / 2).astype(jnp.int32)  # of agreeing, disagreeing
+    length = size.astype(jnp.int32)
+    table, factorials = (jnp.asarray(each, size.dtype) for each in _exact_p_values())
+    short = table[jnp.minimum(length, EXACT), jnp.minimum(fewer, table.shape[1] - 1)]
+    long = 2 * factorials[jnp.clip(length - fewer, 0, len(factorials) - 1)]
+    exact = jnp.where(length <= EXACT, short, long)
+
+    untied = (ties_a.pairs == 0) & (ties_b.pairs == 0)
+    p_value = jnp.where(untied & ((length <= EXACT) | (fewer <= 1)), exact, normal)
+    defined = (pairs.all > ties_a.pairs) & (pairs.all > ties_b.pairs)
+    return jnp.where(defined, p_value, jnp.nan)
+
+
+class _Ties(NamedTuple):
+    """Of one ranking [batch]: tied pairs, and sums over groups of n equal values.
+
+    triples  n (n - 1) (n - 2);  variance  n (n - 1) (2 n + 5)
+    """
+
+    pairs: Float[Array, " batch"]
+    triples: Float[Array, " batch"]
+    variance: Float[Array, " batch"]
+
+
+class _Pairs(NamedTuple):
+    """Of two rankings [batch]: positions, pairs of them, agreeing less disagreeing pairs, ties."""
+
+    size: Float[Array, " batch"]
+    all: Float[Array, " batch"]
+    score: Float[Array, " batch"]
+    a: _Ties
+    b: _Ties
+
+
+def _count_pairs(a: Rows, b: Rows, mask: Mask) -> _Pairs:
+    kind = jnp.asarray(a).dtype
+
+    def ties(values) -> _Ties:
+        equal = jnp.sum(values[:, None] == values[None, :], axis=1)  # itself included; 0 off mask
+        equal = jnp.maximum(equal, 1).astype(kind)
+        others = equal - 1
+        return _Ties(
+            jnp.sum(others) / 2, jnp.sum(others * (equal - 2)), jnp.sum(others * (2 * equal + 5))
+        )
+
+    def row(a, b, mask) -> _Pairs:
+        missing = jnp.any((jnp.isnan(a) | jnp.isnan(b)) & mask)
+        size = jnp.where(missing, jnp.nan, jnp.sum(mask).astype(kind))
+        # Nothing is below, above or equal to NaN: a pair with a position off the mask drops out.
+        a, b = jnp.where(mask, a, jnp.nan), jnp.where(mask, b, jnp.nan)
+        below = a[:, None] < a[None, :]
+        agree, disagree = below & (b[:, None] < b[None, :]), below & (b[:, None] > b[None, :])
+        score = jnp.sum(agree.astype(jnp.int32) - disagree.astype(jnp.int32)).astype(kind)
+        return _Pairs(size, size * (size - 1) / 2, score, ties(a), ties(b))
+
+    # Some rows' pairs at a time: length 4,096 would otherwise need gigabytes.
     return jax.lax.map(lambda each: row(*each), (a, b, mask), batch_size=_chunk(a))
 
 
+@cache
+def _exact_p_values() -> tuple[np.ndarray, np.ndarray]:
+    """(p-values by length up to 33 and the rarer direction's number of pairs, 1 / n! by n).
+
+    A random order has c inversions with probability counts[c] / n!, Mahonian numbers: the next
+    element can be put in front of 0 to n earlier ones. scipy calls 1 / 171! and below 0.
+    """
+    most = EXACT * (EXACT - 1) // 4
+    table = np.ones((EXACT + 1, most + 1))
+    counts = [1]  # Python's integers are exact
+    for length in range(2, EXACT + 1):
+        wider = [0] * (len(counts) + length - 1)
+        for inversions, count in enumerate(counts):
+            for passed in range(length):
+                wider[inversions + passed] += count
+        counts, total = wider, 0
+        for inversions in range(length * (length - 1) // 4 + 1):
+            total += counts[inversions]
+            table[length, inversions] = min(1.0, 2 * total / math.factorial(length))
+    return table, np.array([1 / math.factorial(n) for n in range(171)] + [0.0])
+
+
 def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
-    """Pearson's correlation, as `scipy.stats.pearsonr`."""
+    """Pearson's correlation, -1..1, as `scipy.stats.pearsonr`.
+
+    NaN: fewer than two positions, or all values of a or of b equal.
+    """
     a, b, mask = jnp.asarray(a), jnp.asarray(b), jnp.asarray(mask)
     count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1).astype(a.dtype)
 
@@ -51,19 +157,134 @@ def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
 
 def spearman(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
-    """Spearman's correlation: Pearson's of the ranks, ties sharing their mean rank."""
+    """Spearman's correlation, -1..1: Pearson's of the ranks, ties sharing their mean rank.
+
+    NaN: where pearson is.
+    """
     return pearson(_ranks(a, mask), _ranks(b, mask), mask)
 
 
 def _ranks(values: Rows, mask: Mask) -> Rows:
-    """Mean ranks from 1: [[0.2, 0.9, 0.2]] -> [[1.5, 3, 1.5]]."""
+    """Mean ranks from 1: [[0.2, 0.9, 0.2]] -> [[1.5, 3, 1.5]]; NaN keeps its place."""
 
     def row(values, mask):
         below = jnp.sum((values[None, :] < values[:, None]) & mask[None, :], axis=1)
         equal = jnp.sum((values[None, :] == values[:, None]) & mask[None, :], axis=1)
-        return below.astype(values.dtype) + (equal.astype(values.dtype) + 1) / 2
+        ranks = below.astype(values.dtype) + (equal.astype(values.dtype) + 1) / 2
+        return jnp.where(jnp.isnan(values), jnp.nan, ranks)
 
     return jax.lax.map(lambda each: row(*each), (values, mask), batch_size=_chunk(values))
+
+
+def top_k_kendall(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
+    """Kendall distance of the two lists of k highest words, 0 the same list (Fagin et al. 2003).
+
+    Jain & Wallace's code with p = 1/2, papers 3.3: A and B are the two sets of top words, Z what
+    they share, z its size, and
+
+        d = ((1 - tau(a_Z, b_Z)) / 2 * z^2 + #{i in Z, j in A - B: a_i < a_j}
+             + #{i in Z, j in B - A: b_i < b_j} + C(k - z, 2)) / (2 k - z)^2
+
+    with the first term 0 where tau is undefined. 1 is the same words in reversed order. As that
+    code has no term for pairs of one word of A - B and one of B - A, lists that share no word are
+    only (k - 1) / 8 k apart: read it beside `top_k_overlap`.
+    Where a row has fewer than k positions, k is their number. Among equal values the earlier
+    position is the higher. NaN: no position.
+    """
+    top_a, top_b = _top(a, mask, k), _top(b, mask, k)
+    same = _same(top_a, top_b)
+    shared_a, shared_b = same.any(axis=2), same.any(axis=1)
+    other = jnp.take_along_axis(jnp.asarray(b), top_a.place, axis=1)  # b of A's words
+    tau = kendall_tau(top_a.values, other, shared_a)
+
+    def outranked(top: _Top, shared):
+        """Pairs of a shared word and a higher one that the other list lacks."""
+        pairs = shared[:, :, None] & (top.real & ~shared)[:, None, :]
+        return _count(pairs & (top.values[:, :, None] < top.values[:, None, :]), tau.dtype)
+
+    size, common = _count(top_a.real, tau.dtype), _count(shared_a, tau.dtype)
+    reversed_pairs = jnp.where(jnp.isnan(tau), 0, (1 - tau) / 2 * common**2)
+    missing = (size - common) * (size - common - 1) / 2
+    cross = outranked(top_a, shared_a) + outranked(top_b, shared_b)
+    distance = _ratio(reversed_pairs + cross + missing, (2 * size - common) ** 2)
+    return jnp.where(_any_nan(a, b, mask), jnp.nan, distance)
+
+
+def top_k_overlap(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
+    """Share of the k highest words that both have, 0..1.
+
+    Where a row has fewer than k positions, k is their number, so that the share is 1. Among equal
+    values the earlier position is the higher. NaN: no position.
+    """
+    top_a, top_b = _top(a, mask, k), _top(b, mask, k)
+    same = _same(top_a, top_b)
+    kind = jnp.asarray(a).dtype
+    share = _ratio(_count(same, kind), _count(top_a.real, kind))
+    return jnp.where(_any_nan(a, b, mask), jnp.nan, share)
+
+
+class _Top(NamedTuple):
+    """The highest words: their values and places [batch, k], real False beyond a row's words."""
+
+    values: Float[Array, "batch k"]
+    place: Int[Array, "batch k"]
+    real: Bool[Array, "batch k"]
+
+
+def _top(values: Rows, mask: Mask, k: int) -> _Top:
+    k = min(k, values.shape[1])
+    values = jnp.where(values == 0, 0, values)  # top_k puts -0.0 below 0.0
+    highest, place = jax.lax.top_k(jnp.where(mask, values, -jnp.inf), k)  # the earlier among equals
+    return _Top(highest, place, jnp.arange(k)[None, :] < mask.sum(axis=1, keepdims=True))
+
+
+def _same(a: _Top, b: _Top) -> Bool[Array, "batch k k"]:
+    """Whether a's word [:, i, :] is b's [:, :, j]."""
+    real = a.real[:, :, None] & b.real[:, None, :]
+    return (a.place[:, :, None] == b.place[:, None, :]) & real
+
+
+def jensen_shannon(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+    """Jensen-Shannon divergence of the two as distributions, in nats: 0 the same, ln 2 disjoint.
+
+    JSD(p, q) = KL(p | m) / 2 + KL(q | m) / 2 with m = (p + q) / 2, each row divided by its sum.
+    NaN: a row of a or of b that sums to 0 or has a negative value, no position.
+    """
+
+    def normalised(values):
+        values = jnp.where(mask, values, 0)
+        total = jnp.sum(values, axis=-1, keepdims=True)
+        proper = (total > 0) & jnp.all(values >= 0, axis=-1, keepdims=True)
+        return jnp.where(proper, values / jnp.where(proper, total, 1), jnp.nan)
+
+    def divergence(part, middle):
+        present = part > 0
+        quotient = jnp.where(present, part / jnp.where(present, middle, 1), 1)
+        return jnp.sum(part * jnp.log(quotient), axis=-1)
+
+    a, b = normalised(a), normalised(b)
+    middle = (a + b) / 2
+    return jnp.clip((divergence(a, middle) + divergence(b, middle)) / 2, 0, math.log(2))
+
+
+def measures(top_k: int) -> dict[str, Measure]:
+    """Every measure by its name; top_k  how many words the top-k measures look at."""
+    return {
+        "kendall": kendall_tau,
+        "pearson": pearson,
+        "spearman": spearman,
+        "top_k_kendall": partial(top_k_kendall, k=top_k),
+        "jensen_shannon": jensen_shannon,
+        "top_k_overlap": partial(top_k_overlap, k=top_k),
+    }
+
+
+def _count(found, kind):
+    return found.sum(axis=tuple(range(1, found.ndim))).astype(kind)
+
+
+def _any_nan(a, b, mask):
+    return jnp.any((jnp.isnan(a) | jnp.isnan(b)) & mask, axis=-1)
 
 
 def _ratio(part, whole):
