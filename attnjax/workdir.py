@@ -18,6 +18,9 @@ EXAMPLES = "analysis/examples.jsonl"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
+TABLES = "tables"
+EXAMPLES_README = "analysis/README.md"
+RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
 
 
 def open_workdir(path: str) -> epath.Path:
