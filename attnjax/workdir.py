@@ -21,6 +21,9 @@ EXAMPLES = "analysis/examples.jsonl"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
+TABLES = "tables"
+EXAMPLES_README = "analysis/README.md"
+RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
 
 STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts
     (

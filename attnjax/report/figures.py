@@ -1,45 +1,48 @@
 """Figures, each as SVG (also inlined in the report) and PDF."""
 
 import io
+import math
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
+import numpy as np
 from etils import epath
 
+from attnjax.report.wording import pair_label
 from attnjax.workdir import FIGURES
 
-INK, BLUE, ORANGE = "#1d2430", "#20639b", "#d1672a"
+INK, PAPER = "#1d2430", "#ffffff"
+# Okabe and Ito's colours, told apart with any colour vision; grey is for the rest.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
+BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#8a8f98"
+OTHER = "other classes"
+SPLIT = 3  # most classes that violins stand side by side for
+BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
+FEW = 8  # values from which on a violin is drawn; fewer are dots
+SETTINGS = {
+    "svg.hashsalt": "attnjax",  # same data, same file
+    "svg.fonttype": "none",  # text stays text
+    "pdf.fonttype": 42,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "figure.facecolor": PAPER,
+    "axes.facecolor": "none",
+}
+Drawn = tuple[str, str, str]  # name, SVG, caption
 
 
-def _axes(width: float = 6.4, height: float = 3.2) -> tuple[Any, Any]:
-    import matplotlib  # imported late: it is slow to load and only reports need it
-
-    matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "attnjax"  # same data, same file
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.add_subplot()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(colors=INK)
-    return figure, axes
-
-
-def _save(figure: Any, folder: epath.Path, name: str) -> str:
-    """Writes figures/NAME.svg and .pdf and returns the SVG."""
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
-    svg = io.StringIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    pdf = io.BytesIO()
-    figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    (folder / FIGURES / f"{name}.svg").write_text(svg.getvalue())
-    (folder / FIGURES / f"{name}.pdf").write_bytes(pdf.getvalue())
-    return svg.getvalue()
-
-
-def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Loss and accuracy over epochs, train and validation: (svg, caption) each."""
+def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Drawn]:
+    """Loss and accuracy over epochs, train and validation."""
     drawn = []
     for name, unit in (("loss", "loss, nats"), ("accuracy", "accuracy")):
+        if not any(row.get(name) is not None for row in metrics):
+            continue
         figure, axes = _axes()
         for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "o-")):
             rows = [row for row in metrics if row["split"] == split and row.get(name) is not None]
@@ -48,21 +51,17 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[tup
                 [row[name] for row in rows],
                 style,
                 color=colour,
-                label=split,
                 markersize=4,
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
-        axes.legend(frameon=False)
-        drawn.append(
-            (_save(figure, folder, f"training_{name}"), f"Training and validation {name}.")
-        )
+        _legend(axes, axes.lines, ["train", "validation"])
+        caption = f"Training and validation {name}."
+        drawn.append(_save(figure, folder, f"training_{name}", caption))
     return drawn
 
 
-def draw_robustness(
-    folder: epath.Path, robustness: dict[str, list[float]] | None
-) -> list[tuple[str, str]]:
+def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | None) -> list[Drawn]:
     """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
     if not robustness:
         return []
@@ -73,36 +72,230 @@ def draw_robustness(
         "attention_random": (BLUE, "o--"),
         "attention_worst": (BLUE, "s-"),
     }
+    labels = []
     for kind, (colour, style) in styles.items():
-        label = kind.replace("_", " vectors, " if kind.startswith("word") else " scores, ")
-        axes.plot(
-            robustness["epsilon"], robustness[kind], style, color=colour, label=label, markersize=4
-        )
+        labels.append(kind.replace("_", " vectors, " if kind.startswith("word") else " scores, "))
+        axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
     axes.set_ylabel("test accuracy")
     axes.set_ylim(0, 1)
-    axes.legend(frameon=False)
+    _legend(axes, axes.lines, labels)
     caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
-    return [(_save(figure, folder, "robustness"), caption)]
+    return [_save(figure, folder, "robustness", caption)]
 
 
-def draw_agreement(folder: epath.Path, examples: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """Histograms of Kendall's tau over examples, one for each pair of explanations."""
+def draw_agreement(
+    folder: epath.Path, examples: list[dict[str, Any]], agreement: dict[str, Any] | None = None
+) -> list[Drawn]:
+    """Histograms of Kendall's tau by predicted class, one for each pair of explanations.
+
+    agreement  the summary in results.json, for the floor; None draws none
+    """
     drawn = []
-    pairs = list(examples[0]["agreement"]) if examples else []
-    for pair in pairs:
-        values = [each["agreement"][pair]["kendall"] for each in examples]
-        values = [value for value in values if value is not None]
+    for pair in examples[0]["agreement"] if examples else []:
+        values = _by_class(examples, lambda each, pair=pair: each["agreement"][pair].get("kendall"))
         if not values:
             continue
-        figure, axes = _axes(height=2.6)
-        axes.hist(values, bins=[k / 20 for k in range(-20, 21)], color=BLUE)
-        axes.axvline(0, color=INK, linewidth=0.8)
-        axes.set_xlim(-1, 1)
-        title = pair.replace("~", " and ").replace("_", " ")
+        title = pair_label(pair)
+        floor = (((agreement or {}).get(pair) or {}).get("floor") or {}).get("kendall") or {}
+        lines = {"mean": float(np.mean(np.concatenate(list(values.values()))))}
+        if floor.get("mean") is not None:
+            lines["floor"] = floor["mean"]
+        caption = f"Kendall's tau of {title}, by example and predicted class."
+        figure, axes = _histogram(values, np.linspace(-1, 1, 41), lines)
         axes.set_xlabel(f"Kendall's tau of {title}")
-        axes.set_ylabel("examples")
-        name = f"kendall_{pair.replace('~', '_')}"
-        drawn.append((_save(figure, folder, name), f"Kendall's tau of {title}, by example."))
+        drawn.append(_save(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
     return drawn
+
+
+def draw_permutation(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
+    """Median output change under permuted attention by the largest attention weight.
+
+    The form of figure 6 of Jain & Wallace (2019): one row of violins for each bin.
+    """
+    known = [each for each in examples if each.get("permutation")]
+    figure = _violins(
+        known,
+        lambda each: each["permutation"]["median_change"],
+        lambda each: each["permutation"]["max_attention"],
+        "median change of the output, total variation",
+    )
+    caption = (
+        "Median change of the output when attention is permuted, by the largest attention weight "
+        "of the example. Change near 0 at a large weight: the output does not hang on where "
+        "that weight lies. Dot and bar: median and quartiles."
+    )
+    return [_save(figure, folder, "permutation", caption)] if figure else []
+
+
+def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
+    """Epsilon-max JSD: its histogram, and against the largest attention weight.
+
+    The form of figures 7 and 8 of Jain & Wallace (2019).
+    """
+    known = [each for each in examples if each.get("adversarial")]
+    values = _by_class(known, lambda each: each["adversarial"]["max_jsd"])
+    if not values:
+        return []
+    largest = math.log(2)
+    lines = {"mean": float(np.mean(np.concatenate(list(values.values())))), "ln 2": largest}
+    figure, axes = _histogram(values, np.linspace(0, 0.7, 36), lines)
+    label = "largest Jensen-Shannon divergence, nats"
+    axes.set_xlabel(label)
+    caption = (
+        "How far from the model's attention one can go while the output stays, by example. "
+        f"{largest:.3f} (ln 2) is no common word at all."
+    )
+    drawn = [_save(figure, folder, "adversarial_histogram", caption)]
+    figure = _violins(
+        known,
+        lambda each: each["adversarial"]["max_jsd"],
+        lambda each: max((weight or 0.0 for weight in each["attention"]), default=None),
+        label,
+    )
+    caption = (
+        "The same divergence by the largest attention weight of the example. Large divergence at a "
+        "large weight: even a decided attention could have been another. Dot and bar: median and "
+        "quartiles."
+    )
+    return [*drawn, _save(figure, folder, "adversarial_attention", caption)]
+
+
+def _by_class(
+    examples: list[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]
+) -> dict[str, np.ndarray]:
+    """Defined values by predicted class, the most frequent first, rare classes joined in one."""
+    pairs = [(str(each["prediction"]), value(each)) for each in examples]
+    pairs = [(label, found) for label, found in pairs if found is not None]
+    labels = [label for label, _ in Counter(label for label, _ in pairs).most_common()]
+    if len(labels) > len(COLOURS):
+        labels = labels[: len(COLOURS) - 1]
+    groups = {label: [v for each, v in pairs if each == label] for label in sorted(labels)}
+    rest = [v for each, v in pairs if each not in groups]
+    if rest:
+        groups[OTHER] = rest
+    return {label: np.array(found, float) for label, found in groups.items()}
+
+
+def _histogram(
+    values: dict[str, np.ndarray], bins: np.ndarray, lines: dict[str, float]
+) -> tuple[Any, Any]:
+    """Stacked by class, with vertical lines at named places."""
+    figure, axes = _axes()
+    handles, labels = [], []
+    below = np.zeros(len(bins) - 1)
+    for label, colour in zip(values, _colours(values), strict=True):
+        counts = np.histogram(values[label], bins)[0]
+        handles.append(axes.stairs(below + counts, bins, baseline=below, fill=True, color=colour))
+        labels.append(f"{_short(label)} ({len(values[label]):,})")
+        below = below + counts
+    for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
+        handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
+        labels.append(f"{label} {place:.3f}")
+    axes.set_xlim(bins[0], bins[-1])
+    axes.set_ylim(0, below.max() * 1.05)
+    axes.set_ylabel("examples")
+    _legend(axes, handles, labels)
+    return figure, axes
+
+
+def _violins(
+    examples: list[dict[str, Any]],
+    value: Callable[[dict[str, Any]], float | None],
+    largest: Callable[[dict[str, Any]], float | None],
+    label: str,
+) -> Any:
+    """A row for each bin of the largest attention weight; None without any value."""
+    examples = [each for each in examples if None not in (value(each), largest(each))]
+    if not examples:
+        return None
+    places = np.searchsorted(BINS[1:-1], [largest(each) for each in examples], side="right")
+    classes = _by_class(examples, value)
+    split = len(classes) <= SPLIT
+    figure, axes = _axes(height=3.4)
+    colours = _colours(classes) if split else [BLUE]
+    names = list(classes) if split else [None]
+    ticks = []
+    for row, (low, high) in enumerate(pairwise(BINS)):
+        here = [each for each, place in zip(examples, places, strict=True) if place == row]
+        ticks.append(f"{low:g} to {high:g}\n{len(here):,} examples")
+        for number, (name, colour) in enumerate(zip(names, colours, strict=True)):
+            found = [value(e) for e in here if name is None or str(e["prediction"]) == name]
+            height = 0.8 / len(names)
+            centre = row + (number - (len(names) - 1) / 2) * height
+            _violin(axes, np.array(found, float), centre, 0.45 * height, colour)
+    axes.set_yticks(range(len(ticks)), ticks)
+    axes.set_ylim(-0.5, len(ticks) - 0.5)
+    axes.set_xlim(left=0)
+    axes.set_xlabel(label)
+    axes.set_ylabel("largest attention weight")
+    if split:
+        from matplotlib.patches import Patch
+
+        _legend(
+            axes,
+            [Patch(color=colour) for colour in colours],
+            [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
+        )
+    return figure
+
+
+def _violin(axes: Any, values: np.ndarray, centre: float, half: float, colour: str) -> None:
+    """A lying violin with its quartiles, or dots where there is nothing to smooth."""
+    if len(values) < FEW or np.ptp(values) < 1e-6:
+        axes.plot(values, np.full(len(values), centre), "o", color=colour, markersize=3)
+        return
+    from scipy.stats import gaussian_kde  # imported late: slow to load
+
+    grid = np.linspace(values.min(), values.max(), 80)
+    density = gaussian_kde(values)(grid)
+    width = half * density / density.max()
+    axes.fill_between(grid, centre - width, centre + width, color=colour, linewidth=0)
+    low, middle, high = np.percentile(values, [25, 50, 75])
+    axes.plot([low, high], [centre, centre], color=INK, linewidth=2)
+    axes.plot([middle], [centre], "o", color=PAPER, markeredgecolor=INK, markersize=4)
+
+
+def _colours(values: dict[str, Any]) -> list[str]:
+    return [GREY if label == OTHER else COLOURS[k] for k, label in enumerate(values)]
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 24 else label[:23] + "…"
+
+
+def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """Labels may be any text: neither formulas nor a leading underscore mean anything."""
+    legend = axes.legend(handles, [str(k) for k in range(len(labels))], frameon=False)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        text.set_parse_math(False)
+        text.set_text(label)
+        text.set_fontsize("small")
+        text.set_color(INK)
+
+
+def _axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+    import matplotlib  # imported late: it is slow to load and only reports need it
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context(SETTINGS):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
+    """Writes figures/NAME.svg and .pdf and returns (name, SVG, caption)."""
+    import matplotlib
+
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    svg, pdf = io.StringIO(), io.BytesIO()
+    with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # class names in any script
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
+    (folder / FIGURES / f"{name}.svg").write_text(svg.getvalue())
+    (folder / FIGURES / f"{name}.pdf").write_bytes(pdf.getvalue())
+    return name, svg.getvalue(), caption

@@ -1,22 +1,43 @@
 """The files of a finished run -> report.html: one page that opens anywhere, without a network.
 
-It reads what is on disk and nothing else, so that a report can be made again at any time. All text
-that comes from data goes through autoescaping.
+It reads what is on disk and nothing else, so that a report can be made again at any time. Beside
+the page it writes figures/ (SVG, PDF), tables/ (CSV, LaTeX) and analysis/rationales_*.jsonl.
 """
 
 import json
 import shlex
-from importlib import resources
 from typing import Any
 
-import jinja2
 from etils import epath
-from markupsafe import Markup
 
-from attnjax.report.figures import draw_agreement, draw_robustness, draw_training
-from attnjax.report.heatmap import cells
+from attnjax.report.examples import chosen
+from attnjax.report.figures import (
+    draw_adversarial,
+    draw_agreement,
+    draw_permutation,
+    draw_robustness,
+    draw_training,
+)
+from attnjax.report.page import asset, inline, write_page
+from attnjax.report.rationales import write_rationales
+from attnjax.report.summaries import (
+    CEILING,
+    CLASS_CEILING,
+    CLASS_FLOOR,
+    DESCRIBED,
+    FLOOR,
+    adversarial_table,
+    agreement_tables,
+    completeness_table,
+    permutation_table,
+    robustness_table,
+    scores_table,
+)
+from attnjax.report.tables import Table, formatted, write_table
+from attnjax.report.wording import MEASURES, measure
 from attnjax.workdir import (
     EXAMPLES,
+    EXAMPLES_README,
     METRICS,
     REPORT,
     RESULTS,
@@ -25,41 +46,85 @@ from attnjax.workdir import (
     write_text,
 )
 
-SHOWN = 5  # examples of each kind
+CLASSES = 12  # most predicted classes that the page has a table for; the files have all
 
 
 def write_report(folder: epath.Path) -> None:
-    """Writes report.html and figures/ from the results, the metrics and the examples on disk."""
+    """Writes report.html, figures/, tables/ and the rationales from what the run left on disk.
+
+    Parts that the run has not measured are left out. Raises UserError if there is no results.json.
+    """
     results = read_json(folder / RESULTS)
     examples = read_json_lines(folder / EXAMPLES)
     metrics = read_json_lines(folder / METRICS)
     config = results["config"]
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True)
-    template = environment.from_string(_asset("report.html.j2"))
-    test = results["test"]
-    page = template.render(
+    analysis = results.get("analysis") or {}
+    ceiling = analysis.get("ceiling") or {}
+    scores = scores_table(results)
+    on_text = agreement_tables(analysis.get("agreement"), ceiling, "agreement", "text")
+    on_query = agreement_tables(analysis.get("query_agreement"), None, "query_agreement", "query")
+    tables = {
+        "permutation": permutation_table(analysis.get("permutation")),
+        "adversarial": adversarial_table(analysis.get("adversarial_attention")),
+        "robustness": robustness_table(results.get("robustness")),
+        "completeness": completeness_table(analysis.get("completeness")),
+    }
+    written = [each for each in (scores, *on_text, *on_query, *tables.values()) if each.rows]
+    for each in written:
+        write_table(folder, each)
+    data_files = write_rationales(folder, examples)
+    if examples:
+        write_text(folder / EXAMPLES_README, asset("examples.md.j2"))
+        data_files = [EXAMPLES, *data_files]
+    permutation_figures = inline(draw_permutation(folder, examples))
+    adversarial_figures = inline(draw_adversarial(folder, examples))
+    classes = _class_count(on_text[1])
+    write_page(
+        folder / REPORT,
+        "report.html.j2",
         title=f"{_data_name(config['data'])}: {config['model']['encoder']} with "
         f"{config['model']['attention']} attention",
         subtitle=f"task {config['task']}, technique {config['adversary']['technique']}, "
         f"seed {config['seed']}",
-        style=Markup(_asset("report.css")),
-        script=Markup(_asset("report.js")),
-        scores=[(name.replace("_", "-"), _number(value)) for name, value in test.items()],
-        best_step=results["best"]["step"],
-        timing=_timing(results["timing"]),
-        agreement=_agreement_rows(results["analysis"].get("agreement", {})),
+        scores=scores,
+        cards=_cards(scores),
+        has_uniform=any(row["uniform attention"] is not None for row in scores.rows),
+        best_step=(results.get("best") or {}).get("step", "unknown"),
+        timing=_timing(results.get("timing") or {}),
+        agreement=_by_measure(on_text, on_query, classes),
+        agreement_files=[each for each in (*on_text, *on_query) if each.rows],
+        agreement_figures=inline(draw_agreement(folder, examples, analysis.get("agreement"))),
         analysis_note=_analysis_note(config),
-        agreement_figures=[_inline(f) for f in draw_agreement(folder, examples)],
-        robustness_figures=[_inline(f) for f in draw_robustness(folder, results.get("robustness"))],
-        examples=_chosen(examples),
-        training_figures=[_inline(f) for f in draw_training(folder, metrics)],
+        examples_count=formatted(analysis.get("examples", len(examples))),
+        ceiling_run=ceiling.get("run") if ceiling else None,
+        hidden_classes=classes if classes > CLASSES else 0,
+        completeness=tables["completeness"],
+        permutation=tables["permutation"]
+        if _any(tables["permutation"], permutation_figures)
+        else None,
+        permutation_note=_permutation_note(analysis.get("permutation") or {}),
+        permutation_figures=permutation_figures,
+        adversarial=tables["adversarial"]
+        if _any(tables["adversarial"], adversarial_figures)
+        else None,
+        adversarial_note=_adversarial_note(analysis.get("adversarial_attention") or {}),
+        adversarial_figures=adversarial_figures,
+        robustness=tables["robustness"] if tables["robustness"].rows else None,
+        robustness_figures=inline(draw_robustness(folder, results.get("robustness"))),
+        groups=chosen(examples),
+        training_figures=inline(draw_training(folder, metrics)),
         command=_command(config, folder),
         config=json.dumps(config, indent=2),
         versions=json.dumps(
-            {name: results[name] for name in ("data", "versions", "devices")}, indent=2
+            {name: results.get(name) for name in ("data", "versions", "devices")}, indent=2
         ),
+        data_files=data_files,
+        data_readme=EXAMPLES_README,
     )
-    write_text(folder / REPORT, page)
+
+
+def _any(table: Table, figures: list[Any]) -> bool:
+    return bool(table.rows or figures)
 
 
 def _data_name(data: dict[str, Any]) -> str:
@@ -68,103 +133,100 @@ def _data_name(data: dict[str, Any]) -> str:
     return data["name"] or data["path"]
 
 
-def _asset(name: str) -> str:
-    return resources.files("attnjax.report").joinpath(name).read_text(encoding="utf-8")
-
-
-def _inline(figure: tuple[str, str]) -> dict[str, Any]:
-    svg, caption = figure
-    return {"svg": Markup(svg[svg.index("<svg") :]), "caption": caption}
-
-
-def _number(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+def _cards(scores: Table) -> list[tuple[str, str, str]]:
+    """(name, score, score with uniform attention or "") of each test score."""
+    return [
+        (
+            row["score"],
+            formatted(row["test"]),
+            formatted(row["uniform attention"]) if row["difference"] is not None else "",
+        )
+        for row in scores.rows
+    ]
 
 
 def _timing(timing: dict[str, float | None]) -> str:
-    speed = timing["train_examples_per_s"]
+    if timing.get("train_s") is None:
+        return ""
+    speed = timing.get("train_examples_per_s")
     return (
-        f"Training took {timing['train_s']:.1f} s, {timing['compile_s']:.1f} s of it compilation"
+        f"Training took {timing['train_s']:.1f} s"
+        + (f", {timing['compile_s']:.1f} s of it compilation" if timing.get("compile_s") else "")
         + (f", at {speed:,.0f} examples/s" if speed else "")
-        + f"; the analysis took {timing['analysis_s']:.1f} s."
+        + (f"; the analysis took {timing['analysis_s']:.1f} s" if timing.get("analysis_s") else "")
+        + "."
     )
 
 
 def _analysis_note(config: dict[str, Any]) -> str:
-    if config["analysis"]["detach_attention"]:
-        return "Gradients hold attention constant, as Jain & Wallace (2019) do."
-    return "Gradients flow through attention."
+    settings = config.get("analysis") or {}
+    note = "Gradients flow through attention."
+    if settings.get("detach_attention"):
+        note = "Gradients hold attention constant, as Jain & Wallace (2019) do."
+    top_k = settings.get("top_k")
+    return note + (f" Top-k measures look at k = {top_k} words." if top_k else "")
 
 
-def _agreement_rows(agreement: dict[str, Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    for pair, measures in agreement.items():
-        classes = {"all": measures, **measures["by_class"]}
-        for label, found in classes.items():
-            for measure in ("kendall", "pearson", "spearman"):
-                each = found[measure]
-                interval = each["ci95"]
-                rows.append(
-                    {
-                        "first": label == "all" and measure == "kendall",
-                        "pair": pair.replace("~", " ~ ").replace("_", " "),
-                        "measure": measure,
-                        "label": label,
-                        "mean": _number(each["mean"]),
-                        "std": _number(each["std"]),
-                        "interval": f"{interval[0]:.3f} … {interval[1]:.3f}" if interval else "–",
-                        "significant": _number(each.get("significant_fraction")),
-                        "undefined": each["undefined"],
-                    }
-                )
-            if len(classes) > 6:
-                break  # answers of qa: too many classes for a table; results.json has them
-    return rows
+def _permutation_note(permutation: dict[str, Any]) -> str:
+    count = permutation.get("permutations")
+    return (
+        "The attention weights of every example are shuffled over its words"
+        + (f" {count:,} times" if count else "")
+        + ", the encoder states stay, and the median change of the output is taken "
+        "(Jain & Wallace 2019, algorithm 2)."
+    )
 
 
-def _chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Those whose attention agrees best, middling and worst with the first importance method."""
+def _adversarial_note(adversarial: dict[str, Any]) -> str:
+    parts = [
+        f"{adversarial[name]:,} {name}"
+        for name in ("adversaries", "steps")
+        if adversarial.get(name)
+    ]
+    epsilon = adversarial.get("epsilon")
+    return (
+        "For every example, attention is sought that lies as far as possible from the model's own "
+        "while the output stays"
+        + (f" within {epsilon:g} in total variation" if epsilon else "")
+        + " (Jain & Wallace 2019, algorithm 3"
+        + (f"; {', '.join(parts)}" if parts else "")
+        + "). The largest Jensen-Shannon divergence found is reported: from 0, none found, "
+        "to ln 2 = 0.693."
+    )
 
-    def tau(example: dict[str, Any]) -> float | None:
-        pairs = [name for name in example["agreement"] if name.startswith("attention~")]
-        return example["agreement"][pairs[0]]["kendall"] if pairs else None
 
-    ranked = sorted((e for e in examples if tau(e) is not None), key=lambda e: -(tau(e) or 0))
-    middle = max(0, len(ranked) // 2 - SHOWN // 2)
-    kinds = {
-        "best agreement": ranked[:SHOWN],
-        "median agreement": ranked[middle : middle + SHOWN],
-        "worst agreement": ranked[-SHOWN:],
-    }
-    seen: set[int] = set()
-    chosen = []
-    for kind, members in kinds.items():
-        for each in members:
-            if each["id"] in seen:
-                continue
-            seen.add(each["id"])
-            explanations = {"attention": each["attention"], **each["importance"]}
-            chosen.append(
-                {
-                    "kind": kind,
-                    "text": " ".join(each["tokens"]),
-                    "query": " ".join(each["query"]) if each["query"] else "",
-                    "label": each["label"],
-                    "prediction": each["prediction"],
-                    "agreement": ", ".join(
-                        f"τ({pair.replace('~', ', ').replace('_', ' ')}) "
-                        f"{_number(found['kendall'])}"
-                        for pair, found in each["agreement"].items()
-                    ),
-                    "rows": [
-                        {"name": name.replace("_", " "), "cells": cells(each["tokens"], values)}
-                        for name, values in explanations.items()
-                    ],
-                }
-            )
-    return chosen
+def _class_count(by_class: Table) -> int:
+    return len({row["class"] for row in by_class.rows})
+
+
+def _by_measure(
+    on_text: tuple[Table, Table], on_query: tuple[Table, Table], classes: int
+) -> list[dict[str, Any]]:
+    """One entry a measure with the rows of all pairs: that is what one wants to compare."""
+    names = {measure(name).label: measure(name) for name in MEASURES}
+    columns = ("between", *DESCRIBED, FLOOR, *CEILING, "p ≤ 0.05", "undefined")
+    class_columns = (
+        *("between", "class", *DESCRIBED, CLASS_FLOOR, *CLASS_CEILING),
+        *("p ≤ 0.05", "undefined"),
+    )
+
+    def rows_of(table: Table, label: str, wanted: tuple[str, ...]) -> Table | None:
+        found = table.select(wanted, measure=label)
+        return found if found.rows else None
+
+    entries = []
+    for label in dict.fromkeys(row["measure"] for row in (*on_text[0].rows, *on_query[0].rows)):
+        few = classes <= CLASSES
+        entries.append(
+            {
+                "measure": names.get(label) or measure(label),
+                "overall": on_text[0].select(columns, measure=label),
+                "by_class": rows_of(on_text[1], label, class_columns) if few else None,
+                "query": rows_of(on_query[0], label, columns),
+                "query_by_class": rows_of(on_query[1], label, class_columns) if few else None,
+            }
+        )
+    return entries
 
 
 def _command(config: dict[str, Any], folder: epath.Path) -> str:
@@ -175,7 +237,8 @@ def _command(config: dict[str, Any], folder: epath.Path) -> str:
     parts = ["python", "-m", "attnjax.main", f"--workdir={shlex.quote(folder.name)}"]
     for name, value in flatten(config).items():
         if name in defaults and list_(defaults[name]) != list_(value):
-            text = ",".join(value) if isinstance(value, list | tuple) else str(value)
+            listed = isinstance(value, list | tuple)
+            text = ",".join(str(each) for each in value) if listed else str(value)
             parts.append(shlex.quote(f"--config.{name}={text}"))
     return " \\\n  ".join([" ".join(parts[:4]), *parts[4:]])
 

@@ -1,0 +1,97 @@
+"""Explanations as rationales in the form of the ERASER benchmark (DeYoung et al. 2020)."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from etils import epath
+
+from attnjax.workdir import RATIONALES, VOCABULARY, read_json, write_json_lines
+
+# The hard rationale is this share of the words, at least one. ERASER takes the mean length of human
+# rationales, which the data here does not have; 0.2 is one of the shares at which it compares soft
+# scores (1, 5, 10, 20 and 50 %).
+SHARE = 0.2
+
+
+def write_rationales(folder: epath.Path, examples: list[dict[str, Any]]) -> list[str]:
+    """Writes one analysis/rationales_NAME.jsonl for each explanation; returns their names."""
+    if not examples:
+        return []
+    vocabulary = folder / VOCABULARY
+    labels = read_json(vocabulary).get("labels") if vocabulary.exists() else None
+    names = []
+    for explanation in ("attention", *examples[0]["importance"]):
+        name = RATIONALES.format(explanation)
+        write_json_lines(folder / name, rationales(examples, explanation, labels))
+        names.append(name)
+    return names
+
+
+def rationales(
+    examples: list[dict[str, Any]], explanation: str, labels: Sequence[str] | None
+) -> Iterator[dict[str, Any]]:
+    """One ERASER object per example for "attention" or the name of an importance method.
+
+    The text is document "ID", the query of a pair "ID_query". Soft scores are the explanation
+    divided by its sum. Class scores need the labels in the order of the probabilities.
+    """
+    for each in examples:
+        number = str(each["id"])
+        attention = explanation == "attention"
+        values = each["attention"] if attention else each["importance"][explanation]
+        documents = {number: values}
+        query = (each.get("query_importance") or {}).get(explanation)
+        if query:
+            documents[f"{number}_query"] = query
+        row = {
+            "annotation_id": number,
+            "rationales": [
+                {
+                    "docid": document,
+                    "hard_rationale_predictions": spans(top_words(scores)),
+                    "soft_rationale_predictions": soft_scores(scores),
+                }
+                for document, scores in documents.items()
+            ],
+            "classification": each["prediction"],
+        }
+        probabilities = each.get("probabilities")
+        if labels and probabilities and len(labels) == len(probabilities):
+            row["classification_scores"] = dict(zip(labels, probabilities, strict=True))
+        yield row
+
+
+def soft_scores(values: Sequence[float | None]) -> list[float]:
+    """Values divided by their sum, so that explanations share one scale; zeros stay zeros."""
+    known = [value or 0.0 for value in values]
+    total = math.fsum(known)
+    return [round(value / total, 6) if total > 0 else 0.0 for value in known]
+
+
+def top_words(values: Sequence[float | None], share: float = SHARE) -> list[int]:
+    """Positions of the highest values, ceil(share * words) of them, in the order of the text.
+
+    The earlier of two equal words goes first; a word of value 0 is never taken.
+
+    >>> top_words([0.1, 0.4, 0.0, 0.4, 0.1], share=0.4)
+    [1, 3]
+    """
+    count = math.ceil(share * len(values) - 1e-9)
+    ranked = sorted(range(len(values)), key=lambda place: -(values[place] or 0.0))
+    return sorted(place for place in ranked[:count] if (values[place] or 0.0) > 0)
+
+
+def spans(places: Sequence[int]) -> list[dict[str, int]]:
+    """Neighbouring positions joined; the end is exclusive, as in ERASER.
+
+    >>> spans([1, 2, 5])
+    [{'start_token': 1, 'end_token': 3}, {'start_token': 5, 'end_token': 6}]
+    """
+    found: list[dict[str, int]] = []
+    for place in places:
+        if found and found[-1]["end_token"] == place:
+            found[-1]["end_token"] = place + 1
+        else:
+            found.append({"start_token": place, "end_token": place + 1})
+    return found

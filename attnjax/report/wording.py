@@ -1,0 +1,79 @@
+"""What measures and explanations are called, and what they mean, in every table and figure."""
+
+from typing import NamedTuple
+
+
+class Measure(NamedTuple):
+    """A measure of agreement: its name, whether 0 means the same, and what it says."""
+
+    label: str
+    distance: bool
+    range: str
+    meaning: str
+
+
+MEASURES = {
+    "kendall": Measure(
+        "Kendall's tau",
+        False,
+        "−1 to 1",
+        "Do both rank the words alike? The share of word pairs in the same order minus the share "
+        "in the opposite order, corrected for ties (tau-b). 1 is the same ranking, 0 is chance, "
+        "−1 the reverse.",
+    ),
+    "pearson": Measure(
+        "Pearson's r",
+        False,
+        "−1 to 1",
+        "Do the values lie on a line? One dominant word decides it almost alone. 1 is a rising "
+        "line, 0 is none.",
+    ),
+    "spearman": Measure(
+        "Spearman's rho",
+        False,
+        "−1 to 1",
+        "Pearson's r of the ranks. 1 is the same ranking, 0 is chance, −1 the reverse.",
+    ),
+    "top_k_kendall": Measure(
+        "top-k Kendall distance",
+        True,
+        "0 to 1",
+        "How far apart are the rankings of the k highest words of each (Fagin et al. 2003)? Words "
+        "in only one of the two lists count as well. 0 is the same list, 1 the farthest apart.",
+    ),
+    "jensen_shannon": Measure(
+        "Jensen-Shannon divergence",
+        True,
+        "0 to 0.693 nats",
+        "How different are both as distributions over the words? 0 is the same, ln 2 = 0.693 "
+        "means that they share no word.",
+    ),
+    "top_k_overlap": Measure(
+        "top-k overlap",
+        False,
+        "0 to 1",
+        "The share of words that both have among their k highest. 1 is the same set, whatever its "
+        "order.",
+    ),
+}
+
+
+def measure(name: str) -> Measure:
+    """The words for a measure; one that is not in the table keeps its own name."""
+    return MEASURES.get(name) or Measure(spaced(name), False, "", "")
+
+
+def measures_of(names: list[str]) -> list[str]:
+    """Those names that are measures, known ones first and in the table's order."""
+    known = [name for name in MEASURES if name in names]
+    return known + [name for name in names if name not in {*MEASURES, "floor", "by_class"}]
+
+
+def spaced(name: str) -> str:
+    """ "leave_one_out" -> "leave one out"."""
+    return name.replace("_", " ")
+
+
+def pair_label(pair: str) -> str:
+    """ "attention~leave_one_out" -> "attention ~ leave one out"."""
+    return spaced(pair.replace("~", " ~ "))
