@@ -28,7 +28,8 @@ from attnjax.data.dataset import load_dataset
 from attnjax.data.files import read_unlabelled
 from attnjax.errors import UserError
 from attnjax.pipeline import analyse, evaluate_robustness
-from attnjax.report.write import write_examples_page, write_report
+from attnjax.report.words import write_examples_page
+from attnjax.report.write import write_report
 from attnjax.run import load_run
 from attnjax.runtime import keep_heap, use_compile_cache
 from attnjax.train.parallel import make_parallel

@@ -20,7 +20,7 @@ from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
 from attnjax.train.step import make_evaluate
 from attnjax.types import EOS, Batch, Params, Stages
-from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, read_json
+from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, finite, read_json
 
 Text = str | Sequence[str | Sequence[str]]
 
@@ -51,6 +51,34 @@ class Explanations(NamedTuple):
     importance: dict[str, list[np.ndarray]]
     query_importance: dict[str, list[np.ndarray]]
     agreement: dict[str, dict[str, np.ndarray]]
+
+    def rows(self) -> list[dict[str, Any]]:
+        """One object a text, as analysis/examples.jsonl has them."""
+        return [
+            {
+                "id": row,
+                "tokens": tokens,
+                "query": None if self.queries is None else self.queries[row],
+                "label": None,
+                "prediction": self.labels[row],
+                "probabilities": self.probabilities[row].tolist(),
+                "attention": self.attention[row].tolist(),
+                "importance": {name: v[row].tolist() for name, v in self.importance.items()},
+                "query_importance": {
+                    name: values[row].tolist() for name, values in self.query_importance.items()
+                },
+                "agreement": {
+                    pair: {name: float(values[row]) for name, values in measures.items()}
+                    for pair, measures in self.agreement.items()
+                },
+            }
+            for row, tokens in enumerate(self.tokens)
+        ]
+
+    def _repr_html_(self) -> str:
+        from attnjax.report.words import fragment  # imported late: only notebooks need it
+
+        return fragment(finite(self.rows()))
 
 
 class Run(NamedTuple):

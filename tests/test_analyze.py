@@ -110,7 +110,9 @@ def test_explains_the_users_own_texts(run, tmp_path):
 
 
 def test_explain_shows_itself_in_a_notebook(run):
-    explained = attnjax.load_run(str(run)).explain(["worda good <b>wordb</b>"], methods=["gradient"])
+    explained = attnjax.load_run(str(run)).explain(
+        ["worda good <b>wordb</b>"], methods=["gradient"]
+    )
     page = explained._repr_html_()
     assert "good" in page
     assert "<b>wordb" not in page
