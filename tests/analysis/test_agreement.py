@@ -25,7 +25,10 @@ ORACLES = {
     pearson: lambda a, b: stats.pearsonr(a, b).statistic,
     spearman: lambda a, b: stats.spearmanr(a, b).statistic,
 }
-ALL = measures(top_k=4) | {"kendall_p_value": kendall_p_value}
+ALL = {
+    name: jax.jit(measure)
+    for name, measure in (measures(top_k=4) | {"kendall_p_value": kendall_p_value}).items()
+}
 POSITIVE = ("jensen_shannon",)  # measures of distributions, not of any values
 
 
@@ -81,20 +84,23 @@ def rows_for_p_values():
     yield from ((a, b, np.ones_like(mask)) for a, b, mask in longer)
 
 
+@pytest.fixture(scope="module")
 def p_values():
-    """(rows, scipy's p-values, NaN where undefined)."""
+    """[(rows, scipy's p-values, NaN where undefined)]."""
+    cases = []
     for a, b, mask in rows_for_p_values():
         expected = np.full(len(a), np.nan)
         for row in range(len(a)):
             x, y = a[row][mask[row]].astype(np.float64), b[row][mask[row]].astype(np.float64)
             if len(x) > 1 and np.ptp(x) > 0 and np.ptp(y) > 0:
                 expected[row] = stats.kendalltau(x, y).pvalue
-        yield (a, b, mask), expected
+        cases.append(((a, b, mask), expected))
+    return cases
 
 
-def test_p_values_equal_scipy(double_precision):
+def test_p_values_equal_scipy(p_values, double_precision):
     defined = 0
-    for (a, b, mask), expected in p_values():
+    for (a, b, mask), expected in p_values:
         found = jax.jit(kendall_p_value)(a.astype(np.float64), b.astype(np.float64), mask)
         # XLA flushes the smallest of floats, below 2.2e-308, to 0
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=3e-308)
@@ -102,9 +108,9 @@ def test_p_values_equal_scipy(double_precision):
     assert defined > 3000
 
 
-def test_p_values_equal_scipy_in_single_precision():
+def test_p_values_equal_scipy_in_single_precision(p_values):
     # A p-value far out in the tail, exp(-z^2 / 2), multiplies the error of z by z^2: 1e-4 at 1e-30.
-    for (a, b, mask), expected in p_values():
+    for (a, b, mask), expected in p_values:
         found = jax.jit(kendall_p_value)(a, b, mask)
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=2e-38)
 
@@ -149,12 +155,11 @@ def test_top_k_measures_equal_the_literal_version(ties):
 def test_top_k_measures_at_their_ends():
     up = jnp.arange(40.0)[None]
     everywhere = jnp.ones((1, 40), bool)
-    same = top_k_kendall(up, up, everywhere), top_k_overlap(up, up, everywhere)
-    np.testing.assert_array_equal(jnp.concatenate(same), [0, 1])
-    disjoint = top_k_kendall(up, -up, everywhere), top_k_overlap(up, -up, everywhere)
-    np.testing.assert_allclose(jnp.concatenate(disjoint), [9 / 80, 0], rtol=1e-6)
-    reversed_words = top_k_kendall(up, -up, everywhere, k=40)
-    np.testing.assert_allclose(reversed_words, [1], rtol=1e-6)
+    rows = jnp.concatenate([up, up]), jnp.concatenate([up, -up]), everywhere.repeat(2, axis=0)
+    apart = jax.jit(top_k_kendall)(*rows), jax.jit(top_k_overlap)(*rows)  # the same, disjoint
+    np.testing.assert_allclose(apart, [[0, 9 / 80], [1, 0]], rtol=1e-6)
+    reversed_words = jax.jit(lambda *rows: top_k_kendall(*rows, k=40))(*rows)
+    np.testing.assert_allclose(reversed_words, [0, 1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("ties", [False, True])  # rounded values are often 0
