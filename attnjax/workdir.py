@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import re
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -35,7 +36,7 @@ STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the fir
         "grant this account the role Storage Object Admin (roles/storage.objectAdmin)",
     ),
     (
-        r"\b404\b|not found|not exist|no such",
+        r"\b404\b|not ?found|not exist|no such",
         "create the bucket with: gcloud storage buckets create",
     ),
     (r"connect|timed? ?out", "check the network"),
@@ -51,11 +52,13 @@ def open_workdir(path: str) -> epath.Path:
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback, then raises
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable-{uuid.uuid4().hex[:8]}"  # several hosts probe at once
         probe.write_text("")
         probe.unlink()
     except Exception as error:
-        reason = getattr(error, "strerror", None) or str(error).split("\n")[0]
+        first = str(error).split("
+")[0]
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {first}"
         advice = "choose another with --workdir=DIR"
         if "://" in path:
             advice = _storage_advice(error)

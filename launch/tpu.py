@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 
-from cloud import (
+from gcloud import (
     ABSENT,
     ARCHIVE,
     COMMANDS,
@@ -28,8 +28,8 @@ from cloud import (
     READY,
     Mistake,
     Trouble,
+    ask,
     call,
-    cloud,
     command,
     hosts,
 )
@@ -216,7 +216,7 @@ def on_workers(options, name):
 
 def state(options):
     """Returns the machine's state, ABSENT where there is none."""
-    return cloud(options, "describe") or ABSENT
+    return ask(options, "describe") or ABSENT
 
 
 def create(options):
@@ -227,7 +227,7 @@ def create(options):
             f"{options.name} already exists in {options.zone} ({found}); choose another --name, "
             f"or delete it: {again(options, 'delete')}"
         )
-    cloud(options, "create")
+    ask(options, "create")
     print(f"asked for {options.name}; next: wait", flush=True)
 
 
@@ -257,7 +257,7 @@ def wait(options, sleep, clock):
 
 def delete(options):
     """Deletes the machine if there is one."""
-    gone = cloud(options, "delete") is None
+    gone = ask(options, "delete") is None
     print(f"{options.name} {'does not exist' if gone else 'is deleted'}", flush=True)
 
 
@@ -281,7 +281,7 @@ def babysit(options, sleep):
     troubles = streak = silent = crashes = 0
     while True:
         try:
-            marks = (cloud(options, "list") or "").split()
+            marks = (ask(options, "list") or "").split()
             if f"{options.workdir}/DONE" in marks:
                 print(f"done: {options.workdir}", flush=True)
                 if not options.keep:
@@ -294,14 +294,14 @@ def babysit(options, sleep):
                 ready, silent = False, 0
                 if found != ABSENT:
                     delete(options)
-                cloud(options, "create")
+                ask(options, "create")
                 print(f"asked for {options.name}", flush=True)
                 if found != ABSENT:
                     raise Trouble(f"{options.name} was {found}")
             elif found == READY[options.backend]:
                 report = ""
                 if ready and f"{options.workdir}/FAILED" in marks:
-                    report = " ".join((cloud(options, "read") or "").split())
+                    report = " ".join((ask(options, "read") or "").split())
                 status = report.split()[1] if report.startswith("status ") else ""
                 crashes += status not in ("", "143")  # 143: stopped by a signal, and saved
                 if status == "2" or crashes >= ATTEMPTS:

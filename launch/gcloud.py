@@ -141,7 +141,7 @@ def call(words, show=False):
     return done.returncode, (done.stdout or "").strip(), (done.stderr or "").strip()
 
 
-def cloud(options, name):
+def ask(options, name):
     """Runs a command that talks to Google's API; returns its output, or None for "not found".
 
     Raises Mistake for what no repetition cures, and Trouble for everything else.
