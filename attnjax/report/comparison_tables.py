@@ -76,7 +76,7 @@ def cell_text(value: Any) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) >= 0.0005 or abs(value) < 1e-9 else f"{value:.0e}"
+        return f"{value:.3f}" if abs(value) >= 0.0005 or abs(value) < 1e-9 else f"{value:.1g}"
     return str(value)
 
 
