@@ -1,0 +1,198 @@
+"""Several runs on the same examples -> differences, how sure they are, and what two seeds agree on.
+
+Statistics on arrays, in NumPy and float64; which runs are compared with which is decided by the
+caller. "Rows" number the examples; where sentences have different lengths their words stand one
+after the other, and `rows` says which example each word belongs to.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+
+Values = Float[np.ndarray, "_ examples"]  # one row a run
+
+FEWEST = 10  # examples; the bootstrap of fewer gives intervals that mean nothing
+CELLS = 2**21  # resampled examples held at a time: bounds memory, changes no result
+TIE = 1e-12  # differences below this are rounding, not differences
+
+
+class Difference(NamedTuple):
+    """How far the mean of one set of runs lies from that of another; NaN where undefined.
+
+    baseline, other  means over runs and examples; difference  the other's minus the baseline's
+    low, high        95 % percentile interval of the difference
+    p                two-sided bootstrap p-value of no difference, in [2 / (resamples + 1), 1]
+    examples         how many examples are defined in every run of both, and so were used
+    """
+
+    baseline: float
+    other: float
+    difference: float
+    low: float
+    high: float
+    p: float
+    examples: int
+
+
+NAN = float("nan")
+UNDEFINED = Difference(NAN, NAN, NAN, NAN, NAN, NAN, examples=0)
+
+
+def bootstrap_differences(
+    pairs: Sequence[tuple[Values, Values]], resamples: int = 10_000, seed: int = 0
+) -> list[Difference]:
+    """Compares the two of each pair: values [runs, examples] of baseline and other, NaN undefined.
+
+    Each resample draws examples with replacement, the same ones for all runs (paired), and runs
+    with replacement within the baseline and within the other: the bootstrap of crossed factors,
+    which with one run on each side is the paired bootstrap over examples. Only examples that all
+    runs of a pair define count. The p-value inverts the percentile interval: twice the smaller
+    share of resamples on either side of 0, the sample itself counted as one more.
+    The bootstrap of few runs is a little narrow: it sees (runs - 1) / runs of their variance.
+
+    With fewer than 10 such examples, means are given, and interval and p-value are NaN.
+    """
+    found: dict[int, Difference] = {}
+    by_defined: dict[bytes, list[int]] = {}
+    for number, (baseline, other) in enumerate(pairs):
+        defined = np.isfinite(baseline).all(axis=0) & np.isfinite(other).all(axis=0)
+        by_defined.setdefault(np.packbits(defined).tobytes(), []).append(number)
+    together = max(1, 2**25 // resamples)  # pairs whose resampled differences fit into 256 MB
+    for numbers in by_defined.values():
+        baseline, other = pairs[numbers[0]]
+        defined = np.isfinite(baseline).all(axis=0) & np.isfinite(other).all(axis=0)
+        for start in range(0, len(numbers), together):
+            members = numbers[start : start + together]
+            kept = [(pairs[k][0][:, defined], pairs[k][1][:, defined]) for k in members]
+            found |= zip(members, _differences(kept, resamples, seed), strict=True)
+    return [found[number] for number in range(len(pairs))]
+
+
+def _differences(
+    pairs: list[tuple[np.ndarray, np.ndarray]], resamples: int, seed: int
+) -> list[Difference]:
+    """As `bootstrap_differences`, where every pair defines all of the same examples."""
+    count = pairs[0][0].shape[1]
+    if count == 0:
+        return [UNDEFINED for _ in pairs]
+    means = [(float(a.mean()), float(b.mean())) for a, b in pairs]
+    if count < FEWEST:
+        return [
+            UNDEFINED._replace(baseline=a, other=b, difference=b - a, examples=count)
+            for a, b in means
+        ]
+    of_examples, of_runs = (np.random.default_rng([seed, stream]) for stream in range(2))
+    columns = np.concatenate([side for pair in pairs for side in pair]).T.astype(np.float64)
+    sampled = np.empty((len(pairs), resamples))
+    chunk = max(1, CELLS // count)
+    for start in range(0, resamples, chunk):
+        size = min(chunk, resamples - start)
+        run_means = _drawn_counts(of_examples, size, count) @ columns / count  # [size, columns]
+        place = 0
+        for number, pair in enumerate(pairs):
+            sides = []
+            for side in pair:
+                runs = len(side)
+                own = run_means[:, place : place + runs]
+                place += runs
+                if runs > 1:
+                    own = own * _drawn_counts(of_runs, size, runs)
+                sides.append(own.sum(axis=1) / runs)
+            sampled[number, start : start + size] = sides[1] - sides[0]
+    low, high = np.percentile(sampled, [2.5, 97.5], axis=1).tolist()
+    return [
+        Difference(a, b, b - a, low[k], high[k], _p_value(sampled[k]), count)
+        for k, (a, b) in enumerate(means)
+    ]
+
+
+def _drawn_counts(random: np.random.Generator, size: int, count: int) -> np.ndarray:
+    """How often each of `count` things is drawn in `count` draws: [size, count], rows sum to it."""
+    drawn = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
+    counts = np.bincount(drawn.ravel(), minlength=size * count)
+    return counts.reshape(size, count).astype(np.float64)
+
+
+def _p_value(differences: np.ndarray) -> float:
+    below = 1 + np.sum(differences <= TIE)
+    above = 1 + np.sum(differences >= -TIE)
+    return min(1.0, 2 * float(min(below, above)) / (len(differences) + 1))
+
+
+def holm(p_values: Float[np.ndarray, " tests"]) -> Float[np.ndarray, " tests"]:
+    """Holm's step-down adjustment (1979): reject where the result is at most alpha.
+
+    The k-th smallest of m (from 0) is multiplied by m - k, and never falls below an earlier one.
+    NaN (no test) stays NaN and counts for nothing. holm([0.01, 0.04, 0.03]) == [0.03, 0.06, 0.06]
+    """
+    adjusted = np.full(p_values.shape, np.nan)
+    tests = np.flatnonzero(np.isfinite(p_values))
+    order = tests[np.argsort(p_values[tests], kind="stable")]
+    factors = np.arange(len(order), 0, -1)
+    adjusted[order] = np.minimum(1, np.maximum.accumulate(p_values[order] * factors))
+    return adjusted
+
+
+def attention_divergence(
+    weights: Float[np.ndarray, "runs words"], rows: Int[np.ndarray, " words"], count: int
+) -> Float[np.ndarray, " examples"]:
+    """Jensen-Shannon divergence of the runs' attentions over each example's words, in nats.
+
+    rows  [words]  the example, below `count`, of each word
+    H(mean of the runs) - mean of H(run), in [0, ln runs]: for two runs the usual divergence
+    (Lin 1991, eqs. 4.1 and 5.1). Attention is normalised over the words first; NaN where a run
+    gives them none.
+    """
+
+    def entropy(shares: np.ndarray) -> np.ndarray:
+        logs = np.log(np.where(shares > 0, shares, 1))
+        return -np.bincount(rows, shares * logs, minlength=count)
+
+    def shares(run: np.ndarray) -> np.ndarray:
+        total = np.bincount(rows, run, minlength=count)
+        return run / np.where(total > 0, total, np.nan)[rows]
+
+    runs = np.stack([shares(run) for run in weights.astype(np.float64)])
+    divergence = entropy(runs.mean(axis=0)) - np.mean([entropy(run) for run in runs], axis=0)
+    empty = np.bincount(rows, minlength=count) == 0
+    return np.where(empty, np.nan, np.clip(divergence, 0, np.log(len(runs))))
+
+
+def seed_agreement(
+    a: Float[np.ndarray, " words"],
+    b: Float[np.ndarray, " words"],
+    rows: Int[np.ndarray, " words"],
+    count: int,
+) -> dict[str, Float[np.ndarray, " examples"]]:
+    """How far one explanation agrees between two runs: measure -> [examples], NaN undefined.
+
+    The ceiling of agreement between different explanations: what training again leaves of it.
+    rows  [words]  the example of each word, in ascending order
+    """
+    lengths = np.bincount(rows, minlength=count)
+    starts = np.cumsum(lengths) - lengths
+    padded = 2 ** np.ceil(np.log2(np.maximum(lengths, 16))).astype(int)
+    found: dict[str, np.ndarray] = {}
+    for length in np.unique(padded[lengths > 0]):
+        members = np.flatnonzero((padded == length) & (lengths > 0))
+        mask: Bool[np.ndarray, "members length"] = np.arange(length) < lengths[members, None]
+        places = np.where(mask, starts[members, None] + np.arange(length), 0)
+        both = (np.where(mask, each[places], 0).astype(np.float32) for each in (a, b))
+        for name, values in _measure()(*both, mask).items():
+            found.setdefault(name, np.full(count, np.nan))[members] = np.asarray(values)
+    return found
+
+
+@cache
+def _measure() -> Callable[..., dict[str, Any]]:
+    import jax  # imported late, like all that is slow to load: a comparison may not need it
+
+    from attnjax.analysis.agreement import kendall_tau, pearson, spearman
+
+    measures = {"kendall": kendall_tau, "pearson": pearson, "spearman": spearman}
+    return jax.jit(
+        lambda a, b, mask: {name: measure(a, b, mask) for name, measure in measures.items()}
+    )

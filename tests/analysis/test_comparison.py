@@ -1,0 +1,189 @@
+"""Differences between runs: scipy's bootstrap, literal loops, and samples with a known answer."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.spatial.distance import jensenshannon
+
+from attnjax.analysis import comparison
+from attnjax.analysis.comparison import (
+    attention_divergence,
+    bootstrap_differences,
+    holm,
+    seed_agreement,
+)
+
+
+def correlated(runs, examples, shift=0.0, seed=0):
+    """Values of `runs` runs that share the difficulty of the examples, plus `shift`."""
+    shared = np.random.default_rng(1).normal(size=examples)
+    return shift + shared + 0.1 * np.random.default_rng(seed).normal(size=(runs, examples))
+
+
+@pytest.mark.parametrize("examples", [12, 150])
+def test_one_run_on_each_side_is_scipys_paired_percentile_bootstrap(examples):
+    a, b = correlated(1, examples, seed=2), correlated(1, examples, 0.02, seed=3)
+    (ours,) = bootstrap_differences([(a, b)], 50_000)
+    theirs = stats.bootstrap(
+        (a[0], b[0]),
+        lambda x, y, axis=-1: y.mean(axis=axis) - x.mean(axis=axis),
+        paired=True,
+        method="percentile",
+        n_resamples=50_000,
+        batch=1_000,
+        rng=np.random.default_rng(5),
+    )
+    tolerance = 0.08 * theirs.standard_error  # two quantiles' Monte Carlo error is about 0.017
+    np.testing.assert_allclose(
+        (ours.low, ours.high), theirs.confidence_interval, rtol=0, atol=tolerance
+    )
+    shares = np.mean(theirs.bootstrap_distribution <= 0), np.mean(theirs.bootstrap_distribution > 0)
+    assert ours.p == pytest.approx(2 * min(shares), abs=0.02)
+    assert (ours.baseline, ours.other, ours.examples) == (a.mean(), b.mean(), examples)
+    assert ours.difference == pytest.approx(b.mean() - a.mean())
+
+
+def test_several_runs_are_the_literal_bootstrap_of_runs_and_examples():
+    a, b = correlated(2, 20, seed=2), correlated(3, 20, 0.1, seed=3)
+    b += np.array([[0.0], [0.2], [-0.1]])
+    random = np.random.default_rng(4)
+    literal = []
+    for _ in range(4_000):
+        examples = random.integers(20, size=20)
+        literal.append(
+            b[random.integers(3, size=3)][:, examples].mean()
+            - a[random.integers(2, size=2)][:, examples].mean()
+        )
+    (ours,) = bootstrap_differences([(a, b)], 20_000)
+    expected = np.percentile(literal, [2.5, 97.5])
+    np.testing.assert_allclose((ours.low, ours.high), expected, rtol=0, atol=np.std(literal) * 0.15)
+    (one,) = bootstrap_differences([(a[:1], b[:1])], 2_000)
+    assert ours.high - ours.low > 1.5 * (one.high - one.low), "the seeds' spread is in it"
+
+
+def test_a_planted_difference_is_found_and_equal_runs_have_none():
+    a, other = correlated(1, 200, seed=2), correlated(1, 200, seed=3)
+    planted, noise, same = bootstrap_differences([(a, a + 0.05), (a, other), (a, a.copy())], 2_000)
+    assert planted.p == pytest.approx(2 / 2_001)
+    assert planted.low > 0
+    assert noise.p > 0.05
+    assert (same.p, same.low, same.high) == (1, 0, 0)
+
+
+def test_the_examples_are_paired():
+    """Unpaired, the examples' difficulty (deviation 1) would swamp a difference of 0.05."""
+    a = correlated(1, 200, seed=2)
+    (found,) = bootstrap_differences([(a, a + 0.05)], 2_000)
+    assert found.high - found.low < 1e-9
+
+
+@pytest.mark.parametrize("planted", [True, False])
+def test_a_p_value_of_five_percent_comes_by_in_five_percent_of_equal_pairs(planted):
+    random = np.random.default_rng(6)
+    a = random.normal(size=(300, 1, 60))
+    b = random.normal(size=(300, 1, 60)) + (1.0 if planted else 0.0)
+    found = [each.p for each in bootstrap_differences(list(zip(a, b, strict=True)), 1_000)]
+    share = np.mean(np.array(found) <= 0.05)
+    assert share > 0.99 if planted else 0.02 < share < 0.10
+
+
+def test_only_examples_that_all_runs_define_count():
+    a, b = correlated(2, 40, seed=2), correlated(2, 40, 0.3, seed=3)
+    holes_a, holes_b = a.copy(), b.copy()
+    holes_a[0, 3] = holes_b[1, [3, 7]] = np.nan
+    kept = [k for k in range(40) if k not in (3, 7)]
+    found, expected = (
+        bootstrap_differences([pair], 500)[0]
+        for pair in ((holes_a, holes_b), (a[:, kept], b[:, kept]))
+    )
+    assert found == expected
+    assert found.examples == 38
+
+
+def test_results_do_not_depend_on_chunks_or_on_the_pairs_beside_them(monkeypatch):
+    a, b, c = (correlated(1, 50, 0.05 * k, seed=k) for k in range(3))
+    gap = np.where(np.arange(50) == 4, np.nan, c)
+    whole = bootstrap_differences([(a, b), (a, gap), (a, c)], 400, seed=3)
+    assert whole[0] == bootstrap_differences([(a, b)], 400, seed=3)[0]
+    assert whole[1] == bootstrap_differences([(a, gap)], 400, seed=3)[0]
+    assert whole[0] != bootstrap_differences([(a, b)], 400, seed=4)[0]
+    monkeypatch.setattr(comparison, "CELLS", 50 * 7)
+    np.testing.assert_allclose(bootstrap_differences([(a, b)], 400, seed=3)[0], whole[0])
+
+
+def test_too_few_examples_have_means_but_neither_interval_nor_p_value():
+    a, b = correlated(1, 9, seed=2), correlated(1, 9, 1.0, seed=3)
+    (few,) = bootstrap_differences([(a, b)], 100)
+    assert few.difference == pytest.approx(b.mean() - a.mean())
+    assert np.isnan([few.low, few.high, few.p]).all()
+    (none,) = bootstrap_differences([(a, np.full_like(a, np.nan))], 100)
+    assert none.examples == 0
+    assert np.isnan(none.difference)
+
+
+def literal_holm(p_values, alpha):
+    """Holm 1979: go through the p-values from the smallest, and stop at the first that fails."""
+    order = sorted(range(len(p_values)), key=lambda k: p_values[k])
+    rejected = set()
+    for k, test in enumerate(order):
+        if p_values[test] > alpha / (len(p_values) - k):
+            break
+        rejected.add(test)
+    return rejected
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_holm_rejects_what_the_literal_procedure_rejects(alpha):
+    random = np.random.default_rng(7)
+    sizes = set()
+    for _ in range(300):
+        p_values = np.round(random.beta(0.4, 2, random.integers(1, 9)), 3)
+        expected = literal_holm(p_values, alpha)
+        sizes.add(len(expected))
+        assert set(np.flatnonzero(holm(p_values) <= alpha + 1e-12)) == expected
+    assert len(sizes) > 4
+
+
+def test_holm_by_hand():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03])), [0.03, 0.06, 0.06])
+    np.testing.assert_allclose(holm(np.array([0.5, np.nan, 0.9])), [1, np.nan, 1])
+    assert holm(np.array([])).size == 0
+
+
+def ragged(lengths, runs=2, seed=0):
+    """(weights [runs, words], rows [words]) of sentences of these lengths."""
+    random = np.random.default_rng(seed)
+    parts = [random.dirichlet(np.ones(length), runs) for length in lengths if length]
+    return np.concatenate(parts, axis=1), np.repeat(np.arange(len(lengths)), lengths)
+
+
+def test_divergence_of_two_runs_is_scipys_and_lies_in_its_range():
+    lengths = [5, 1, 0, 40, 2]
+    weights, rows = ragged(lengths)
+    found = attention_divergence(weights, rows, 5)
+    for k, length in enumerate(lengths):
+        if length:
+            own = weights[:, rows == k]
+            assert found[k] == pytest.approx(jensenshannon(*own) ** 2, abs=1e-12)
+    assert np.isnan(found[2]), "without a word there is no attention"
+    assert found[1] == 0
+    apart = attention_divergence(np.eye(3), np.zeros(3, int), 1)
+    assert apart[0] == pytest.approx(np.log(3)), "three runs that look at three words"
+    assert attention_divergence(weights[:1], rows, 5)[0] == 0
+    np.testing.assert_allclose(attention_divergence(weights * 7, rows, 5), found, atol=1e-12)
+
+
+def test_agreement_of_two_seeds_is_scipys_sentence_by_sentence():
+    lengths = [6, 1, 0, 23, 16, 2]
+    weights, rows = ragged(lengths, seed=1)
+    a, b = weights.astype(np.float32)
+    found = seed_agreement(a, b, rows, len(lengths))
+    literal = {"kendall": stats.kendalltau, "pearson": stats.pearsonr, "spearman": stats.spearmanr}
+    assert found.keys() == literal.keys()
+    for name, measure in literal.items():
+        for k, length in enumerate(lengths):
+            if length > 1:
+                expected = measure(a[rows == k], b[rows == k]).statistic
+                assert found[name][k] == pytest.approx(expected, abs=2e-6), (name, length)
+            else:
+                assert np.isnan(found[name][k])
