@@ -56,8 +56,7 @@ def open_workdir(path: str) -> epath.Path:
         probe.write_text("")
         probe.unlink()
     except Exception as error:
-        first = str(error).split("
-")[0]
+        first = str(error).split("\n")[0]
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {first}"
         advice = "choose another with --workdir=DIR"
         if "://" in path:
