@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from attnjax.analysis.counterfactual import Settings, adversarial, permutation, uniform
+from attnjax.analysis.counterfactual import Adversary, adversarial, permutation, uniform
 from attnjax.analysis.importance import DIAGNOSTICS, METHODS
 from attnjax.analysis.importance.gradient import detached
 from attnjax.config import AnalysisConfig
@@ -56,7 +56,7 @@ def make_explain(
         if config.permutations:
             found["permutation"] = permutation(stages, params, batch, key, config.permutations)
         if config.adversaries:
-            settings = Settings(
+            settings = Adversary(
                 adversaries=config.adversaries,
                 steps=config.adversary_steps,
                 epsilon=config.adversary_epsilon,

@@ -12,6 +12,7 @@ from attnjax.metrics import scores
 RESAMPLES = 1000  # of the bootstrap intervals
 BLOCK = 100  # resamples held in memory at once
 SIGNIFICANT = 0.05
+BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))  # of `counterfactual.bins`
 FAR = (0.4, 0.6)  # Jensen-Shannon divergences that the papers call a different attention
 
 
@@ -122,7 +123,7 @@ def _permutation(found: dict[str, np.ndarray], config: AnalysisConfig) -> dict[s
                 "examples": len(values),
                 **describe({"median_change": values}),
             }
-            for edges, values in bins(found["max_attention"], change).items()
+            for edges, values in zip(BINS, bins(found["max_attention"], change), strict=True)
         ],
     }
 
