@@ -7,7 +7,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from fabricated import PAIRS, example_rows, write_run
+from fabricated_runs import PAIRS, example_rows, write_run
 from scipy import stats
 
 from attnjax import compare

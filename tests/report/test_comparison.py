@@ -6,7 +6,7 @@ import re
 
 import pytest
 from etils import epath
-from fabricated import example_rows, write_run
+from fabricated_runs import example_rows, write_run
 
 from attnjax import compare
 from attnjax.report.comparison import LONGEST, build_tables, write_comparison

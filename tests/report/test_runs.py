@@ -1,7 +1,7 @@
 """Names of runs, and which of them are seeds of one condition."""
 
 import pytest
-from fabricated import example_rows, write_run
+from fabricated_runs import example_rows, write_run
 
 from attnjax.report.runs import condition_names, conditions, read_runs, unique_names
 
