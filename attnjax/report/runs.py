@@ -151,7 +151,7 @@ def _read(folder: epath.Path, name: str) -> Run:
         raise UserError(f"{folder / RESULTS} is of another version: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / RESULTS} is not the results of an attnjax run") from error
-    if not analysis.get("agreement") or not (folder / EXAMPLES).exists():
+    if not analysis or not (folder / EXAMPLES).exists():
         raise UserError(
             f"run {folder} has no analysis (analysis.examples={config['analysis.examples']}), so "
             "its examples cannot be compared; analyse it with the same analysis.examples as the "
