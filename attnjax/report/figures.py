@@ -22,7 +22,7 @@ OTHER = "other classes"
 SPLIT = 3  # most classes that violins stand side by side for
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
 FEW = 8  # values from which on a violin is drawn; fewer are dots
-SETTINGS = {
+SETTINGS: Any = {
     "svg.hashsalt": "attnjax",  # same data, same file
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,
@@ -210,7 +210,8 @@ def _violins(
     examples = [each for each in examples if None not in (value(each), largest(each))]
     if not examples:
         return None
-    places = np.searchsorted(BINS[1:-1], [largest(each) for each in examples], side="right")
+    weights = np.array([largest(each) for each in examples], float)
+    places = np.searchsorted(BINS[1:-1], weights, side="right")
     classes = _by_class(examples, value)
     split = len(classes) <= SPLIT
     figure, axes = _axes(height=3.4)

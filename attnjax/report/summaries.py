@@ -16,13 +16,15 @@ def scores_table(results: dict[str, Any]) -> Table:
     rows = []
     for name, value in (results.get("test") or {}).items():
         other = uniform.get(name)
-        both = isinstance(value, float) and isinstance(other, float)
+        difference = None
+        if isinstance(value, float) and isinstance(other, float):
+            difference = other - value
         rows.append(
             {
                 "score": name.replace("_", "-"),
                 "test": value,
                 "uniform attention": other,
-                "difference": other - value if both else None,
+                "difference": difference,
             }
         )
     columns = ("score", "test", "uniform attention", "difference")
