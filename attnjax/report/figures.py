@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.report.tables import formatted
 from attnjax.report.wording import pair_label
 from attnjax.workdir import FIGURES
 
@@ -192,9 +193,10 @@ def _histogram(
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
-        labels.append(f"{label} {place:.3f}")
+        labels.append(f"{label} {formatted(place)}")
     axes.set_xlim(bins[0], bins[-1])
     axes.set_ylim(0, below.max() * 1.05)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("examples")
     _legend(axes, handles, labels)
     return figure, axes

@@ -28,7 +28,9 @@ def scores_table(results: dict[str, Any]) -> Table:
             }
         )
     columns = ("score", "test", "uniform attention", "difference")
-    caption = "Scores on the test split, as trained and with attention held uniform."
+    caption = "Scores on the test split" + (
+        ", as trained and with attention held uniform." if uniform else "."
+    )
     return Table("scores", caption, columns, rows)
 
 

@@ -166,7 +166,7 @@ def test_no_width_scrolls_the_page_sideways(fresh, width):
     inner = fresh.run(
         "return [...document.querySelectorAll('.wide')].some(e => e.scrollWidth > e.clientWidth)"
     )
-    assert inner == (width < 600) or inner, "wide tables scroll in their own box"
+    assert inner or width > 600, "wide tables scroll in their own box"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
