@@ -33,7 +33,7 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "title": f"{kind.capitalize()} agreement",
-                "note": f"{kind} Kendall's tau of {pair_label(pair)}; longer texts first."
+                "note": f"{kind} Kendall's tau of {pair_label(pair)}; of equals the longer text."
                 if pair
                 else "",
                 "examples": [shown(each) for each in fresh],
@@ -68,6 +68,7 @@ def shown(example: dict[str, Any]) -> dict[str, Any]:
     facts = [
         f"τ({pair_label(pair)}) {formatted(found.get('kendall'))}"
         for pair, found in example["agreement"].items()
+        if "attention" in pair.split("~")
     ]
     explanations = {"attention": example["attention"], **example["importance"]}
     return _card(example, explanations, facts)

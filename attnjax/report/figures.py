@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.report.tables import formatted
 from attnjax.report.wording import pair_label
 from attnjax.workdir import FIGURES
 
@@ -22,7 +23,7 @@ OTHER = "other classes"
 SPLIT = 3  # most classes that violins stand side by side for
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
 FEW = 8  # values from which on a violin is drawn; fewer are dots
-SETTINGS = {
+SETTINGS: Any = {
     "svg.hashsalt": "attnjax",  # same data, same file
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,
@@ -192,9 +193,10 @@ def _histogram(
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
-        labels.append(f"{label} {place:.3f}")
+        labels.append(f"{label} {formatted(place)}")
     axes.set_xlim(bins[0], bins[-1])
     axes.set_ylim(0, below.max() * 1.05)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("examples")
     _legend(axes, handles, labels)
     return figure, axes
@@ -210,7 +212,8 @@ def _violins(
     examples = [each for each in examples if None not in (value(each), largest(each))]
     if not examples:
         return None
-    places = np.searchsorted(BINS[1:-1], [largest(each) for each in examples], side="right")
+    weights = np.array([largest(each) for each in examples], float)
+    places = np.searchsorted(BINS[1:-1], weights, side="right")
     classes = _by_class(examples, value)
     split = len(classes) <= SPLIT
     figure, axes = _axes(height=3.4)

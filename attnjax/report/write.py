@@ -46,6 +46,13 @@ from attnjax.workdir import (
     write_text,
 )
 
+# What earlier reports of the same run left and this one may not write again.
+OWN = (
+    *(f"figures/{name}.*" for name in ("training_*", "kendall_*", "permutation", "robustness")),
+    "figures/adversarial_*",
+    *(f"tables/{name}.*" for name in ("scores", "*agreement*", "permutation", "robustness")),
+    *("tables/adversarial_attention.*", "tables/completeness.*", "analysis/rationales_*.jsonl"),
+)
 CLASSES = 12  # most predicted classes that the page has a table for; the files have all
 
 
@@ -57,6 +64,9 @@ def write_report(folder: epath.Path) -> None:
     results = read_json(folder / RESULTS)
     examples = read_json_lines(folder / EXAMPLES)
     metrics = read_json_lines(folder / METRICS)
+    for pattern in OWN:
+        for path in folder.glob(pattern):
+            path.unlink()
     config = results["config"]
     analysis = results.get("analysis") or {}
     ceiling = analysis.get("ceiling") or {}
@@ -97,6 +107,7 @@ def write_report(folder: epath.Path) -> None:
         analysis_note=_analysis_note(config),
         examples_count=formatted(analysis.get("examples", len(examples))),
         ceiling_run=ceiling.get("run") if ceiling else None,
+        has_floor=any(row[FLOOR] is not None for row in on_text[0].rows),
         hidden_classes=classes if classes > CLASSES else 0,
         completeness=tables["completeness"],
         permutation=tables["permutation"]
