@@ -1,14 +1,20 @@
-"""The files of a run's folder: opening it, and reading and writing JSON that survives a kill."""
+"""The files of a run's folder: opening it, and reading and writing JSON that survives a kill.
+
+Of several processes that train one run, the first alone writes; for the others, writing does
+nothing.
+"""
 
 import json
 import math
 import os
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
 
 from attnjax.errors import UserError
+from attnjax.runtime import is_first_process
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.json"
@@ -18,6 +24,7 @@ EXAMPLES = "analysis/examples.jsonl"
 REPORT = "report.html"
 CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
+PROFILE = "profile"
 
 
 def open_workdir(path: str) -> epath.Path:
@@ -25,7 +32,7 @@ def open_workdir(path: str) -> epath.Path:
     folder = epath.Path(path) if "://" in path else epath.Path(os.path.abspath(path))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+        probe = folder / f".writable-{uuid.uuid4().hex}"  # the processes of a run try at once
         probe.write_text("")
         probe.unlink()
     except Exception as error:
@@ -38,6 +45,8 @@ def open_workdir(path: str) -> epath.Path:
 
 def write_text(path: epath.Path, text: str) -> None:
     """Writes the file whole or not at all: under another name first, then renamed."""
+    if not is_first_process():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / (path.name + ".partial")
     partial.write_text(text)
