@@ -36,7 +36,7 @@ TECHNIQUES = (
 )
 AXES = ("sentence", "word")
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
-METHODS = ("gradient", "leave_one_out")
+METHODS = ("gradient", "gradient_norm", "integrated_gradients", "leave_one_out")
 
 
 @dataclass(frozen=True)
