@@ -128,7 +128,7 @@ def fabricated_analysis(examples, labels, pair_task=False):
         "agreement": {pair: pair_summary(examples, pair, labels) for pair in pairs},
         "ceiling": {
             "run": "sst_seed_1",
-            **{name: summary(examples, pairs[0], 1.4) for name in EXPLANATIONS},
+            **{name: summary(examples, pairs[0], 1 + len(name) / 20) for name in EXPLANATIONS},
         },
         "completeness": {"integrated_gradients": {"mean": 0.0002, "max": 0.004}},
         "permutation": {"permutations": 100, "median_change": describe(changes), "bins": bins},
