@@ -140,7 +140,8 @@ def parse_overrides(
     left = _parse(values, arguments)
     if len(left) > 1:
         raise UserError(f"unexpected argument '{left[1]}'")
-    return from_config_dict(values["config"].value)
+    config: Any = values["config"].value
+    return from_config_dict(config)
 
 
 def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
