@@ -22,7 +22,8 @@ def runs(tmp_path_factory):
     data = write_data(folder / "data")
     for seed in (0, 1):
         workdir = folder / f"seed_{seed}"
-        line = arguments(data, workdir, f"--config.seed={seed}", *QUICK)
+        cache = f"--config.train.compile_cache={folder / 'cache'}"
+        line = arguments(data, workdir, f"--config.seed={seed}", cache, *QUICK)
         assert main(["attnjax", *line, "--config.analysis.robustness="]) == 0
     return folder
 
