@@ -95,9 +95,12 @@ def by_class(
 def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
 
-    columns  [rows, measures]; all measures see the same resamples. Returns (low, high).
+    columns  [rows, measures]; all measures see the same resamples. Returns
+    (low, high), each [measures]; 0 for a column in which nothing is defined.
     """
     rows = len(columns)
+    if rows == 0:
+        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
     random = np.random.default_rng(0)
     known = np.isfinite(columns)
     filled = np.where(known, columns, 0.0)
