@@ -344,11 +344,21 @@ def main() -> None:
     print(f"{'peak memory MB':24}" + "".join(f"{peaks[side]:10.0f}" for side in SIDES))
     print(json.dumps(same, indent=2))
     if options.out:
-        hidden = ("side", "folder", "cache", "out", "data", "workdir")  # paths mean nothing there
+        hidden = (
+            "peer",
+            "side",
+            "folder",
+            "cache",
+            "out",
+            "data",
+            "workdir",
+        )  # paths mean nothing there
+        shown = {k: v for k, v in vars(options).items() if k not in hidden}
         report = {
-            "command": "python benchmarks/analysis_throughput.py",
+            "command": "python benchmarks/analysis_throughput.py --peer=torch --data=DIR "
+            + " ".join(f"--{name.replace('_', '-')}={shown[name]}" for name in shown),
             "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
-            "options": {k: v for k, v in vars(options).items() if k not in hidden},
+            "options": shown,
             "trained": bool(options.workdir),
             "data": data,
             "primitives": table,
