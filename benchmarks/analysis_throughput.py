@@ -11,6 +11,7 @@ Seconds hold everything from loaded texts to results, compilation too, but not i
 """
 
 import argparse
+import dataclasses
 import importlib.util
 import json
 import os
@@ -45,16 +46,19 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     from attnjax.data.dataset import load_dataset
     from attnjax.model.stages import build_stages, word_vectors
 
-    raw = importlib.import_module(f"configs.{options.data_name}").get_config()
-    raw.data.source, raw.data.path, raw.model.embed_scale = "files", options.data, 1.0
-    config = from_config_dict(raw)
     if options.workdir:
         run = load_run(options.workdir)
         config, stages, params = run.config, run.stages, run.params
+        if options.data:
+            moved = dataclasses.replace(config.data, path=options.data)
+            config = dataclasses.replace(config, data=moved)
         dataset = load_dataset(config)
         if dataset.vocabulary.tokens != run.vocab.tokens:
             raise SystemExit(f"{config.data.path} is not what {options.workdir} was trained on")
     else:
+        raw = importlib.import_module(f"configs.{options.data_name}").get_config()
+        raw.data.source, raw.data.path, raw.model.embed_scale = "files", options.data, 1.0
+        config = from_config_dict(raw)
         dataset = load_dataset(config)
         words = len(dataset.vocabulary)
         stages = build_stages(
@@ -227,7 +231,7 @@ def serve(options: argparse.Namespace) -> None:
     run = run_torch if options.side == "torch" else run_jax
     found, seconds, about = run(texts, params, options)
     flat = {name: np.concatenate([np.ravel(each) for each in rows]) for name, rows in found.items()}
-    np.savez(folder / f"{options.side}.npz", **flat)
+    np.savez(folder / f"{options.side}.npz", **flat)  # pyright: ignore
     print(json.dumps({"seconds": seconds, "peak_mb": peak_megabytes(), "about": about}))
 
 
@@ -237,6 +241,7 @@ def measure(side: str, folder: Path, cache: str, options: argparse.Namespace) ->
     passed = ("chunk", "buckets", "permutations", "adversaries", "adversary_steps", "threads")
     command += [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in passed]
     started = time.perf_counter()
+    load = os.getloadavg()[0]
     done = subprocess.run(
         [*command, f"--heap={options.heap}"], stdout=subprocess.PIPE, text=True, check=False
     )
@@ -245,6 +250,7 @@ def measure(side: str, folder: Path, cache: str, options: argparse.Namespace) ->
     found = json.loads(done.stdout.splitlines()[-1])
     found["seconds"]["all"] = sum(found["seconds"].values())
     found["process_s"] = time.perf_counter() - started
+    found["load_before"] = load
     return found
 
 
@@ -274,7 +280,7 @@ def main() -> None:
     parser.add_argument("--data", help="folder of the data set's files")
     parser.add_argument("--data-name", default="sst", help="a configuration: sst, imdb, ...")
     parser.add_argument("--examples", type=int, default=-1, help="first test texts; -1 takes all")
-    parser.add_argument("--workdir", help="analyse this trained run's model, on its own data")
+    parser.add_argument("--workdir", help="analyse this trained run's model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, default=256, help="texts of one compiled call")
     parser.add_argument("--buckets", type=int, default=3, help="padded lengths")
@@ -296,10 +302,15 @@ def main() -> None:
     if not (options.data or options.workdir):
         raise SystemExit("--data=DIR names the data set's folder (or --workdir a trained run)")
 
+    from attnjax.errors import UserError
+
     measured: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        data = prepare(options, folder)
+        try:
+            data = prepare(options, folder)
+        except UserError as error:
+            raise SystemExit(str(error)) from None
         for number in range(options.rounds):
             for side in SIDES:  # the cold process fills the cache that the warm one finds
                 cache = str(folder / f"cache_{number}")
@@ -326,15 +337,28 @@ def main() -> None:
         seconds = "".join(f"{row[f'{side}_s']:10.3f}" for side in SIDES)
         ratios = f"{row['cold_ratio']:9.2f}{row['warm_ratio']:9.2f}"
         print(f"{primitive:24}{seconds}{ratios}")
+    load = max(each["load_before"] for rows in measured.values() for each in rows)
+    if load > options.threads + 1:  # a round leaves its own threads in the average
+        print(f"load {load:.1f}: other programs ran, and PyTorch's threads wait for each other")
     peaks = {side: max(each["peak_mb"] for each in measured[side]) for side in SIDES}
     print(f"{'peak memory MB':24}" + "".join(f"{peaks[side]:10.0f}" for side in SIDES))
     print(json.dumps(same, indent=2))
     if options.out:
-        hidden = ("side", "folder", "cache", "out", "data", "workdir")  # paths mean nothing there
+        hidden = (
+            "peer",
+            "side",
+            "folder",
+            "cache",
+            "out",
+            "data",
+            "workdir",
+        )  # paths mean nothing there
+        shown = {k: v for k, v in vars(options).items() if k not in hidden}
         report = {
-            "command": "python benchmarks/analysis_throughput.py",
+            "command": "python benchmarks/analysis_throughput.py --peer=torch --data=DIR "
+            + " ".join(f"--{name.replace('_', '-')}={shown[name]}" for name in shown),
             "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
-            "options": {k: v for k, v in vars(options).items() if k not in hidden},
+            "options": shown,
             "trained": bool(options.workdir),
             "data": data,
             "primitives": table,
