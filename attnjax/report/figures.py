@@ -44,7 +44,7 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
     for name, unit in (("loss", "loss, nats"), ("accuracy", "accuracy")):
         if not any(row.get(name) is not None for row in metrics):
             continue
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "o-")):
             rows = [row for row in metrics if row["split"] == split and row.get(name) is not None]
             axes.plot(
@@ -56,9 +56,9 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
-        _legend(axes, axes.lines, ["train", "validation"])
+        draw_legend(axes, axes.lines, ["train", "validation"])
         caption = f"Training and validation {name}."
-        drawn.append(_save(figure, folder, f"training_{name}", caption))
+        drawn.append(save_figure(figure, folder, f"training_{name}", caption))
     return drawn
 
 
@@ -66,7 +66,7 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | Non
     """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
     if not robustness:
         return []
-    figure, axes = _axes()
+    figure, axes = new_axes()
     styles = {
         "word_random": (ORANGE, "o--"),
         "word_worst": (ORANGE, "s-"),
@@ -81,9 +81,9 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | Non
     axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
     axes.set_ylabel("test accuracy")
     axes.set_ylim(0, 1)
-    _legend(axes, axes.lines, labels)
+    draw_legend(axes, axes.lines, labels)
     caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
-    return [_save(figure, folder, "robustness", caption)]
+    return [save_figure(figure, folder, "robustness", caption)]
 
 
 def draw_agreement(
@@ -106,7 +106,7 @@ def draw_agreement(
         caption = f"Kendall's tau of {title}, by example and predicted class."
         figure, axes = _histogram(values, np.linspace(-1, 1, 41), lines)
         axes.set_xlabel(f"Kendall's tau of {title}")
-        drawn.append(_save(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
+        drawn.append(save_figure(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
     return drawn
 
 
@@ -127,7 +127,7 @@ def draw_permutation(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "of the example. Change near 0 at a large weight: the output does not hang on where "
         "that weight lies. Dot and bar: median and quartiles."
     )
-    return [_save(figure, folder, "permutation", caption)] if figure else []
+    return [save_figure(figure, folder, "permutation", caption)] if figure else []
 
 
 def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
@@ -148,7 +148,7 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "How far from the model's attention one can go while the output stays, by example. "
         f"{largest:.3f} (ln 2) is no common word at all."
     )
-    drawn = [_save(figure, folder, "adversarial_histogram", caption)]
+    drawn = [save_figure(figure, folder, "adversarial_histogram", caption)]
     figure = _violins(
         known,
         lambda each: each["adversarial"]["max_jsd"],
@@ -160,7 +160,7 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "large weight: even a decided attention could have been another. Dot and bar: median and "
         "quartiles."
     )
-    return [*drawn, _save(figure, folder, "adversarial_attention", caption)]
+    return [*drawn, save_figure(figure, folder, "adversarial_attention", caption)]
 
 
 def _by_class(
@@ -183,13 +183,13 @@ def _histogram(
     values: dict[str, np.ndarray], bins: np.ndarray, lines: dict[str, float]
 ) -> tuple[Any, Any]:
     """Stacked by class, with vertical lines at named places."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     handles, labels = [], []
     below = np.zeros(len(bins) - 1)
     for label, colour in zip(values, _colours(values), strict=True):
         counts = np.histogram(values[label], bins)[0]
         handles.append(axes.stairs(below + counts, bins, baseline=below, fill=True, color=colour))
-        labels.append(f"{_short(label)} ({len(values[label]):,})")
+        labels.append(f"{shortened(label)} ({len(values[label]):,})")
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
@@ -198,7 +198,7 @@ def _histogram(
     axes.set_ylim(0, below.max() * 1.05)
     axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("examples")
-    _legend(axes, handles, labels)
+    draw_legend(axes, handles, labels)
     return figure, axes
 
 
@@ -216,7 +216,7 @@ def _violins(
     places = np.searchsorted(BINS[1:-1], weights, side="right")
     classes = _by_class(examples, value)
     split = len(classes) <= SPLIT
-    figure, axes = _axes(height=3.4)
+    figure, axes = new_axes(height=3.4)
     colours = _colours(classes) if split else [BLUE]
     names = list(classes) if split else [None]
     ticks = []
@@ -236,10 +236,10 @@ def _violins(
     if split:
         from matplotlib.patches import Patch
 
-        _legend(
+        draw_legend(
             axes,
             [Patch(color=colour) for colour in colours],
-            [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
+            [f"{shortened(name)} ({len(found):,})" for name, found in classes.items()],
             loc="lower left",
             bbox_to_anchor=(0, 1),
             ncols=SPLIT,
@@ -267,13 +267,17 @@ def _colours(values: dict[str, Any]) -> list[str]:
     return [GREY if label == OTHER else COLOURS[k] for k, label in enumerate(values)]
 
 
-def _short(label: str) -> str:
+def shortened(label: str) -> str:
+    """A label that leaves room for the figure: at most 24 characters."""
     return label if len(label) <= 24 else label[:23] + "…"
 
 
-def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
-    """Labels may be any text: neither formulas nor a leading underscore mean anything."""
-    legend = axes.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
+def draw_legend(where: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
+    """A legend of axes or of a figure.
+
+    Labels may be any text: neither formulas nor a leading underscore mean anything.
+    """
+    legend = where.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
@@ -281,7 +285,8 @@ def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **place: A
         text.set_color(INK)
 
 
-def _axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+def new_axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+    """(figure, axes) in the reports' style; sizes in inches."""
     import matplotlib  # imported late: it is slow to load and only reports need it
     from matplotlib.figure import Figure
 
@@ -292,7 +297,7 @@ def _axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
+def save_figure(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
     """Writes figures/NAME.svg and .pdf and returns (name, SVG, caption)."""
     import matplotlib
 

@@ -20,6 +20,8 @@ COUNTERFACTUAL: tuple[Quantity, ...] = (
     ("adversarial", "max_jsd"),
 )
 
+HEADINGS = ("of", "measure", "field")  # of tables whose other columns are named after runs
+
 # Fields that runs of one condition may differ in: the seed, where files lie, how fast it went.
 INCIDENTAL = {
     "seed",
@@ -88,12 +90,15 @@ def read_runs(folders: list[str]) -> list[Run]:
 
 
 def unique_names(places: list[str]) -> list[str]:
-    """Folder names, with as many parents as tell them apart: ["a/x", "b/x", "y"]."""
+    """Folder names, with as many parents as tell them apart: ["a/x", "b/x", "y"].
+
+    No name is one of HEADINGS.
+    """
     parts = [place.split("/") for place in places]
     depths = [1] * len(places)
     while True:
         names = ["/".join(each[-depth:]) for each, depth in zip(parts, depths, strict=True)]
-        clashing = [k for k, name in enumerate(names) if names.count(name) > 1]
+        clashing = [k for k, name in enumerate(names) if names.count(name) > 1 or name in HEADINGS]
         if not clashing:
             return names
         for k in clashing:

@@ -18,7 +18,7 @@ from attnjax.report.figures import (
     draw_robustness,
     draw_training,
 )
-from attnjax.report.page import asset, inline, write_page
+from attnjax.report.page import asset, inline, remove, write_page
 from attnjax.report.rationales import write_rationales
 from attnjax.report.summaries import (
     CEILING,
@@ -64,9 +64,7 @@ def write_report(folder: epath.Path) -> None:
     results = read_json(folder / RESULTS)
     examples = read_json_lines(folder / EXAMPLES)
     metrics = read_json_lines(folder / METRICS)
-    for pattern in OWN:
-        for path in folder.glob(pattern):
-            path.unlink()
+    remove(folder, OWN)
     config = results["config"]
     analysis = results.get("analysis") or {}
     ceiling = analysis.get("ceiling") or {}

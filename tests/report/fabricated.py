@@ -86,6 +86,15 @@ def fabricated_examples(count, labels, pair_task=False, seed=0):
     return rows
 
 
+def unlabelled(examples):
+    """As a model explains texts of a user: without labels, permutations and adversaries."""
+    return [
+        {name: value for name, value in row.items() if name not in ("permutation", "adversarial")}
+        | {"label": None}
+        for row in examples
+    ]
+
+
 def summary(examples, pair, shrink=1.0):
     """The summary of one pair; shrink < 1 stands for a floor or a ceiling."""
     found = {}

@@ -1,4 +1,4 @@
-"""The report in a real headless browser: silent, offline, usable by keys, phone and night."""
+"""The pages in a real headless browser: silent, offline, usable by keys, phone and night."""
 
 import json
 
@@ -39,23 +39,32 @@ return worst;
 
 
 @pytest.fixture(scope="module")
-def browser(tmp_path_factory, reported):
+def browser(tmp_path_factory):
     found = Browser(tmp_path_factory.mktemp("browser"))
-    try:
-        found.resize(1280, 900)
-        found.open(reported[0] / "report.html")
-        yield found
-    finally:
-        found.close()
+    yield found
+    found.close()
+
+
+def opened(browser, path):
+    """A page as it is when opened, at desktop width and in light mode."""
+    browser.resize(1280, 900)
+    browser.scheme("light")
+    browser.open(path)
+    return browser
 
 
 @pytest.fixture
 def fresh(browser, reported):
-    """The page as it is when opened, at desktop width and in light mode."""
-    browser.resize(1280, 900)
-    browser.scheme("light")
-    browser.open(reported[0] / "report.html")
-    return browser
+    """The report of a run."""
+    return opened(browser, reported[0] / "report.html")
+
+
+@pytest.fixture(params=["report", "comparison", "examples"])
+def each_page(request, browser, reported, compared, explained):
+    """Every kind of page, one after the other."""
+    folders = {"report": reported[0], "comparison": compared, "examples": explained.parent}
+    browser.logs("browser"), browser.logs("performance")  # of the page before
+    return opened(browser, folders[request.param] / f"{request.param}.html")
 
 
 def shown(browser):
@@ -64,17 +73,17 @@ def shown(browser):
     )
 
 
-def test_no_console_message_and_no_request(browser):
-    assert browser.logs("browser") == []
-    messages = [json.loads(each["message"])["message"] for each in browser.logs("performance")]
+def test_no_console_message_and_no_request(each_page):
+    assert each_page.logs("browser") == []
+    messages = [json.loads(each["message"])["message"] for each in each_page.logs("performance")]
     urls = [  # the browser's own start page has requests as well
         each["params"]["request"]["url"]
         for each in messages
         if each["method"] == "Network.requestWillBeSent"
-        and each["params"]["documentURL"].endswith("/report.html")
+        and each["params"]["documentURL"].endswith(".html")
     ]
-    assert any(url.endswith("/report.html") for url in urls), "the log works"
-    assert [url for url in urls if not url.startswith(("file:", "data:"))] == []
+    pages = [url for url in urls if not url.startswith("data:")]
+    assert pages == [each_page.run("return location.href")], "itself, so the log works"
 
 
 def test_the_log_would_show_an_error(fresh):
@@ -103,6 +112,26 @@ def test_the_filter_hides_and_shows(fresh):
     )
     fresh.run("filter.value = ''; filter.dispatchEvent(new Event('input'))")
     assert shown(fresh) == everything
+
+
+def test_every_page_has_the_filter(each_page):
+    everything = shown(each_page)
+    assert everything in (12, 15, 20)
+    each_page.type("#filter", "ALERT")
+    assert 0 < shown(each_page) < everything
+    assert each_page.run("return document.getElementById('shown').textContent") == (
+        f"{shown(each_page)} of {everything}"
+    )
+
+
+def test_every_page_shows_numbers_of_a_word(each_page):
+    each_page.run("document.querySelector('table.heat td').click()")
+    readout, rows = each_page.run(
+        "const t = document.querySelector('table.heat');"
+        "return [t.parentElement.nextElementSibling.textContent, t.rows.length]"
+    )
+    assert readout.startswith("“")
+    assert readout.count(" · ") == rows - 1
 
 
 def test_pointing_at_a_word_shows_its_numbers(fresh, reported):
@@ -142,42 +171,42 @@ def test_keys_and_touch_show_numbers_too(fresh):
     assert fresh.run("return document.querySelectorAll('.readout')[2].textContent")
 
 
-def test_script_in_data_stays_text(fresh):
-    assert fresh.run("return document.querySelectorAll('script').length") == 1
-    words = fresh.run(
+def test_script_in_data_stays_text(each_page):
+    assert each_page.run("return document.querySelectorAll('script').length") == 1
+    words = each_page.run(
         "return [...document.querySelectorAll('td')].map(e => e.textContent)"
-        ".filter(t => t.includes('script'))"
+        ".filter(t => t.includes('script>a'))"
     )
     assert words
     assert set(words) == {EVIL}
     with pytest.raises(RuntimeError, match="no such alert"):
-        fresh._request("GET", f"{fresh.session}/alert/text")
+        each_page._request("GET", f"{each_page.session}/alert/text")
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])
-def test_no_width_scrolls_the_page_sideways(fresh, width):
-    fresh.resize(width, 844)
-    fresh.run("for (const each of document.querySelectorAll('details')) each.open = true")
-    content, window = fresh.run(
+def test_no_width_scrolls_the_page_sideways(each_page, width):
+    each_page.resize(width, 844)
+    each_page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    content, window = each_page.run(
         "return [document.documentElement.scrollWidth, document.documentElement.clientWidth]"
     )
     assert window == width
     assert content <= width
-    inner = fresh.run(
+    inner = each_page.run(
         "return [...document.querySelectorAll('.wide')].some(e => e.scrollWidth > e.clientWidth)"
     )
     assert inner or width > 600, "wide tables scroll in their own box"
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_all_text_can_be_read(fresh, scheme):
-    fresh.scheme(scheme)
-    fresh.run("for (const each of document.querySelectorAll('details')) each.open = true")
-    dark = fresh.run("return getComputedStyle(document.body).backgroundColor") != (
+def test_all_text_can_be_read(each_page, scheme):
+    each_page.scheme(scheme)
+    each_page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    dark = each_page.run("return getComputedStyle(document.body).backgroundColor") != (
         "rgb(255, 255, 255)"
     )
     assert dark == (scheme == "dark")
-    ratio, where = fresh.run(CONTRAST)
+    ratio, where = each_page.run(CONTRAST)
     assert ratio >= 4.5, where
 
 

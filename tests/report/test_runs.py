@@ -12,6 +12,7 @@ from attnjax.report.runs import condition_names, conditions, read_runs, unique_n
         (["/x/a", "/x/b"], ["a", "b"]),
         (["/x/a", "/y/a", "/y/b"], ["x/a", "y/a", "b"]),
         (["/x/k/a", "/y/k/a", "/y/a"], ["x/k/a", "y/k/a", "y/a"]),
+        (["/x/of", "/measure", "/x/y"], ["x/of", "/measure", "y"]),
         (["/a", "/x/a"], ["/a", "x/a"]),
         (["gs://one/a", "gs://two/a"], ["one/a", "two/a"]),
     ],
