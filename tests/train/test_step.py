@@ -91,8 +91,8 @@ def test_the_key_is_a_function_of_seed_and_step():
 def test_batches_that_cannot_be_split_are_refused():
     with pytest.raises(UserError, match=r"batch_size=6 .* 4 devices; use 4 or 8"):
         make_parallel(TrainConfig(batch_size=6, devices=4))
-    with pytest.raises(UserError, match="there are 4 cpu devices"):
-        make_parallel(TrainConfig(batch_size=8, devices=5))
+    with pytest.raises(UserError, match="there are 8 cpu devices"):
+        make_parallel(TrainConfig(batch_size=18, devices=9))
 
 
 def test_training_fits_a_batch():
