@@ -105,7 +105,7 @@ def assert_like(workdir, other):
     assert results(workdir)["best"]["step"] == results(other)["best"]["step"]
     assert results(workdir)["test"]["accuracy"] == results(other)["test"]["accuracy"]
     found, expected = (
-        [json.loads(line) for line in (each / "analysis/examples.jsonl").open()]
+        [json.loads(x) for x in (each / "analysis" / "examples.jsonl").read_text().splitlines()]
         for each in (workdir, other)
     )
     for a, b in zip(found, expected, strict=True):

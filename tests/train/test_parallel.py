@@ -16,7 +16,15 @@ from attnjax.types import HParams
 
 ROWS, STEPS = 16, 3
 TECHNIQUES = ("none", "attention_iat", "word_at")
-WAYS = [("jit", 2), ("jit", 4), ("jit", 8), ("pmap", 1), ("pmap", 2), ("pmap", 4), ("pmap", 8)]
+WAYS = [  # the recurrent kernel is slow to compile: once for each path
+    ("jit", 2, "average"),
+    ("jit", 4, "bilstm"),
+    ("jit", 8, "average"),
+    ("pmap", 1, "average"),
+    ("pmap", 2, "average"),
+    ("pmap", 4, "bilstm"),
+    ("pmap", 8, "average"),
+]
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -40,8 +48,8 @@ def batches(dtype):
     return [jax.tree.map(np.asarray, each) for each in found]
 
 
-def curve(technique, parallel, devices, dtype):
-    """(losses of the steps, final parameters, outputs of the last batch's rows)."""
+def curve(technique, parallel, devices, dtype, encoder):
+    """(losses of the steps, final parameters)."""
     config = from_config_dict(
         {
             "task": "classification",
@@ -51,7 +59,7 @@ def curve(technique, parallel, devices, dtype):
         }
     )
     ways = make_parallel(config.train)
-    stages, params = small_model("bilstm", classes=2, dtype=dtype)
+    stages, params = small_model(encoder, classes=2, dtype=dtype)
     optimizer = make_optimizer(config.train)
     step = ways.compile_step(
         make_train_step(
@@ -70,40 +78,51 @@ def curve(technique, parallel, devices, dtype):
     for batch in batches(dtype):
         state, sums = step(state, ways.place(batch), hparams)
         losses.append(float(sums["loss"]))
-    rows = ways.collect(ways.compile_rows(make_evaluate(stages))(state.params, ways.place(batch)))
-    return losses, jax.tree.map(np.asarray, state.params), rows
+    return losses, jax.tree.map(np.asarray, state.params)
 
 
 @pytest.fixture(scope="module")
 def one_device():
     kept = {}
 
-    def find(technique, dtype):
-        if (technique, dtype) not in kept:
-            kept[technique, dtype] = curve(technique, "jit", 1, dtype)
-        return kept[technique, dtype]
+    def find(technique, dtype, encoder):
+        if (technique, dtype, encoder) not in kept:
+            kept[technique, dtype, encoder] = curve(technique, "jit", 1, dtype, encoder)
+        return kept[technique, dtype, encoder]
 
     return find
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
-@pytest.mark.parametrize(("parallel", "devices"), WAYS)
+@pytest.mark.parametrize(("parallel", "devices", "encoder"), WAYS)
 def test_loss_curve_and_parameters_in_double_precision(
-    technique, parallel, devices, one_device, double_precision
+    technique, parallel, devices, encoder, one_device, double_precision
 ):
     with jax.numpy_dtype_promotion("standard"):  # the rates and schedules stay float32
-        found = curve(technique, parallel, devices, jnp.float64)
-        expected = one_device(technique, jnp.float64)
-    assert found[2]["probabilities"].shape == (ROWS, 2)
-    assert found[2]["probabilities"].dtype == np.float64
+        found = curve(technique, parallel, devices, jnp.float64, encoder)
+        expected = one_device(technique, jnp.float64, encoder)
+    assert found[1]["embed"]["table"].dtype == np.float64
     assert_close(found, expected, 1e-12)
 
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
 @pytest.mark.parametrize("parallel", ["jit", "pmap"])
 def test_loss_curve_and_parameters_in_single_precision(technique, parallel, one_device):
-    found = curve(technique, parallel, 8, jnp.float32)
-    assert_close(found, one_device(technique, jnp.float32), 1e-4)
+    found = curve(technique, parallel, 8, jnp.float32, "average")
+    assert_close(found, one_device(technique, jnp.float32, "average"), 1e-4)
+
+
+@pytest.mark.parametrize("devices", [1, 2, 4, 8])
+@pytest.mark.parametrize("parallel", ["jit", "pmap"])
+def test_rows_come_back_in_order(parallel, devices, double_precision):
+    ways = make_parallel(TrainConfig(batch_size=ROWS, devices=devices, parallel=parallel))
+    stages, params = small_model("average", classes=2, dtype=jnp.float64)
+    batch = batches(jnp.float64)[-1]
+    compiled = ways.compile_rows(make_evaluate(stages))
+    found = ways.collect(compiled(ways.replicate(params), ways.place(batch)))
+    expected = jax.jit(make_evaluate(stages))(params, batch)
+    assert found["probabilities"].shape == (ROWS, 2)
+    assert_close(found, jax.tree.map(np.asarray, expected), 1e-12)
 
 
 def assert_close(found, expected, tolerance):
