@@ -246,8 +246,7 @@ def _command(config: dict[str, Any], folder: epath.Path) -> str:
     parts = ["python", "-m", "attnjax.main", f"--workdir={shlex.quote(folder.name)}"]
     for name, value in flatten(config).items():
         if name in defaults and list_(defaults[name]) != list_(value):
-            listed = isinstance(value, list | tuple)
-            text = ",".join(str(each) for each in value) if listed else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             parts.append(shlex.quote(f"--config.{name}={text}"))
     return " \\\n  ".join([" ".join(parts[:4]), *parts[4:]])
 
