@@ -89,7 +89,7 @@ def bilstm_without(
     ]
 
     def without(start: Int[Array, ""]) -> Float[Array, "block batch length states"]:
-        left_out = start + jnp.arange(block)
+        left_out = start + jnp.arange(block, dtype=start.dtype)
         end = jnp.minimum(start + block, length)
 
         def rerun(back: int, count: Any, states: Any) -> Any:
@@ -99,7 +99,7 @@ def bilstm_without(
                 moved = _step(sides[back], carry, gates[back][now][None], steps[now][None])[:2]
                 kept = (left_out != now)[:, None, None]
                 state, cell = (jnp.where(kept, *each) for each in zip(moved, carry, strict=True))
-                place = (0, 0, now, back * hidden)
+                place = [jnp.asarray(each, now.dtype) for each in (0, 0, now, back * hidden)]
                 return jax.lax.dynamic_update_slice(states, state[:, :, None], place), state, cell
 
             begin = end if back else start

@@ -36,7 +36,9 @@ def delete(
     the end deletes nothing.
     """
     following = jnp.roll(values, -1, axis=1).at[:, -1].set(PAD)
-    places = jnp.arange(values.shape[1]).reshape(1, -1, *(1,) * (values.ndim - 2))
+    places = jnp.arange(values.shape[1], dtype=position.dtype).reshape(
+        1, -1, *(1,) * (values.ndim - 2)
+    )
     return jnp.where(places < position, values, following)
 
 
@@ -54,7 +56,7 @@ def close_up(
         encoded = encoder.apply({"params": weights}, delete(inputs, position), left != PAD)
         return *encoded, left
 
-    return lambda start: jax.vmap(one)(start + jnp.arange(block))
+    return lambda start: jax.vmap(one)(_positions(start, block))
 
 
 def skip_steps(
@@ -72,10 +74,15 @@ def skip_steps(
     def edited(start: Int[Array, ""]) -> Any:
         states = without(start)
         summary = jax.vmap(final_states, in_axes=(0, None))(states, mask)
-        left_out = (start + jnp.arange(block))[:, None] == jnp.arange(tokens.shape[1])[None, :]
+        places = jnp.arange(tokens.shape[1], dtype=start.dtype)
+        left_out = _positions(start, block)[:, None] == places[None, :]
         return states, summary, jnp.where(left_out[:, None, :], PAD, tokens[None])
 
     return edited
+
+
+def _positions(start: Int[Array, ""], block: int) -> Int[Array, " block"]:
+    return start + jnp.arange(block, dtype=start.dtype)
 
 
 WITHOUT = {"bilstm": skip_steps}

@@ -30,7 +30,7 @@ def test_states_and_summary_equal_the_shorter_sequence(name, method):
     rows = sentences([4, 2])
     tokens = batch_of(rows, length=7).tokens
     inputs = jax.random.normal(jax.random.key(0), (20, 3), jnp.float64)[tokens]
-    weights = encoder.init(jax.random.key(1), inputs, tokens != 0)["params"]
+    weights = encoder.init(jax.random.key(1), inputs.astype(jnp.float32), tokens != 0)["params"]
     weights = jax.tree.map(lambda w: w.astype(jnp.float64), weights)
     without = method(encoder, weights, inputs, tokens, 3)
     blocks = [jax.jit(without)(jnp.int32(start)) for start in (0, 3, 6)]

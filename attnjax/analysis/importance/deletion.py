@@ -23,6 +23,7 @@ def leave_one_out(
     one-word text gets no attention at all, which is defined.
     """
     del key
+    words = segments.words(batch, segment)
     whole = forward(stages, params, batch)
     count, length = segments.tokens(batch, segment).shape
     block = max(1, min(length, ROWS // count))
@@ -41,7 +42,7 @@ def leave_one_out(
     starts = jnp.arange(0, length, block)
     distances = jax.lax.map(lambda start: jax.vmap(distance)(*without(start)), starts)
     distances = distances.reshape(-1, count)[:length].T
-    return jnp.where(segments.words(batch, segment), distances, 0)
+    return jnp.where(words, distances, 0)
 
 
 def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment, block: int) -> Any:
@@ -52,4 +53,4 @@ def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment,
         shorter = segments.with_tokens(batch, segment, left)
         return stages.encode(params, stages.embed(params, shorter), shorter), left
 
-    return lambda start: jax.vmap(one)(start + jnp.arange(block))
+    return lambda start: jax.vmap(one)(start + jnp.arange(block, dtype=start.dtype))

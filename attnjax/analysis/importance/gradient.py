@@ -24,9 +24,10 @@ def gradient(
     `detached(stages)` to hold attention constant, as Jain & Wallace do.
     """
     del key
+    words = segments.words(batch, segment)
     embedded, slope = _slope(stages, params, batch)
     contribution = segments.values(_contributions(embedded, slope), segment)
-    return jnp.where(segments.words(batch, segment), jnp.abs(contribution), 0)
+    return jnp.where(words, jnp.abs(contribution), 0)
 
 
 def gradient_norm(
@@ -38,9 +39,10 @@ def gradient_norm(
     holds attention constant.
     """
     del key
+    words = segments.words(batch, segment)
     _, slope = _slope(stages, params, batch)
     norms = jnp.linalg.norm(segments.values(slope, segment), axis=-1)
-    return jnp.where(segments.words(batch, segment), norms, 0)
+    return jnp.where(words, norms, 0)
 
 
 def integrated_gradients(
@@ -54,10 +56,11 @@ def integrated_gradients(
     `completeness_error` says by how much `POINTS` points miss that sum.
     """
     del key
+    words = segments.words(batch, segment)
     embedded = stages.embed(params, batch)
     slope = _mean_slope(_predicted_class(stages, params, embedded, batch), embedded)
     contribution = segments.values(_contributions(embedded, slope), segment)
-    return jnp.where(segments.words(batch, segment), jnp.abs(contribution), 0)
+    return jnp.where(words, jnp.abs(contribution), 0)
 
 
 def completeness_error(stages: Stages, params: Params, batch: Batch) -> Float[Array, " batch"]:
