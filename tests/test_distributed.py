@@ -22,6 +22,7 @@ COMMON = [
     "--config.train.checkpoint_steps=7",
     "--config.train.epochs=4",
     "--config.adversary.technique=attention_iat",
+    "--config.model.encoder=average",
     "--config.data.buckets=1",
     "--config.analysis.examples=8",
     "--config.analysis.methods=gradient",
@@ -48,7 +49,7 @@ def start(line):
     return subprocess.Popen(
         line,
         cwd=ROOT,
-        env={**kept, "JAX_PLATFORMS": "cpu"},
+        env={**kept, "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
