@@ -3,6 +3,7 @@
 It reads that file and nothing else, so that the page can be made again at any time.
 """
 
+import textwrap
 from typing import Any
 
 from etils import epath
@@ -16,7 +17,6 @@ from attnjax.report.figures import (
     draw_legend,
     new_axes,
     save_figure,
-    shortened,
 )
 from attnjax.report.page import inline, remove, write_page
 from attnjax.report.tables import MARKED, Estimate, Table, formatted, write_table
@@ -201,7 +201,7 @@ def draw_means(folder: epath.Path, found: dict[str, Any]) -> list[Drawn]:
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         axes.set_axisbelow(True)
         if handles:
-            labels = [shortened(each) for each in handles]
+            labels = [textwrap.fill(each, 50) for each in handles]
             columns = max(1, min(len(labels), 60 // (6 + max(map(len, labels)))))
             place = {"loc": "outside lower center", "ncols": columns}
             draw_legend(figure, list(handles.values()), labels, **place)

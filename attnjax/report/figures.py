@@ -189,7 +189,7 @@ def _histogram(
     for label, colour in zip(values, _colours(values), strict=True):
         counts = np.histogram(values[label], bins)[0]
         handles.append(axes.stairs(below + counts, bins, baseline=below, fill=True, color=colour))
-        labels.append(f"{shortened(label)} ({len(values[label]):,})")
+        labels.append(f"{_short(label)} ({len(values[label]):,})")
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
@@ -239,7 +239,7 @@ def _violins(
         draw_legend(
             axes,
             [Patch(color=colour) for colour in colours],
-            [f"{shortened(name)} ({len(found):,})" for name, found in classes.items()],
+            [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
             loc="lower left",
             bbox_to_anchor=(0, 1),
             ncols=SPLIT,
@@ -267,8 +267,7 @@ def _colours(values: dict[str, Any]) -> list[str]:
     return [GREY if label == OTHER else COLOURS[k] for k, label in enumerate(values)]
 
 
-def shortened(label: str) -> str:
-    """A label that leaves room for the figure: at most 24 characters."""
+def _short(label: str) -> str:
     return label if len(label) <= 24 else label[:23] + "…"
 
 

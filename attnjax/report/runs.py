@@ -21,6 +21,7 @@ COUNTERFACTUAL: tuple[Quantity, ...] = (
 )
 
 HEADINGS = ("of", "measure", "field")  # of tables whose other columns are named after runs
+NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
 
 # Fields that runs of one condition may differ in: the seed, where files lie, how fast it went.
 INCIDENTAL = {
@@ -199,7 +200,7 @@ def _example(row: dict[str, Any]) -> Example:
         raise ValueError("an explanation has one value a token")
     quantities = {ACCURACY: float(row["label"] == row["prediction"])}
     for pair, measures in row["agreement"].items():
-        quantities |= {(pair, name): _number(value) for name, value in measures.items()}
+        quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in COUNTERFACTUAL:
         if row.get(part):
             quantities[part, name] = _number(row[part][name])

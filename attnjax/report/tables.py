@@ -82,6 +82,10 @@ class Table(NamedTuple):
             [f"{text} [{note}]" if note else text for text, note in row] for _, row in self.cells()
         ]
 
+    def texts(self) -> list[bool]:
+        """Whether each column holds text, which starts at the left."""
+        return [any(isinstance(row[name], str) for row in self.rows) for name in self.columns]
+
     def cells(self) -> list[tuple[bool, list[tuple[str, str]]]]:
         """Rows for the page: whether it is marked, and (text, note under it) of each cell."""
         return [
@@ -179,7 +183,7 @@ def _csv_cell(value: Any) -> Any:
 
 def as_latex(table: Table) -> str:
     """A table environment for the package booktabs, all text escaped and marked rows bold."""
-    align = "".join("l" if _is_text(table, name) else "r" for name in table.columns)
+    align = "".join("l" if text else "r" for text in table.texts())
     body = []
     for row, cells in zip(table.rows, table.text(), strict=True):
         form = r"\textbf{%s}" if row.get(MARKED) else "%s"
@@ -200,10 +204,6 @@ def as_latex(table: Table) -> str:
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _is_text(table: Table, name: str) -> bool:
-    return any(isinstance(row[name], str) for row in table.rows)
 
 
 def latex(text: str) -> str:
