@@ -103,6 +103,9 @@ class Trace(NamedTuple):
         return jax.nn.softmax(self.logits, axis=-1)
 
 
+Read = Callable[[Float[Array, "*many batch length"]], Float[Array, "*many batch classes"]]
+
+
 class Stages(NamedTuple):
     """The model as pure functions of the parameters.
 
@@ -111,6 +114,9 @@ class Stages(NamedTuple):
     encode  (params, Embedded, batch) -> Encoded
     score   (params, Encoded) -> scores [batch, length]
     decode  (params, Encoded, attention weights [batch, length], batch) -> logits
+    read    (params, Encoded, batch) -> decode for many weights of one encoding, the work they
+            share done once: weights [..., batch, length] -> logits [..., batch, classes];
+            None where a model has no quicker way than decode itself
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -120,6 +126,7 @@ class Stages(NamedTuple):
     decode: Callable[
         [Params, Encoded, Float[Array, "batch length"], Batch], Float[Array, "batch classes"]
     ]
+    read: Callable[[Params, Encoded, Batch], Read] | None = None
 
 
 class HParams(NamedTuple):

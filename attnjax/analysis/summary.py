@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.analysis.counterfactual import bins
+from attnjax.analysis.counterfactual import BINS, bins
 from attnjax.analysis.study import Study
 from attnjax.config import AnalysisConfig
 from attnjax.metrics import scores
@@ -12,7 +12,7 @@ from attnjax.metrics import scores
 RESAMPLES = 1000  # of the bootstrap intervals
 BLOCK = 100  # resamples held in memory at once
 SIGNIFICANT = 0.05
-BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))  # of `counterfactual.bins`
+
 FAR = (0.4, 0.6)  # Jensen-Shannon divergences that the papers call a different attention
 
 

@@ -165,5 +165,52 @@ class Decoder(nn.Module):
         return _dense(self.classes, width, "logits")(context)
 
 
+def read_out(
+    params: Any,
+    states: Float[Array, "batch length width"],
+    query: Float[Array, "batch width"] | None,
+    classes: int,
+) -> Callable[[Float[Array, "*many batch length"]], Float[Array, "*many batch classes"]]:
+    """`Decoder` as a function of the attention weights, its first linear map applied beforehand.
+
+    (sum_t a_t h_t) W = sum_t a_t (h_t W): with h W at hand, each further attention costs a dot
+    product over words for every column of W. Two classes of a single sequence have one column.
+    """
+    layer = params["logits" if query is None else "context"]
+    values = states @ layer["kernel"]
+
+    def attended(weights: Float[Array, "*many batch length"]) -> Float[Array, "*many batch inner"]:
+        if values.shape[-1] == 1:
+            return jnp.sum(weights * _lift(values[..., 0], weights), axis=-1, keepdims=True)
+        return jnp.einsum("...bl,blw->...bw", weights, values)
+
+    if query is None:
+
+        def logits(weights: Float[Array, "*many batch length"]) -> Float[Array, "..."]:
+            context = attended(weights)
+            context = context + _lift(layer["bias"], context)
+            if classes == 2:
+                return jnp.concatenate([jnp.zeros_like(context), context], axis=-1)
+            return context
+
+        return logits
+
+    offset = layer["bias"][None, :] + (
+        query @ params["query"]["kernel"] + params["query"]["bias"][None, :]
+    )
+
+    def pair_logits(weights: Float[Array, "*many batch length"]) -> Float[Array, "..."]:
+        context = attended(weights)
+        logits = jnp.tanh(context + _lift(offset, context)) @ params["logits"]["kernel"]
+        return logits + _lift(params["logits"]["bias"], logits)
+
+    return pair_logits
+
+
+def _lift(values: Array, like: Array) -> Array:
+    """Adds leading axes of size 1 until `values` has as many axes as `like`."""
+    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)
+
+
 ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}

@@ -9,8 +9,8 @@ from jaxtyping import Array, Float, Key
 
 from attnjax.config import ModelConfig
 from attnjax.model.attention import attention_weights
-from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
-from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Stages
+from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, read_out
+from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Read, Stages
 
 IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
 
@@ -23,7 +23,7 @@ def build_stages(
     pair: bool,
     frequencies: np.ndarray | None = None,
 ) -> Stages:
-    """Returns embed, encode, score and decode as pure functions of the parameters.
+    """Returns embed, encode, score, decode and read as pure functions of the parameters.
 
     words        rows of the embedding table; classes  size of the output
     pair         whether examples have a query (question or hypothesis): it shares the embedding,
@@ -69,6 +69,18 @@ def build_stages(
             return logits
         return jnp.where(batch.candidates, logits, IMPOSSIBLE)
 
+    def read(params: Params, encoded: Encoded, batch: Batch) -> Read:
+        logits = read_out(params["decode"], encoded.states, encoded.query, classes)
+        allowed = batch.candidates
+        if allowed is None:
+            return logits
+
+        def among_candidates(weights):
+            every = logits(weights)
+            return jnp.where(jnp.broadcast_to(allowed, every.shape), every, IMPOSSIBLE)
+
+        return among_candidates
+
     def init(key: Key[Array, ""]) -> Params:
         keys = jax.random.split(key, 5)
         tokens = jnp.full((1, 2), PAD + 1)
@@ -86,7 +98,7 @@ def build_stages(
         decoders = decoder.init(keys[4], context, query)["params"]
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-    return Stages(init, embed, encode, score, decode)
+    return Stages(init, embed, encode, score, decode, read)
 
 
 def normalized(

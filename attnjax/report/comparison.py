@@ -183,25 +183,32 @@ def _ceiling(found: dict[str, Any]) -> Table:
 
 
 def _shown(table: Table) -> dict[str, Any]:
-    """The table for the page: cells of text with a note, and which rows are marked."""
+    """The table for a page as narrow as a phone: cells of text, each with a note under it.
+
+    "of" becomes the note under its measure, and a run before it the head of a block of rows.
+    """
     marks = table.marks or [False] * len(table.rows)
-    return {
-        "caption": table.caption,
-        "columns": table.columns,
-        "rows": [
-            {
-                "mark": mark,
-                "first": number == 0 or row[0] != table.rows[number - 1][0],
-                "cells": [
-                    {"text": cell_text(cell), "note": cell.interval_text()}
-                    if isinstance(cell, Estimate)
-                    else {"text": cell_text(cell), "note": ""}
-                    for cell in row
-                ],
-            }
-            for number, (row, mark) in enumerate(zip(table.rows, marks, strict=True))
-        ],
-    }
+    columns, place = table.columns, None
+    if "of" in columns:
+        place = columns.index("of")
+        columns = columns[place + 1 :]
+    rows: list[dict[str, Any]] = []
+    last: Any = None
+    for row, mark in zip(table.rows, marks, strict=True):
+        cells = [_cell(value) for value in row]
+        head = ""
+        if place is not None:
+            head = row[0] if place == 1 and row[0] != last else ""
+            cells = [{"text": row[place + 1], "note": row[place]}, *cells[place + 2 :]]
+        first = row[0] != last
+        rows.append({"head": head, "mark": mark, "first": first, "cells": cells})
+        last = row[0]
+    return {"columns": columns, "rows": rows}
+
+
+def _cell(value: Any) -> dict[str, str]:
+    note = value.interval_text() if isinstance(value, Estimate) else ""
+    return {"text": cell_text(value), "note": note}
 
 
 def draw_means(folder: epath.Path, found: dict[str, Any]) -> list[tuple[str, str, str]]:

@@ -237,6 +237,9 @@ def _violins(
             axes,
             [Patch(color=colour) for colour in colours],
             [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            ncols=SPLIT,
         )
     return figure
 
@@ -254,7 +257,7 @@ def _violin(axes: Any, values: np.ndarray, centre: float, half: float, colour: s
     axes.fill_between(grid, centre - width, centre + width, color=colour, linewidth=0)
     low, middle, high = np.percentile(values, [25, 50, 75])
     axes.plot([low, high], [centre, centre], color=INK, linewidth=2)
-    axes.plot([middle], [centre], "o", color=PAPER, markeredgecolor=INK, markersize=4)
+    axes.plot([middle], [centre], "o", color="#fefefe", markeredgecolor=INK, markersize=4)
 
 
 def _colours(values: dict[str, Any]) -> list[str]:
@@ -265,9 +268,9 @@ def _short(label: str) -> str:
     return label if len(label) <= 24 else label[:23] + "…"
 
 
-def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
     """Labels may be any text: neither formulas nor a leading underscore mean anything."""
-    legend = axes.legend(handles, [str(k) for k in range(len(labels))], frameon=False)
+    legend = axes.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
         text.set_text(label)

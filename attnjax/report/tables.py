@@ -32,6 +32,7 @@ LATEX = {
     "–": "--",
     "…": r"\ldots{}",
     "−": "$-$",
+    "≤": r"$\leq$",
 }
 
 
@@ -57,7 +58,10 @@ class Table(NamedTuple):
 
 
 def formatted(value: Any) -> str:
-    """0.12345 -> "0.123", 1234 -> "1,234", [0.1, 0.2] -> "0.100 … 0.200", None -> a dash."""
+    """For people: 0.12345 -> "0.123", 1234 -> "1,234", [0.1, 0.2] -> "0.100 … 0.200", None -> "–".
+
+    Numbers nearer to zero than 0.0005 keep two digits: 0.00012 -> "0.00012".
+    """
     if value is None:
         return DASH
     if isinstance(value, list | tuple):
@@ -66,7 +70,8 @@ def formatted(value: Any) -> str:
         return str(value)
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
-    return f"{value:.3f}".replace("-", "−")
+    text = f"{value:.2g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    return text.replace("-", "−")
 
 
 def write_table(folder: epath.Path, table: Table) -> None:
@@ -101,7 +106,8 @@ def _csv_cell(value: Any) -> Any:
     if value is None:
         return ""
     if isinstance(value, str):
-        return "'" + value if value.startswith(FORMULA) else value
+        text = value.replace("\r", "\n")  # which the csv module would not quote
+        return "'" + text if value.startswith(FORMULA) else text
     return value
 
 

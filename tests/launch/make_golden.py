@@ -12,7 +12,7 @@ import tpu
 
 FOLDER = pathlib.Path(__file__).parent / "golden"
 OPTIONS = ("--name=sst", "--project=my-project", "--preset=v6e-8", "--workdir=gs://bucket/sst")
-CREATION = ("--spot", "--service_account=sa@p.iam", "--create_flags=--network=n --internal-ips")
+CREATION = ("--spot", "--service_account=sa@p.iam", "--create_flags=--network=n --tags=t")
 TRAINING = ("--config=configs/sst.py", "--config.data.path=my data")
 
 

@@ -94,6 +94,22 @@ def test_impossible_answers_get_probability_zero():
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("pair", "classes"), [(False, 2), (False, 3), (True, 2), (True, 4)])
+@pytest.mark.parametrize("candidates", [False, True])
+def test_reading_many_attentions_equals_decoding_each(pair, classes, candidates):
+    stages, params = small_model("average", pair=pair, classes=classes)
+    batch = batch_of(sentences([5, 2]), sentences([3, 1]) if pair else None)
+    if candidates:
+        batch = batch._replace(candidates=jnp.arange(2)[:, None] != jnp.arange(classes)[None, :])
+    encoded = stages.encode(params, stages.embed(params, batch), batch)
+    weights = jax.random.normal(jax.random.key(0), (3, 2, *batch.tokens.shape))
+    assert stages.read is not None
+    found = stages.read(params, encoded, batch)(weights)
+    for place in np.ndindex(3, 2):
+        expected = stages.decode(params, encoded, weights[place], batch)
+        np.testing.assert_allclose(found[place], expected, rtol=1e-5, atol=1e-6)
+
+
 def test_perturbations_are_added_where_they_say():
     stages, params = small_model()
     batch = batch_of(sentences([4, 2]))

@@ -8,48 +8,12 @@ import numpy as np
 from attnjax.config import RunConfig, to_dict
 
 EVIL = '<script>alert("x")</script>'
-WORDS = [
-    "a",
-    "quiet",
-    "moving",
-    "film",
-    "about",
-    "two",
-    "brothers",
-    "who",
-    "never",
-    "say",
-    "what",
-    "they",
-    "mean",
-    "and",
-    "the",
-    "long",
-    "summer",
-    "that",
-    "teaches",
-    "them",
-    "to",
-    "listen",
-    ",",
-    "told",
-    "with",
-    "wit",
-    "patience",
-    "and",
-    "an",
-    "eye",
-    "for",
-    "small",
-    "betrayals",
-    ";",
-    "dull",
-    "fake",
-    "clumsy",
-    "brilliant",
-    "<unk>",
-    ".",
-]
+TEXT = (
+    "a quiet moving film about two brothers who never say what they mean and the long summer that "
+    "teaches them to listen , told with wit patience and an eye for small betrayals ; dull fake "
+    "clumsy brilliant <unk> ."
+)
+WORDS = TEXT.split()
 EXPLANATIONS = ("attention", "gradient", "leave_one_out")
 MEASURES = {
     "kendall": (-1, 1),

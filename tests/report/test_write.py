@@ -1,77 +1,47 @@
 """The report: made from files alone, escaping what comes from data, fetching nothing."""
 
+import html.parser
 import json
 import re
 
 import pytest
 from etils import epath
+from fabricated import EVIL, fabricated_examples, fabricated_results, write_files, write_run
 
-from attnjax.config import RunConfig, to_dict
-from attnjax.report.heatmap import cells
+from attnjax.report.examples import SHOWN
 from attnjax.report.write import write_report
 
-EVIL = '<script>alert("x")</script>'
+VOID = {"meta", "link", "input", "br"}
 
 
-def write_run(folder):
-    measure = {"mean": 0.5, "std": 0.1, "ci95": [0.4, 0.6], "undefined": 1}
-    measures = {
-        "kendall": {**measure, "significant_fraction": 0.25},
-        "pearson": measure,
-        "spearman": {**measure, "mean": None, "ci95": None},
-    }
-    results = {
-        "config": to_dict(RunConfig()),
-        "versions": {"jax": "1"},
-        "devices": {"platform": "cpu"},
-        "data": {"words": 3},
-        "best": {"step": 7},
-        "test": {"accuracy": 0.9, "auc": None, "examples": 1234},
-        "timing": {
-            "train_examples_per_s": None,
-            "compile_s": 1.0,
-            "train_s": 2.0,
-            "analysis_s": 3.0,
-        },
-        "robustness": {
-            "epsilon": [0.1, 1.0],
-            "word_random": [0.9, 0.8],
-            "word_worst": [0.7, 0.2],
-            "attention_random": [0.9, 0.9],
-            "attention_worst": [0.9, 0.5],
-        },
-        "analysis": {
-            "agreement": {"attention~gradient": {**measures, "by_class": {EVIL: measures}}}
-        },
-    }
-    examples = [
-        {
-            "id": k,
-            "tokens": ["fine", EVIL],
-            "query": ["who", EVIL],
-            "label": EVIL,
-            "prediction": "b",
-            "attention": [0.25, 0.75],
-            "importance": {"gradient": [0.0, 0.5]},
-            "agreement": {"attention~gradient": {"kendall": None if k == 0 else k / 10}},
-        }
-        for k in range(4)
-    ]
-    metrics = [
-        {"step": 5, "epoch": 0.5, "split": "train", "loss": 1.0, "accuracy": 0.5},
-        {"step": 9, "epoch": 1.0, "split": "validation", "loss": 0.9, "accuracy": 0.6},
-    ]
-    (folder / "analysis").mkdir()
-    (folder / "results.json").write_text(json.dumps(results))
-    for name, rows in (("analysis/examples.jsonl", examples), ("metrics.jsonl", metrics)):
-        (folder / name).write_text("\n".join(json.dumps(row) for row in rows))
+class Structure(html.parser.HTMLParser):
+    """Collects ids and links, and the tags that do not match."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.wrong, self.ids, self.links, self.tags = [], [], [], [], []
+
+    def handle_starttag(self, tag, attributes):
+        attributes = dict(attributes)
+        self.tags.append(tag)
+        self.ids += [attributes["id"]] if "id" in attributes else []
+        self.links += [attributes["href"]] if tag == "a" else []
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.ids += [value for name, value in attributes if name == "id"]
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
 
 
-@pytest.fixture
-def page(tmp_path):
-    write_run(tmp_path)
-    write_report(epath.Path(tmp_path))
-    return (tmp_path / "report.html").read_text()
+@pytest.fixture(scope="session")
+def structure(page):
+    found = Structure()
+    found.feed(page)
+    return found
 
 
 def test_text_from_data_stays_text(page):
@@ -83,41 +53,153 @@ def test_text_from_data_stays_text(page):
 def test_nothing_is_fetched(page):
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//""", page)
     assert not re.search(r"@import|url\(\s*['\"]?https?:", page)
+    assert "default-src 'none'" in page
 
 
-def test_numbers_that_do_not_exist_are_dashes(page):
-    assert "NaN" not in page
-    assert re.search(r"<dt>auc</dt><dd>–</dd>", page)
-    assert "<dd>1,234</dd>" in page
-    assert "0.400 … 0.600" in page
+def test_the_page_is_sound(structure):
+    assert structure.wrong == []
+    assert structure.open == []
+    repeated = {each for each in structure.ids if structure.ids.count(each) > 1}
+    assert repeated == set(), "figures must not share ids"
+    assert structure.tags.count("h1") == 1
 
 
-def test_each_example_is_shown_once_with_aligned_rows(page):
+def test_every_link_leads_somewhere(structure, reported):
+    inside = [link[1:] for link in structure.links if link.startswith("#")]
+    assert len(inside) == 8
+    assert set(inside) <= set(structure.ids)
+    files = [link for link in structure.links if not link.startswith("#")]
+    assert len(files) > 20
+    assert [link for link in files if not (reported[0] / link).is_file()] == []
+
+
+def test_scores_stand_beside_those_of_uniform_attention(page):
+    card = re.search(r"<dt>accuracy</dt>.*?</div>", page, re.S)
+    assert card is not None
+    assert "<dd>0.810</dd>" in card.group()
+    assert "uniform 0.790" in card.group()
+    assert "<dd>1,821</dd>" in page
+
+
+def test_every_measure_has_floor_ceiling_and_direction(page, reported):
+    found = reported[1]["analysis"]
+    pair = found["agreement"]["attention~gradient"]
+    ceiling = found["ceiling"]
+    for title, name, badge in (
+        ("Kendall&#39;s tau", "kendall", "higher is more alike"),
+        ("Jensen-Shannon divergence", "jensen_shannon", "distance: 0 is the same"),
+        ("top-k Kendall distance", "top_k_kendall", "distance: 0 is the same"),
+        ("top-k overlap", "top_k_overlap", "higher is more alike"),
+    ):
+        block = page[page.index(f"<h3>{title}") :]
+        assert badge in block[: block.index("</h3>")]
+        row = re.search(r'<tr><th scope="row">attention ~ gradient</th>(.*?)</tr>', block)
+        assert row is not None
+        cells = re.findall(r"<td>(.*?)</td>", row.group(1))
+        expected = [
+            pair[name]["mean"],
+            pair[name]["std"],
+            pair["floor"][name]["mean"],
+            ceiling["attention"][name]["mean"],
+            ceiling["gradient"][name]["mean"],
+        ]
+        assert [cells[k] for k in (0, 1, 3, 4, 5)] == [f"{value:.3f}" for value in expected]
+        assert cells[2] == "{:.3f} … {:.3f}".format(*pair[name]["ci95"])
+
+
+def test_groups_of_examples_have_aligned_rows(page, reported):
+    titles = re.findall(r"<h3>((?:Best|Median|Worst|Most).*?)</h3>", page)
+    assert titles == [
+        "Best agreement",
+        "Median agreement",
+        "Worst agreement",
+        "Most successful adversarial attention",
+    ]
     articles = re.findall(r"<article.*?</article>", page, re.S)
-    assert len(articles) == 3, "the one without a tau is left out"
-    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", articles[0], re.S)
-    assert [name for name, _ in rows] == ["attention", "gradient"]
-    assert all(cells.count("<td") == 2 for _, cells in rows)
+    assert len(articles) == 4 * SHOWN
+    names = re.findall(r'<tr><th scope="row">(.*?)</th>', articles[0])
+    assert names == ["attention", "gradient", "leave one out", "gradient", "leave one out"]
+    rows = re.findall(r"<tr>(.*?)</tr>", articles[0])
+    assert len({row.count("<td") for row in rows[:3]}) == 1
+    assert [row.count("<td") for row in rows[3:]] == [6, 6], "the query's words"
+    last = re.findall(r'<tr><th scope="row">(.*?)</th>', articles[-1])
+    assert last == ["attention", "adversarial"]
+    assert "output change" in articles[-1]
 
 
-def test_figures_are_written_as_svg_and_pdf(tmp_path, page):
-    names = {path.stem for path in (tmp_path / "figures").iterdir()}
-    assert names == {
-        "training_loss",
-        "training_accuracy",
-        "kendall_attention_gradient",
-        "robustness",
-    }
-    for name in names:
-        assert (tmp_path / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-        assert "<svg" in (tmp_path / "figures" / f"{name}.svg").read_text()
+def test_a_hostile_class_name_stays_text_everywhere(tmp_path):
+    write_run(tmp_path, labels=(EVIL, "$x_1$"), count=12)
+    write_report(epath.Path(tmp_path))
+    assert EVIL not in (tmp_path / "report.html").read_text()
+    svg = (tmp_path / "figures" / "kendall_attention_gradient.svg").read_text()
+    assert EVIL[:8] not in svg
+    assert "$x_1$" in svg, "no formula"
+    assert EVIL[:8] not in (tmp_path / "tables" / "agreement_by_class.tex").read_text()
 
 
-def test_colours_span_the_scale():
-    light, half, dark = cells(["a", "b", "c"], [0.0, 0.5, 1.0])
-    assert light["colour"] == "rgb(247,251,255)"
-    assert dark["colour"] == "rgb(8,69,148)"
-    assert dark["ink"] == "#fff"
-    assert light["ink"] != "#fff"
-    assert half["value"] == "0.5"
-    assert cells(["a"], [0.0])[0]["colour"] == "rgb(247,251,255)"
+def test_an_old_run_without_the_new_parts(tmp_path):
+    examples = fabricated_examples(8, ["a", "b"])
+    results = fabricated_results(examples, ["a", "b"])
+    agreement = results["analysis"]["agreement"]
+    for pair in agreement.values():
+        del pair["floor"]
+        for measures in (pair, *pair["by_class"].values()):
+            for name in ("top_k_kendall", "jensen_shannon", "top_k_overlap"):
+                del measures[name]
+    results["analysis"] = {"examples": 8, "agreement": agreement}
+    results["robustness"] = None
+    results["test"]["auc"] = None
+    for each in examples:
+        del each["permutation"], each["adversarial"]
+    write_files(tmp_path, results, examples, [])
+    write_report(epath.Path(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert re.search(r"<dt>auc</dt><dd>–</dd>", page)
+    assert "NaN" not in page
+    assert "no second run was given" in page
+    for absent in ("id=permutation", 'id="adversarial"', 'id="robustness"', "uniform 0", ">floor<"):
+        assert absent not in page
+    assert not (tmp_path / "tables" / "permutation.csv").exists()
+
+
+@pytest.mark.parametrize("analysis", [{}, None])
+def test_a_run_without_analysis(tmp_path, analysis):
+    results = fabricated_results(fabricated_examples(3, ["a"]), ["a"])
+    write_files(tmp_path, {**results, "analysis": analysis}, [], [])
+    (tmp_path / "analysis" / "examples.jsonl").unlink()
+    (tmp_path / "metrics.jsonl").unlink()
+    write_report(epath.Path(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert "<dd>0.810</dd>" in page
+    assert 'id="agreement"' not in page
+    assert 'id="examples"' not in page
+
+
+def test_the_same_files_give_the_same_report(tmp_path, reported):
+    folder = reported[0]
+    for name in ("results.json", "metrics.jsonl", "vocab.json", "analysis/examples.jsonl"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    write_report(epath.Path(tmp_path))
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name != "report.html":  # it names its folder in the command
+            assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_thousands_of_long_examples_stay_small(tmp_path):
+    examples = fabricated_examples(30, ["a", "b"])
+    for each in examples[1:]:
+        for field in ("attention", "tokens"):
+            each[field] = each[field] * 60
+        each["importance"] = {name: v * 60 for name, v in each["importance"].items()}
+        each["adversarial"]["attention"] = each["adversarial"]["attention"] * 60
+    results = fabricated_results(examples, ["a", "b"])
+    write_files(tmp_path, results, examples * 40, [])
+    write_report(epath.Path(tmp_path))
+    assert (tmp_path / "report.html").stat().st_size < 1.5e6
+    assert "The first 200 of" in (tmp_path / "report.html").read_text()
+
+
+def test_results_hold_numbers_only():
+    examples = fabricated_examples(20, ["a", "b"], pair_task=True)
+    json.dumps([fabricated_results(examples, ["a", "b"], True), examples], allow_nan=False)

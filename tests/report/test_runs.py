@@ -1,0 +1,51 @@
+"""Names of runs, and which of them are seeds of one condition."""
+
+import pytest
+from fabricated_runs import example_rows, write_run
+
+from attnjax.report.runs import condition_names, conditions, read_runs, unique_names
+
+
+@pytest.mark.parametrize(
+    ("places", "names"),
+    [
+        (["/x/a", "/x/b"], ["a", "b"]),
+        (["/x/a", "/y/a", "/y/b"], ["x/a", "y/a", "b"]),
+        (["/x/k/a", "/y/k/a", "/y/a"], ["x/k/a", "y/k/a", "y/a"]),
+        (["/a", "/x/a"], ["/a", "x/a"]),
+        (["gs://one/a", "gs://two/a"], ["one/a", "two/a"]),
+    ],
+)
+def test_names_take_as_many_parents_as_tell_them_apart(places, names):
+    assert unique_names(places) == names
+
+
+def grouped(tmp_path, *fields):
+    """Conditions and their names, of runs in folders run_0, run_1, ... with these fields."""
+    rows = example_rows(count=2)
+    runs = read_runs(
+        [write_run(tmp_path / f"run_{k}", rows, **each) for k, each in enumerate(fields)]
+    )
+    groups = conditions(runs)
+    return groups, condition_names(runs, groups)
+
+
+def test_only_the_seed_and_what_changes_no_result_may_differ_within_a_condition(tmp_path):
+    fields = [
+        {"seed": 0},
+        {"seed": 1, "data__path": "elsewhere", "train__parallel": "pmap"},
+        {"seed": 2, "adversary__epsilon": 2.0},
+        {"seed": 3, "data__seed": 1},
+        {"seed": 4, "analysis__chunk_size": 7},
+    ]
+    assert grouped(tmp_path, *fields) == (
+        [[0, 1, 4], [2], [3]],
+        ["run (3 seeds)", "run_2", "run_3"],
+    )
+
+
+def test_the_same_seed_again_is_no_further_seed(tmp_path):
+    fields = [{"seed": 0}, {"seed": 1}, {"seed": 0}, {"seed": 1}]
+    groups, names = grouped(tmp_path, *fields)
+    assert groups == [[0, 1], [2, 3]]
+    assert names == ["run_0 (2 seeds)", "run_2 (2 seeds)"], "'run' would not tell them apart"

@@ -1,0 +1,69 @@
+"""Tables as CSV and LaTeX: full precision, and text that stays text."""
+
+import csv
+import io
+import re
+
+import pytest
+
+from attnjax.report.tables import INTERVAL, Table, as_csv, as_latex, formatted, latex
+
+HOSTILE = "50 % of $x_1$ & {y} \\input{z} ~ ^ # <a> | [b] *"
+TABLE = Table(
+    "t",
+    "A & B_1",
+    ("name", "mean", INTERVAL, "undefined"),
+    [
+        {"name": "=1+1", "mean": -0.123456789, INTERVAL: [-0.2, 0.1], "undefined": 3},
+        {"name": HOSTILE, "mean": None, INTERVAL: None, "undefined": 0},
+        {"name": '"a", b\nc', "mean": 0.5, INTERVAL: [0.4, 0.6], "undefined": 0},
+    ],
+)
+
+
+def test_csv_reads_back_with_full_precision():
+    heading, first, second, third = csv.reader(io.StringIO(as_csv(TABLE)))
+    low, high = f"{INTERVAL}, low", f"{INTERVAL}, high"
+    assert heading == ["name", "mean", low, high, "undefined"]
+    assert first == ["'=1+1", "-0.123456789", "-0.2", "0.1", "3"]
+    assert second == [HOSTILE, "", "", "", "0"]
+    assert third[0] == '"a", b\nc'
+
+
+@pytest.mark.parametrize("start", list("=+-@\t\r"))
+def test_text_that_a_spreadsheet_would_run_is_quoted(start):
+    table = Table("t", "", ("name", "value"), [{"name": start + "x", "value": -1}])
+    assert list(csv.reader(io.StringIO(as_csv(table), newline="")))[1] == [
+        f"'{start}x".replace("\r", "\n"),
+        "-1",
+    ]
+
+
+def test_latex_has_no_bare_command_in_text():
+    text = latex(HOSTILE)
+    stripped = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|text\w+)\{\}", "", text)
+    stripped = re.sub(r"\\[%$&{}#_]", "", stripped).replace("{[}", "").replace("{]}", "")
+    stripped = stripped.replace("{*}", "")
+    assert not set(stripped) & set("\\%$&{}#_^~<>|[]*")
+    assert latex("two\nlines") == "two lines"
+
+
+def test_latex_rows_have_as_many_cells_as_columns():
+    body = as_latex(TABLE).split("\\midrule\n")[1].split("\\bottomrule")[0].strip().splitlines()
+    assert len(body) == 3
+    assert [len(re.findall(r"(?<!\\)&", line)) for line in body] == [3, 3, 3]
+    assert all(line.endswith(r" \\") for line in body)
+    assert r"\begin{tabular}{lrrr}" in as_latex(TABLE)
+    assert r"\caption{A \& B\_1}" in as_latex(TABLE)
+
+
+def test_numbers_for_people():
+    values = [None, 0.12345, -0.5, 0.00012, 0.0, 1234, [0.1, -0.25], "x-y"]
+    expected = ["–", "0.123", "−0.500", "0.00012", "0.000", "1,234", "0.100 … −0.250", "x-y"]
+    assert [formatted(value) for value in values] == expected
+
+
+def test_select_drops_columns_that_say_nothing():
+    found = TABLE.select(("name", "mean", INTERVAL), name=HOSTILE)
+    assert found.columns == ("name",)
+    assert found.text() == [[HOSTILE]]
