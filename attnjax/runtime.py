@@ -85,6 +85,6 @@ def one_device_per_core(most: int) -> None:
     import jax
 
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not chosen and jax.config.jax_num_cpu_devices < 0:
+    if not chosen and jax.config.values["jax_num_cpu_devices"] < 0:
         with contextlib.suppress(RuntimeError):  # JAX runs already: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", max(1, min(os.cpu_count() or 1, most)))

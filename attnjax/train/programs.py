@@ -50,7 +50,7 @@ class Programs(NamedTuple):
     way: str
     together: int
     runs: Runs
-    step: dict[bool, Callable[..., Any]]
+    step: dict[bool, Any]
     evaluate: Callable[..., Any]
     nearest: Callable[..., Any] | None
     keep: Callable[..., Any]
