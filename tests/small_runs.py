@@ -32,14 +32,14 @@ def write_small_data(folder, train=44, other=24):
 
 
 @cache
-def small_dataset(technique="attention_at", encoder="average"):
-    """(config, data set): 6 steps an epoch, 2 epochs, 2 padded lengths."""
+def small_dataset(technique="attention_at", encoder="average", buckets=1):
+    """(config, data set): 6 steps an epoch, 2 epochs."""
     with tempfile.TemporaryDirectory() as folder:
         data = write_small_data(pathlib.Path(folder) / "data")
         config = from_config_dict(
             {
                 "task": "classification",
-                "data": {"source": "files", "path": str(data), "buckets": 2},
+                "data": {"source": "files", "path": str(data), "buckets": buckets},
                 "model": {
                     "encoder": encoder,
                     "embed_dim": 6,

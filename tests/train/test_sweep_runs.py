@@ -62,7 +62,8 @@ def assert_equal_outcomes(found, expected):
     ],
 )
 def test_each_run_equals_the_same_run_alone(technique, encoder, way, devices, tmp_path):
-    config, dataset = small_dataset(technique, encoder)
+    buckets = 2 if way == "vmap" and encoder == "average" else 1
+    config, dataset = small_dataset(technique, encoder, buckets)
     train_config = dataclasses.replace(
         config.train, embed_dropout=0.2, patience=1, epochs=3, optimizer="sgd", learning_rate=0.5
     )
@@ -89,6 +90,7 @@ def test_each_run_equals_the_same_run_alone(technique, encoder, way, devices, tm
         assert len(logged) == len(outcome.metrics)
         for row, expected in zip(outcome.metrics, logged, strict=True):
             expected.pop("examples_per_s", None)
+            assert row.pop("split") == expected.pop("split")
             assert row == pytest.approx(expected, rel=1e-4, abs=1e-6)
     other = jax.tree.leaves(found[0].params), jax.tree.leaves(found[2].params)
     assert any(np.abs(a - b).max() > 1e-3 for a, b in zip(*other, strict=True))
@@ -98,7 +100,7 @@ def test_ways_agree():
     config, dataset = small_dataset()
     configs = [varied(config, epsilon=epsilon) for epsilon in (0.0, 1.0, 5.0)]
     expected = side_by_side(configs, dataset, "turn")
-    for way, devices in (("vmap", 1), ("map", 1), ("vmap", 4), ("map", 2), ("turn", 2)):
+    for way, devices in (("vmap", 1), ("map", 2), ("turn", 4)):
         for one, two in zip(side_by_side(configs, dataset, way, devices), expected, strict=True):
             assert one.validation == pytest.approx(two.validation, rel=1e-5)
             assert one.test == pytest.approx(two.test, rel=1e-5)
@@ -123,7 +125,7 @@ def test_a_run_that_fails_touches_no_other(way):
 
 
 def test_batches_of_several_seeds_are_each_runs_own_with_more_padding():
-    config, dataset = small_dataset()
+    config, dataset = small_dataset(buckets=2)
     configs = [varied(config, seed) for seed in (0, 1, 0)]
     own = [training_batches(each, dataset) for each in configs]
     together = stacked_batches(configs, dataset)
