@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -32,15 +33,21 @@ SAME = [  # what a sweep leaves to `python -m attnjax.analyze`
 ]
 
 
-def timed(module: str, arguments: list[str], cache: str) -> float:
-    """Wall seconds of one command from the shell; ends the benchmark where it fails."""
+def timed(module: str, arguments: list[str], cache: str) -> tuple[float, float]:
+    """Wall and CPU seconds of one command from the shell; ends the benchmark where it fails."""
     command = [sys.executable, "-m", module, *arguments]
     environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": cache}
-    started = time.perf_counter()
+    started, before = time.perf_counter(), cpu_seconds()
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr}")
-    return time.perf_counter() - started
+    return time.perf_counter() - started, cpu_seconds() - before
+
+
+def cpu_seconds() -> float:
+    """Of all ended child processes: what another program on the machine cannot add to."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def sweep(mode: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -53,9 +60,9 @@ def sweep(mode: str, options: argparse.Namespace, folder: str) -> dict[str, Any]
         f"--sweep.mode={mode}",
         f"--workdir={workdir}",
     ]
-    seconds = timed("attnjax.sweep", arguments, f"{folder}/cache_{mode}")
+    seconds, cpu = timed("attnjax.sweep", arguments, f"{folder}/cache_{mode}")
     stored = json.loads(pathlib.Path(workdir, "sweep.json").read_text())
-    return row(mode, options.points, seconds, options.points, ways=stored["ways"])
+    return row(mode, options.points, seconds, cpu, options.points, ways=stored["ways"])
 
 
 def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -71,8 +78,10 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         ]
         took.append(timed("attnjax.main", arguments, f"{folder}/cache_single"))
     counted = took[1:]  # the first filled the compile cache
-    seconds = sum(counted) / len(counted) * options.points
-    return row("shell", options.points, seconds, len(counted), first_run_s=took[0], runs_s=counted)
+    seconds, cpu = (
+        sum(each) / len(counted) * options.points for each in zip(*counted, strict=True)
+    )
+    return row("shell", options.points, seconds, cpu, len(counted), first=took[0], runs=counted)
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
@@ -81,12 +90,15 @@ def overrides(options: argparse.Namespace) -> list[str]:
     return ["--config=configs/babi.py", *SAME, *epochs, *options.overrides]
 
 
-def row(way: str, points: int, seconds: float, measured: int, **more: Any) -> dict[str, Any]:
-    """One line of the result: `measured` runs were timed, scaled to all points if they are fewer."""
+def row(
+    way: str, points: int, seconds: float, cpu: float, measured: int, **more: Any
+) -> dict[str, Any]:
+    """One line of the result: of `measured` runs, scaled to all points if they are fewer."""
     return {
         "way": way,
         "points": points,
         "seconds": seconds,
+        "cpu_seconds": cpu,
         "measured_runs": measured,
         "scaled": measured < points,
         "runs_per_hour": 3600 * points / seconds,
@@ -106,15 +118,15 @@ def main() -> None:
     if options.points < 1 or options.shell < 1:
         parser.error("--points and --shell must be at least 1")
     with tempfile.TemporaryDirectory() as folder:
-        rows = [shell(options, folder)]
-        for mode in options.mode or ["auto", "vmap", "map", "turn"]:
-            rows.append(sweep(mode, options, folder))
-    print(f"{'way':8}{'runs':>6}{'s a run':>10}{'runs/hour':>11}{'x shell':>9}")
+        modes = options.mode or ["auto", "vmap", "map", "turn"]
+        rows = [shell(options, folder), *(sweep(mode, options, folder) for mode in modes)]
+    print(f"{'way':8}{'runs':>6}{'s a run':>10}{'CPU s':>8}{'runs/hour':>11}{'x shell':>9}")
     for each in rows:
         each["times_the_shell"] = each["runs_per_hour"] / rows[0]["runs_per_hour"]
         print(
             f"{each['way']:8}{each['measured_runs']:6}{each['seconds'] / each['points']:10.2f}"
-            f"{each['runs_per_hour']:11.0f}{each['times_the_shell']:9.2f}"
+            f"{each['cpu_seconds'] / each['points']:8.2f}{each['runs_per_hour']:11.0f}"
+            f"{each['times_the_shell']:9.2f}"
         )
     if options.out:
         report = {
