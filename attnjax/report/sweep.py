@@ -25,7 +25,7 @@ MEASURES = {
     "kendall": "Kendall's tau of attention and gradient",
     "pearson": "Pearson's correlation of attention and gradient",
 }
-NEIGHBOURS = 0.15  # share of the points that a running mean is taken over
+NEIGHBOURS = 0.15  # share of the runs that a running mean is taken over
 
 
 def write_sweep(
@@ -76,7 +76,7 @@ def draw_against(
     """One measure against one field, a line a technique and combination of what else varied.
 
     Grids: the mean over seeds, within the band from the lowest to the highest. Random draws: every
-    run a dot, and the mean over the nearest ones. `none` has no epsilon: its line is level.
+    run a dot, and mean and deviation of the nearest ones. `none` has no epsilon: it is level.
     """
     rows = [row for row in rows if row[measure] is not None]
     if not rows:
@@ -97,8 +97,8 @@ def draw_against(
             x = np.array([row[field] for row in ordered])
             values = np.array([row[measure] for row in ordered])
             axes.plot(x, values, "o", color=colour, markersize=3, alpha=0.5)
-            middle = running_mean(values)
-            low = high = middle
+            middle, deviation = running(values)
+            low, high = middle - deviation, middle + deviation
         else:
             x, low, middle, high = spread(members, field, measure)
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -126,13 +126,14 @@ def spread(
     return np.array(x), low, middle, high
 
 
-def running_mean(values: np.ndarray) -> np.ndarray:
-    """Mean of each value and those beside it, 15 % of all and at least 3; fewer at the ends.
+def running(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each value and those beside it: 15 % of all, at least 3.
 
-    running_mean([0, 3, 0]) == [1.5, 1, 1.5]
+    Fewer at the ends: running([0, 3, 0]) == ([1.5, 1, 1.5], [1.5, sqrt(2), 1.5])
     """
     half = max(1, int(NEIGHBOURS * len(values)) // 2)
-    return np.array([values[max(0, k - half) : k + half + 1].mean() for k in range(len(values))])
+    near = [values[max(0, k - half) : k + half + 1] for k in range(len(values))]
+    return np.array([each.mean() for each in near]), np.array([each.std() for each in near])
 
 
 def _series(rows: list[dict[str, Any]], others: list[str]) -> dict[str, list[dict[str, Any]]]:

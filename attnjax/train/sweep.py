@@ -146,8 +146,8 @@ class _Chunk:
         for run, each in enumerate(found):
             if not self.goes_on(run):
                 continue
-            before = self.validation[run]
-            better[run] = before is None or self.value(each) > self.value(before)
+            best = self.validation[run]
+            better[run] = best is None or self.value(each) > self.value(best)
             if better[run]:
                 self.validation[run], self.best_step[run] = each, self.steps
             self.stale[run] = 0 if better[run] else self.stale[run] + 1

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from etils import epath
 
-from attnjax.report.sweep import draw_against, running_mean, spread, write_sweep
+from attnjax.report.sweep import draw_against, running, spread, write_sweep
 
 
 def row(number, technique, epsilon, seed, accuracy, **more):
@@ -78,11 +78,14 @@ def test_bands_reach_from_the_lowest_to_the_highest_seed():
 
 
 def test_running_means():
-    np.testing.assert_allclose(running_mean(np.array([0.0, 3.0, 0.0])), [1.5, 1.0, 1.5])
+    mean, deviation = running(np.array([0.0, 3.0, 0.0]))
+    np.testing.assert_allclose(mean, [1.5, 1.0, 1.5])
+    np.testing.assert_allclose(deviation, [1.5, 2**0.5, 1.5])
     values = np.random.default_rng(0).normal(size=100)
-    found = running_mean(values)
-    assert found[50] == pytest.approx(values[43:58].mean())  # 15 of 100
-    assert found[0] == pytest.approx(values[:8].mean())
+    mean, deviation = running(values)
+    assert mean[50] == pytest.approx(values[43:58].mean())  # 15 of 100
+    assert deviation[50] == pytest.approx(values[43:58].std())
+    assert mean[0] == pytest.approx(values[:8].mean())
 
 
 def test_random_draws_are_dots_and_grids_are_not(tmp_path):
