@@ -1,5 +1,6 @@
 """Settings of the process: other processes, compile cache, heap, and what machine this is."""
 
+import contextlib
 import ctypes
 import importlib.metadata
 import importlib.util
@@ -218,3 +219,16 @@ def device_summary() -> dict[str, Any]:
         "processes": jax.process_count(),
         "cores": os.cpu_count(),
     }
+
+
+def one_device_per_core(most: int) -> None:
+    """Lets JAX see each core of the CPU as a device, at most `most`, so that runs share them out.
+
+    No effect where there is another platform, where the user has said how many, or once JAX runs.
+    """
+    import jax
+
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not chosen and jax.config.values["jax_num_cpu_devices"] < 0:
+        with contextlib.suppress(RuntimeError):  # JAX runs already: its devices stay as they are
+            jax.config.update("jax_num_cpu_devices", max(1, min(os.cpu_count() or 1, most)))

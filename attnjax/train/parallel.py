@@ -190,3 +190,42 @@ def _gather(tree: Any) -> Any:
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree, tiled=True)
+
+
+class Runs(NamedTuple):
+    """How whole runs meet devices: each device has its own runs, and nothing passes between them.
+
+    devices  how many
+    split    host tree of [runs, ...] -> on the devices, a multiple of them split along the runs
+    whole    host tree -> on every device
+    compile  (function, stacked, donate) -> compiled: a device calls the function with its part of
+             the arguments that `stacked` marks, and with all of the others
+    """
+
+    devices: int
+    split: Callable[[Any], Any]
+    whole: Callable[[Any], Any]
+    compile: Callable[..., Callable[..., Any]]
+
+
+def place_runs(devices: int) -> Runs:
+    """Runs side by side on the first `devices` devices."""
+    mesh = jax.make_mesh((devices,), ("runs",), (AxisType.Auto,), devices=jax.devices()[:devices])
+    along, everywhere = PartitionSpec("runs"), PartitionSpec()
+
+    def compile_runs(
+        function: Callable[..., Any], stacked: tuple[bool, ...], donate: tuple[int, ...] = ()
+    ) -> Callable[..., Any]:
+        specs = tuple(along if each else everywhere for each in stacked)
+        # shard_map and not shardings: no run may wait for another, whatever the compiler thinks.
+        mapped = jax.shard_map(  # noqa: TID251
+            function, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False
+        )
+        return jax.jit(mapped, donate_argnums=donate)
+
+    return Runs(
+        devices=devices,
+        split=lambda tree: jax.device_put(tree, NamedSharding(mesh, along)),
+        whole=lambda tree: jax.device_put(tree, NamedSharding(mesh, everywhere)),
+        compile=compile_runs,
+    )

@@ -1,0 +1,300 @@
+"""Trains a grid of runs, many in one program, and tabulates and draws what came out.
+
+python -m attnjax.sweep --config=configs/sst.py --sweep.epsilon=0:30:100 --sweep.seeds=3 \\
+    --sweep.technique=attention_at,word_at [--workdir=DIR] [--config.FIELD=VALUE ...]
+
+What varies; every combination is one run, equal to `python -m attnjax.main` with these fields:
+  --sweep.epsilon, .weight, .relevance, .learning_rate
+                      a:b:n (n values from a to b), x,y,z, or one number
+  --sweep.technique   names of techniques
+  --sweep.seeds=N     N seeds, from config.seed on
+How it is done:
+  --sweep.draw        grid, or uniform: a:b:n are n random draws from [a, b]
+  --sweep.mode        auto (measures a few steps of each), vmap, map or turn
+  --sweep.memory=GB   what the runs of a chunk may take, over all devices; half of it all
+
+A run's folder DIR/point_0007 (DIR: runs/NAME_sweep) holds config.json, vocab.json, metrics.jsonl,
+results.json and the best checkpoint; `python -m attnjax.analyze --workdir=DIR/point_0007` adds
+permutations, adversarial attention and the report. DIR holds sweep.html, the table as sweep.jsonl,
+sweep.csv and sweep.tex, and figures/. The same command again goes on after the last finished chunk.
+"""
+
+import dataclasses
+import logging
+import sys
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+from etils import epath
+
+from attnjax.analysis.study import study
+from attnjax.analysis.summary import summarise
+from attnjax.checkpoint import Checkpoints
+from attnjax.command import guarded, parse_command
+from attnjax.config import RunConfig, flatten, to_dict
+from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.errors import UserError
+from attnjax.model.stages import build_stages
+from attnjax.pipeline import bind
+from attnjax.report.sweep import FILES, write_sweep
+from attnjax.runtime import (
+    device_summary,
+    keep_heap,
+    one_device_per_core,
+    use_compile_cache,
+    versions,
+)
+from attnjax.train.loop import _monitor
+from attnjax.train.parallel import Parallel, make_parallel, place_runs
+from attnjax.train.points import Point, Sweep, parse_sweep, points_of
+from attnjax.train.programs import Programs, choose, remembered, structure
+from attnjax.train.stop import Stop
+from attnjax.train.sweep import Outcome, train_chunk
+from attnjax.types import Stages
+from attnjax.workdir import (
+    CHECKPOINTS,
+    CONFIG,
+    METRICS,
+    RESULTS,
+    VOCABULARY,
+    open_workdir,
+    read_json,
+    write_json,
+    write_json_lines,
+)
+
+SWEEP = "sweep.json"
+# What may change when a sweep goes on: it changes no result.
+INCIDENTAL = {
+    "train.checkpoint_steps",
+    "train.devices",
+    "train.parallel",
+    "train.tensorboard",
+    "train.compile_cache",
+    "train.keep_heap",
+}
+
+logger = logging.getLogger(__name__)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    arguments = sys.argv if arguments is None else arguments
+    return guarded(__doc__ or "", lambda stop: sweep(arguments, stop), arguments)
+
+
+def sweep(arguments: Sequence[str], stop: Stop) -> None:
+    """Parses the command line and does the sweep; raises UserError before anything is trained."""
+    asked, rest = parse_sweep(arguments)
+    config, workdir = parse_command(rest)
+    if not any(each.lstrip("-").split("=")[0] == "workdir" for each in rest[1:]):
+        workdir += "_sweep"
+    points = points_of(config, asked)
+    if config.train.keep_heap:
+        keep_heap()
+    if config.train.devices == 0:
+        one_device_per_core(len(points))
+    use_compile_cache(config.train.compile_cache)
+    # Rows of the analysis are split over all devices, whatever size a training batch has.
+    available = config.train.devices or len(jax.devices())
+    parallel = make_parallel(
+        dataclasses.replace(config.train, parallel="jit", batch_size=available)
+    )
+    folder = open_workdir(workdir)
+    stored = _same_sweep(folder, config, points)
+    dataset = load_dataset(config)
+    logger.info("data: %s", dataset.summary)
+    logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
+    write_json(folder / SWEEP, stored)
+    stages = build_stages(
+        config.model,
+        words=len(dataset.vocabulary),
+        classes=len(dataset.labels),
+        pair=dataset.pair,
+        frequencies=dataset.frequencies,
+    )
+    bench = _Bench(dataset, stages, parallel, folder, stop)
+    groups: dict[RunConfig, list[Point]] = {}
+    for point in points:
+        groups.setdefault(structure(point.config), []).append(point)
+    for members in groups.values():
+        stored["ways"] += bench.train(members, asked)
+        write_json(folder / SWEEP, stored)
+    rows = [_row(folder, point, dataset) for point in points]
+    write_sweep(folder, rows, asked.varied, asked.draw, _monitor(config, dataset))
+    failed = sum(row["failed"] for row in rows)
+    print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
+    if failed:
+        logger.warning("%d of %d runs failed: their loss was not finite", failed, len(rows))
+
+
+class _Bench:
+    """What the runs of a sweep share: data, model, devices, compiled analysis."""
+
+    def __init__(
+        self, dataset: Dataset, stages: Stages, parallel: Parallel, folder: epath.Path, stop: Stop
+    ):
+        self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
+        self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
+
+    def train(self, points: list[Point], asked: Sweep) -> list[dict[str, Any]]:
+        """Trains the unfinished points of one structure; returns how, and what other ways took."""
+        waiting = [point for point in points if not (self.folder / point.name / RESULTS).exists()]
+        if not waiting:
+            return []
+        waiting.sort(key=lambda point: point.config.seed)  # runs of one seed share their batches
+        config = waiting[0].config
+        runs = place_runs(min(self.parallel.devices, len(waiting)))
+        programs, took = choose(
+            config, self.dataset, self.stages, runs, len(waiting), asked.mode, asked.memory
+        )
+        chunks = -(-len(waiting) // programs.chunk)
+        for number in range(chunks):
+            chunk = waiting[number * len(waiting) // chunks : (number + 1) * len(waiting) // chunks]
+            logger.info(
+                "%s: %s, chunk %d of %d, %d runs",
+                config.adversary.technique,
+                programs.way,
+                number + 1,
+                chunks,
+                len(chunk),
+            )
+            self.finish(chunk, programs)
+        return [
+            {
+                "technique": config.adversary.technique,
+                "way": programs.way,
+                "runs_on_a_device": programs.together,
+                "devices": runs.devices,
+                "ms_a_step_and_run": took,
+            }
+        ]
+
+    def finish(self, points: list[Point], programs: Programs) -> None:
+        """Trains one chunk and writes the folders of its runs."""
+        started = time.perf_counter()
+        configs = [point.config for point in points]
+        outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
+        seconds = (time.perf_counter() - started) / len(points)
+        with self.stop.deferred():
+            for point, outcome in zip(points, outcomes, strict=True):
+                self.stop.check()
+                self.write(point, outcome, seconds)
+
+    def write(self, point: Point, outcome: Outcome, seconds: float) -> None:
+        """Analyses one run and writes its folder, results.json last."""
+        folder = self.folder / point.name
+        if folder.exists():  # left by a sweep that was killed here
+            folder.rmtree()
+        folder.mkdir(parents=True)
+        write_json(folder / CONFIG, to_dict(point.config))
+        vocabulary = {"tokens": self.dataset.vocabulary.tokens, "labels": self.dataset.labels}
+        write_json(folder / VOCABULARY, {**vocabulary, "frequencies": self.dataset.frequencies})
+        write_json_lines(folder / METRICS, outcome.metrics)
+        started = time.perf_counter()
+        analysis: dict[str, Any] = {}
+        if outcome.params is not None:
+            assert outcome.best_step is not None
+            assert outcome.validation is not None
+            with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+                checkpoints.save_best(outcome.params, outcome.best_step, outcome.validation)
+                analysis = agreement(
+                    point.config, self.dataset, self.stages, self.parallel, outcome, self.stop
+                )
+        results = {
+            "config": to_dict(point.config),
+            "versions": versions(),
+            "devices": device_summary(),
+            "data": self.dataset.summary,
+            "failed": outcome.failed_step is not None,
+            "failed_step": outcome.failed_step,
+            "best": {"step": outcome.best_step, "validation": outcome.validation},
+            "test": outcome.test,
+            "timing": {
+                "train_examples_per_s": None,
+                "compile_s": None,
+                "train_s": seconds,  # its share of the chunk's time, compilation included
+                "analysis_s": time.perf_counter() - started,
+            },
+            "analysis": analysis,
+            "robustness": None,
+        }
+        write_json(folder / RESULTS, results)
+
+
+def agreement(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages,
+    parallel: Parallel,
+    outcome: Outcome,
+    stop: Stop,
+) -> dict[str, Any]:
+    """The analysis of one run's best parameters, without counterfactual attention."""
+    if config.analysis.examples == 0:
+        return {}
+    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0)
+    split = dataset.splits["test"].head(settings.examples)
+    found = study(
+        settings,
+        stages,
+        split,
+        config.seed,
+        bind(parallel, parallel.replicate(outcome.params)),
+        parallel.devices,
+        stop.check,
+    )
+    return summarise(found, settings, dataset.labels, split.labels)
+
+
+def _same_sweep(folder: epath.Path, config: RunConfig, points: list[Point]) -> dict[str, Any]:
+    """The content of sweep.json; raises UserError if the folder holds something else."""
+    if (folder / CONFIG).exists():
+        raise UserError(f"workdir {folder} holds a single run; choose another --workdir")
+    wanted = {
+        "config": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in flatten(to_dict(config)).items()
+            if name not in INCIDENTAL
+        },
+        "points": {point.name: point.varied for point in points},
+    }
+    if not (folder / SWEEP).exists():
+        return {**wanted, "ways": []}
+    stored = read_json(folder / SWEEP)
+    for name, value in wanted["config"].items():
+        if stored["config"].get(name) != value:
+            raise UserError(
+                f"workdir {folder} holds a sweep with {name}={stored['config'].get(name)!r}, but "
+                f"this one has {name}={value!r}; choose another --workdir, or delete that one"
+            )
+    if stored["points"] != wanted["points"]:
+        raise UserError(
+            f"workdir {folder} holds a sweep of {len(stored['points'])} other points than these "
+            f"{len(points)}; choose another --workdir, or delete that one"
+        )
+    return stored
+
+
+def _row(folder: epath.Path, point: Point, dataset: Dataset) -> dict[str, Any]:
+    """One row of the table, from the point's results.json; None for what a failed run lacks."""
+    results = read_json(folder / point.name / RESULTS)
+    test = results["test"] or {}
+    pair = results["analysis"].get("agreement", {}).get("attention~gradient", {})
+    validation = results["best"]["validation"] or {}
+    return {
+        "point": point.name,
+        **point.varied,
+        "validation": validation.get(_monitor(point.config, dataset)),
+        **{name: test.get(name) for name in ("accuracy", "f1", "auc")},
+        **{name: pair.get(name, {}).get("mean") for name in ("kendall", "pearson")},
+        "best_step": results["best"]["step"],
+        "failed": results["failed"],
+        "failed_step": results["failed_step"],
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

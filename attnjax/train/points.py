@@ -1,0 +1,203 @@
+"""The command line of a sweep -> its points, every one a checked configuration."""
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnjax.config import RunConfig, from_config_dict, to_dict
+from attnjax.errors import UserError, suggest
+
+FIELDS = {
+    "epsilon": "adversary.epsilon",
+    "weight": "adversary.weight",
+    "relevance": "relevance.weight",
+    "learning_rate": "train.learning_rate",
+}
+MODES = ("auto", "vmap", "map", "turn")
+DRAWS = ("grid", "uniform")
+SETTINGS = {"mode": MODES, "draw": DRAWS}
+VARY = (*FIELDS, "technique", "seeds")
+MOST = 100_000  # points: more is a slip of the keyboard
+
+
+class Sweep(NamedTuple):
+    """What was asked for.
+
+    given   name -> text, of what varies; varied  those numeric fields that have several values
+    memory  bytes, or None
+    """
+
+    given: dict[str, str]
+    mode: str
+    draw: str
+    memory: int | None
+
+    @property
+    def varied(self) -> list[str]:
+        """The numeric fields that vary, in the order of FIELDS."""
+        return [name for name in FIELDS if name in self.given]
+
+
+class Point(NamedTuple):
+    """One run: its folder's name, its configuration, and the fields that a sweep may vary."""
+
+    name: str
+    config: RunConfig
+    varied: dict[str, Any]
+
+
+def parse_sweep(arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
+    """Splits off the --sweep flags; the rest is the command line of one run.
+
+    Raises UserError for a field that cannot vary and for settings out of range.
+    """
+    given: dict[str, str] = {}
+    rest: list[str] = []
+    left = iter(arguments)
+    for each in left:
+        flag, equals, text = each.partition("=")
+        name = flag.lstrip("-").removeprefix("sweep.")
+        if not flag.startswith("-") or not flag.lstrip("-").startswith("sweep."):
+            rest.append(each)
+            continue
+        if name not in (*VARY, *SETTINGS, "memory"):
+            raise UserError(
+                f"a sweep cannot vary '{name}': it varies {', '.join(VARY)}; what changes the "
+                "model or the data is a sweep of its own"
+            )
+        text = text if equals else next(left, "")
+        if not text.strip():
+            raise UserError(f"--sweep.{name} is empty; give it a value, as in {_example(name)}")
+        if name in given:
+            raise UserError(f"--sweep.{name} is given twice; join the values with commas")
+        given[name] = text.strip()
+    settings = {name: given.pop(name, known[0]) for name, known in SETTINGS.items()}
+    for name, known in SETTINGS.items():
+        if settings[name] not in known:
+            raise UserError(f"--sweep.{name} is '{settings[name]}'{suggest(settings[name], known)}")
+    memory = None
+    if "memory" in given:
+        memory = int(1e9 * _number("memory", given.pop("memory")))
+        if memory <= 0:
+            raise UserError("--sweep.memory must be positive: gigabytes for the runs of a chunk")
+    if not given:
+        raise UserError(
+            "nothing varies; give at least one of " + ", ".join(f"--sweep.{name}" for name in VARY)
+        )
+    return Sweep(given, settings["mode"], settings["draw"], memory), rest
+
+
+def points_of(config: RunConfig, sweep: Sweep) -> list[Point]:
+    """Every combination, techniques first and seeds last; raises UserError for what does not fit.
+
+    Without a technique epsilon and weight change nothing: `none` runs once for all of them.
+    """
+    given = sweep.given
+    values: dict[str, list[Any]] = {
+        "technique": _names(given["technique"])
+        if "technique" in given
+        else [config.adversary.technique],
+        **{
+            name: parse_values(name, given[name], sweep.draw, config.seed)
+            if name in given
+            else [_field(config, path)]
+            for name, path in FIELDS.items()
+        },
+        "seed": list(range(config.seed, config.seed + _count(given.get("seeds", "1")))),
+    }
+    if values["technique"] == ["none"] and ({"epsilon", "weight"} & set(given)):
+        raise UserError(
+            "epsilon and weight change nothing without a technique; name one with "
+            "--sweep.technique=attention_at"
+        )
+    count = math.prod(len(each) for each in values.values())
+    if count > MOST:
+        raise UserError(f"the sweep has {count:,} points, more than {MOST:,}; give fewer values")
+    points: list[Point] = []
+    seen = set()
+    for each in product(*values.values()):
+        varied = dict(zip(values, each, strict=True))
+        if varied["technique"] == "none":
+            varied |= {"epsilon": None, "weight": None}
+        if tuple(varied.values()) not in seen:
+            seen.add(tuple(varied.values()))
+            points.append(Point(f"point_{len(points):04d}", _configured(config, varied), varied))
+    return points
+
+
+def parse_values(name: str, text: str, draw: str, seed: int) -> list[float]:
+    """a:b:n -> n values from a to b, or n random ones in [a, b]; x,y,z -> these.
+
+    parse_values("epsilon", "0:30:4", "grid", 0) == [0, 10, 20, 30]
+    """
+    if ":" not in text:
+        values = [_number(name, part) for part in text.split(",")]
+        if len(set(values)) < len(values):
+            raise UserError(f"--sweep.{name}={text} names a value twice")
+        return values
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise UserError(f"--sweep.{name}={text} is no range; write {_example(name)}")
+    low, high = _number(name, parts[0]), _number(name, parts[1])
+    count = _number(name, parts[2])
+    if count < 1 or count != int(count) or count > MOST:
+        raise UserError(f"--sweep.{name}={text} must end in a number of values from 1 to {MOST:,}")
+    if low > high or (low == high and count > 1):
+        raise UserError(f"--sweep.{name}={text} is empty: {parts[0]} is not below {parts[1]}")
+    if draw == "uniform":
+        random = np.random.default_rng([seed, list(FIELDS).index(name)])
+        return [float(each) for each in random.uniform(low, high, int(count))]
+    return [float(each) for each in np.linspace(low, high, int(count))]
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise UserError(f"--sweep.{name}: '{text}' is no number; write {_example(name)}")
+    return value
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST:
+        raise UserError(f"--sweep.seeds={text} must be a number of seeds from 1 on")
+    return int(text)
+
+
+def _names(text: str) -> list[str]:
+    names = [part.strip() for part in text.split(",")]
+    if "" in names or len(set(names)) < len(names):
+        raise UserError(f"--sweep.technique={text} has an empty or repeated name")
+    return names
+
+
+def _example(name: str) -> str:
+    examples = {
+        "technique": "--sweep.technique=attention_at,word_at",
+        "seeds": "--sweep.seeds=3",
+        "memory": "--sweep.memory=4",
+        **{name: f"--sweep.{name}={known[0]}" for name, known in SETTINGS.items()},
+    }
+    return examples.get(name, f"--sweep.{name}=0:30:100 or --sweep.{name}=0.1,1,10")
+
+
+def _field(config: RunConfig, path: str) -> Any:
+    group, name = path.split(".")
+    return getattr(getattr(config, group), name)
+
+
+def _configured(config: RunConfig, varied: dict[str, Any]) -> RunConfig:
+    """The configuration of one point, checked as if it had come from the command line."""
+    tree = to_dict(config)
+    tree["seed"] = varied["seed"]
+    tree["adversary"]["technique"] = varied["technique"]
+    for name, path in FIELDS.items():
+        if varied[name] is not None:
+            group, field = path.split(".")
+            tree[group][field] = varied[name]
+    return from_config_dict(tree)

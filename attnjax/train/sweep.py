@@ -1,0 +1,266 @@
+"""Many runs side by side: states stacked along the runs, and what a sweep varies as arrays.
+
+A chunk of runs of one structure trains together, each device its own part of it, by the compiled
+functions of `train.programs`. Runs of one seed see the same batches, which then exist once. Every
+run does what it would do alone: data order, random draws, selection of the best checkpoint.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from attnjax.config import RunConfig
+from attnjax.data.batches import evaluation_batches, steps_per_epoch
+from attnjax.data.dataset import Dataset
+from attnjax.errors import UserError
+from attnjax.metrics import scores
+from attnjax.train.loop import _monitor
+from attnjax.train.programs import Programs, stacked_states, training_batches
+from attnjax.train.stop import Stop
+from attnjax.types import PAD, Batch, Params, Stages
+
+logger = logging.getLogger(__name__)
+
+
+class Outcome(NamedTuple):
+    """What became of one run.
+
+    params       the best ones by validation; None where the run failed
+    best_step    step they were taken at, and validation and test, their scores
+    failed_step  first step whose loss was not finite, else None
+    metrics      the rows of metrics.jsonl
+    """
+
+    params: Params | None
+    best_step: int | None
+    validation: dict[str, Any] | None
+    test: dict[str, Any] | None
+    failed_step: int | None
+    metrics: list[dict[str, Any]]
+
+
+def train_chunk(
+    configs: Sequence[RunConfig],
+    dataset: Dataset,
+    stages: Stages,
+    programs: Programs,
+    stop: Stop,
+) -> list[Outcome]:
+    """Trains runs of one structure side by side, from the start to the last epoch.
+
+    Raises Stopped between steps when a signal has come: nothing of a chunk is kept.
+    """
+    missing = -len(configs) % programs.runs.devices
+    chunk = _Chunk([*configs, *[configs[-1]] * missing], dataset, stages, programs, stop)
+    with stop.deferred():
+        chunk.run()
+        return chunk.outcomes()[: len(configs)]
+
+
+class _Chunk:
+    """The state of `train_chunk`: as `train.loop._Loop`, with one entry for each run."""
+
+    def __init__(
+        self,
+        configs: Sequence[RunConfig],
+        dataset: Dataset,
+        stages: Stages,
+        programs: Programs,
+        stop: Stop,
+    ):
+        self.settings, self.dataset, self.programs, self.stop = (
+            configs[0].train,
+            dataset,
+            programs,
+            stop,
+        )
+        self.monitor = _monitor(configs[0], dataset)
+        states, hparams = stacked_states(configs, dataset, stages)
+        self.states, self.hparams = programs.runs.split(states), programs.runs.split(hparams)
+        self.batches = stacked_batches(configs, dataset)
+        self.best: Params = None  # until the first validation
+        count = len(configs)
+        self.metrics: list[list[dict[str, Any]]] = [[] for _ in range(count)]
+        self.validation: list[dict[str, Any] | None] = [None] * count
+        self.best_step = [0] * count
+        self.failed: list[int | None] = [None] * count
+        self.stale = [0] * count
+        self.waiting: list[Any] = []
+        self.steps = 0
+        self.per_epoch = steps_per_epoch(dataset.splits["train"], self.settings.batch_size)
+
+    def run(self) -> None:
+        """Trains until every run has failed, run out of patience or reached the last epoch."""
+        for _ in range(self.settings.epochs):
+            if self.programs.nearest is not None:
+                neighbours = self.programs.nearest(self.states.params)
+                self.states = self.states._replace(neighbours=neighbours)
+            for _ in range(self.per_epoch):
+                self.stop.check()
+                self.step(*next(self.batches))
+            self.report()
+            self.validate()
+            if not any(self.goes_on(run) for run in range(len(self.failed))):
+                return
+
+    def goes_on(self, run: int) -> bool:
+        """Whether the run alone would still be training."""
+        patience = self.settings.patience
+        return self.failed[run] is None and not (patience and self.stale[run] >= patience)
+
+    def step(self, batch: Batch, own: bool) -> None:
+        """Dispatches one step of all runs."""
+        place = self.programs.runs.split if own else self.programs.runs.whole
+        with jax.transfer_guard("disallow"):
+            self.states, sums = self.programs.step[own](self.states, place(batch), self.hparams)
+        self.waiting.append(sums)
+        self.steps += 1
+        if self.steps % self.settings.log_steps == 0:
+            self.report()
+
+    def report(self) -> None:
+        """Adds up the steps since the last report; marks the runs whose loss was not finite."""
+        if not self.waiting:
+            return
+        rows = jax.device_get(self.waiting)
+        first = self.steps - len(rows) + 1
+        sums = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+        self.waiting.clear()
+        for run in range(len(self.failed)):
+            wrong = np.flatnonzero(~np.isfinite(sums["loss"][:, run]))
+            if self.failed[run] is None and len(wrong):
+                self.failed[run] = first + int(wrong[0])
+                logger.warning("a run's loss is not finite at step %d", self.failed[run])
+            elif self.goes_on(run):
+                self.write(
+                    run, "train", _means({name: each[:, run] for name, each in sums.items()})
+                )
+
+    def validate(self) -> None:
+        """Scores validation, and keeps the parameters of the runs that are better than before."""
+        found = self.scored(self.states.params, "validation")
+        better = np.zeros(len(found), bool)
+        for run, each in enumerate(found):
+            if not self.goes_on(run):
+                continue
+            best = self.validation[run]
+            better[run] = best is None or self.value(each) > self.value(best)
+            if better[run]:
+                self.validation[run], self.best_step[run] = each, self.steps
+            self.stale[run] = 0 if better[run] else self.stale[run] + 1
+            self.write(run, "validation", each)
+        params = self.states.params
+        before = params if self.best is None else self.best
+        self.best = self.programs.keep(self.programs.runs.split(better), params, before)
+
+    def value(self, found: dict[str, Any]) -> float:
+        """The validation metric that picks the best checkpoint: higher is better."""
+        value = found[self.monitor]
+        if value is None:
+            raise UserError(
+                f"the validation split has no {self.monitor}; choose another measure with "
+                "--config.train.monitor=accuracy"
+            )
+        return -value if self.monitor == "loss" else float(value)
+
+    def scored(self, params: Params, split: str) -> list[dict[str, Any]]:
+        """The scores of each run on a split; those that failed are not worth the time."""
+        rows = self.dataset.splits[split]
+        outputs = evaluate_runs(
+            self.programs, params, self.dataset, split, self.settings.batch_size, self.stop.check
+        )
+        return [
+            {}
+            if failed is not None
+            else scores(rows.labels, outputs["probabilities"][run], outputs["loss"][run])
+            for run, failed in enumerate(self.failed)
+        ]
+
+    def write(self, run: int, split: str, values: dict[str, Any]) -> None:
+        """Adds one row of metrics."""
+        epoch = self.steps / self.per_epoch
+        self.metrics[run].append({"step": self.steps, "epoch": epoch, "split": split, **values})
+
+    def outcomes(self) -> list[Outcome]:
+        """Tests the best parameters."""
+        test = self.scored(self.best, "test")
+        best = jax.device_get(self.best)
+        return [
+            Outcome(
+                None if failed else jax.tree.map(lambda a, run=run: a[run], best),
+                None if failed else self.best_step[run],
+                None if failed else self.validation[run],
+                None if failed else test[run],
+                failed,
+                self.metrics[run],
+            )
+            for run, failed in enumerate(self.failed)
+        ]
+
+
+def evaluate_runs(
+    programs: Programs,
+    params: Params,
+    dataset: Dataset,
+    split: str,
+    batch_size: int,
+    check: Callable[[], None],
+) -> dict[str, np.ndarray]:
+    """Per-example outputs of every run, [runs, rows, ...], in the split's order.
+
+    check  is called between batches and may raise to stop.
+    """
+    rows = dataset.splits[split]
+    collected: dict[str, np.ndarray] = {}
+    for batch in evaluation_batches(rows, dataset.shapes, batch_size):
+        check()
+        outputs = jax.device_get(programs.evaluate(params, programs.runs.whole(batch)))
+        real = batch.rows >= 0
+        for name, values in outputs.items():
+            if name not in collected:
+                shape = (len(values), len(rows), *values.shape[2:])
+                collected[name] = np.empty(shape, values.dtype)
+            collected[name][:, batch.rows[real]] = values[:, real]
+    return collected
+
+
+def stacked_batches(configs: Sequence[RunConfig], dataset: Dataset) -> Iterator[tuple[Batch, bool]]:
+    """The training batches of the runs from the first step on, and whether they are stacked.
+
+    Runs of one seed share a batch. Runs of several seeds get [runs, batch, ...], padded to the
+    longest of them, which changes no result.
+    """
+    streams = {each.seed: training_batches(each, dataset) for each in configs}
+    places = [list(streams).index(each.seed) for each in configs]
+    for parts in zip(*streams.values(), strict=True):
+        if len(parts) == 1:
+            yield parts[0], False
+            continue
+        text = max(each.tokens.shape[1] for each in parts)
+        query = max(0 if each.query is None else each.query.shape[1] for each in parts)
+        wide = [
+            each._replace(
+                tokens=_padded(each.tokens, text),
+                query=None if each.query is None else _padded(each.query, query),
+            )
+            for each in parts
+        ]
+        yield jax.tree.map(lambda *leaves: np.stack(leaves)[places], *wide), True
+
+
+def _padded(tokens: Any, length: int) -> np.ndarray:
+    return np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
+
+
+def _means(sums: dict[str, np.ndarray]) -> dict[str, float]:
+    """Sums of each step -> the means over their rows that metrics.jsonl holds."""
+    total = {name: float(values.sum()) for name, values in sums.items()}
+    examples, rows = total.pop("examples"), total.pop("rows")
+    means = {
+        name: value / (examples if name in ("loss", "correct", "clean_loss") else rows)
+        for name, value in total.items()
+    }
+    return {"loss": means.pop("loss"), "accuracy": means.pop("correct"), **means}

@@ -1,0 +1,202 @@
+"""The whole sweep command on small data: files, resumption, refusals."""
+
+import csv
+import json
+import os
+import signal
+
+import jax
+import numpy as np
+import pytest
+from small_runs import write_small_data
+
+import attnjax
+import attnjax.sweep
+from attnjax.main import main as train_one
+from attnjax.sweep import main
+
+pytestmark = pytest.mark.slow
+
+
+def arguments(data, workdir, *more):
+    return [
+        "attnjax",
+        "--config=configs/custom.py",
+        f"--config.data.path={data}",
+        f"--workdir={workdir}",
+        "--config.model.encoder=average",
+        "--config.model.hidden_dim=4",
+        "--config.model.embed_dim=6",
+        "--config.model.embed_scale=1.0",
+        "--config.data.buckets=1",
+        "--config.train.batch_size=8",
+        "--config.train.learning_rate=0.03",
+        "--config.train.epochs=2",
+        "--config.train.compile_cache=off",
+        "--config.train.keep_heap=False",
+        "--config.analysis.methods=gradient",
+        "--config.analysis.examples=10",
+        *more,
+    ]
+
+
+FLAGS = ("--sweep.epsilon=0.5:4:2", "--sweep.technique=none,attention_at", "--sweep.seeds=2")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sweep")
+    data, workdir = write_small_data(folder / "data"), folder / "run"
+    assert main(arguments(data, workdir, *FLAGS, "--sweep.mode=map")) == 0
+    return data, workdir
+
+
+def results_of(workdir, point):
+    return json.loads((workdir / point / "results.json").read_text())
+
+
+def test_a_sweep_leaves_its_tables_figures_page_and_a_folder_for_each_run(finished):
+    _, workdir = finished
+    rows = [json.loads(line) for line in (workdir / "sweep.jsonl").read_text().splitlines()]
+    assert len(rows) == 2 + 4
+    assert [row["technique"] for row in rows] == ["none"] * 2 + ["attention_at"] * 4
+    assert [row["epsilon"] for row in rows] == [None, None, 0.5, 0.5, 4.0, 4.0]
+    with (workdir / "sweep.csv").open() as file:
+        table = list(csv.DictReader(file))
+    for row, line in zip(rows, table, strict=True):
+        results = results_of(workdir, row["point"])
+        assert results["config"]["seed"] == row["seed"] == int(line["seed"])
+        assert results["test"]["accuracy"] == row["accuracy"] == float(line["accuracy"])
+        pair = results["analysis"]["agreement"]["attention~gradient"]
+        assert pair["kendall"]["mean"] == row["kendall"]
+        assert pair["pearson"]["mean"] == row["pearson"]
+        assert results["best"]["validation"]["auc"] == row["validation"]
+        assert results["failed"] is False
+        for name in ("config.json", "vocab.json", "metrics.jsonl"):
+            assert (workdir / row["point"] / name).exists()
+    assert "\\begin{tabular}" in (workdir / "sweep.tex").read_text()
+    for measure in ("accuracy", "f1", "kendall", "pearson"):
+        assert (workdir / "figures" / f"{measure}_epsilon.svg").exists()
+        assert (workdir / "figures" / f"{measure}_epsilon.pdf").exists()
+    page = (workdir / "sweep.html").read_text()
+    assert page.count("<svg") == 4
+    assert "point_0005" in page
+    assert json.loads((workdir / "sweep.json").read_text())["ways"][1]["way"] == "map"
+
+
+def test_a_point_equals_main_with_the_same_fields(finished, tmp_path):
+    data, workdir = finished
+    command = arguments(data, tmp_path / "alone")
+    more = ("technique=attention_at", "epsilon=4.0")
+    command += [f"--config.adversary.{each}" for each in more]
+    command += ["--config.seed=1", "--config.train.devices=1", "--config.analysis.permutations=0"]
+    command += ["--config.analysis.adversaries=0", "--config.analysis.robustness="]
+    assert train_one(command) == 0
+    alone = json.loads((tmp_path / "alone" / "results.json").read_text())
+    found = results_of(workdir, "point_0005")
+    assert found["config"]["adversary"] == alone["config"]["adversary"]
+    assert found["best"]["step"] == alone["best"]["step"]
+    assert found["best"]["validation"] == pytest.approx(alone["best"]["validation"], rel=1e-5)
+    assert found["test"] == pytest.approx(alone["test"], rel=1e-5)
+    for measure in ("kendall", "pearson"):
+        values = [
+            each["analysis"]["agreement"]["attention~gradient"][measure]["mean"]
+            for each in (found, alone)
+        ]
+        assert values[0] == pytest.approx(values[1], rel=1e-4, abs=1e-5)
+    runs = [attnjax.load_run(str(each)) for each in (workdir / "point_0005", tmp_path / "alone")]
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
+        *(each.params for each in runs),
+    )
+    assert runs[0].predict(["good worda"]).labels == runs[1].predict(["good worda"]).labels
+
+
+def test_finished_points_are_not_trained_again(finished, monkeypatch):
+    data, workdir = finished
+    before = (workdir / "sweep.csv").read_text()
+    monkeypatch.setattr(attnjax.sweep, "train_chunk", None)  # calling it would raise
+    assert main(arguments(data, workdir, *FLAGS)) == 0
+    assert (workdir / "sweep.csv").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((*FLAGS, "--config.model.hidden_dim=8"), "holds a sweep with model.hidden_dim=4"),
+        ((*FLAGS, "--config.train.epochs=3"), "holds a sweep with train.epochs=2"),
+        ((*FLAGS[1:], "--sweep.epsilon=0.5,3"), "holds a sweep of 6 other points"),
+    ],
+)
+def test_another_sweep_in_the_same_workdir_is_refused(finished, more, message, capsys):
+    data, workdir = finished
+    before = sorted(str(path) for path in workdir.rglob("*"))
+    assert main(arguments(data, workdir, *more)) == 2
+    assert message in capsys.readouterr().err
+    assert sorted(str(path) for path in workdir.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--sweep.hidden_dim=4,8",), "a sweep cannot vary 'hidden_dim'"),
+        (("--sweep.relevance=0:1",), "is no range"),
+        (("--sweep.relevance=2:1:3",), "is empty"),
+        ((), "nothing varies"),
+        (("--sweep.seeds=2", "--config.model.encodr=cnn"), "config has no field 'model.encodr'"),
+        (("--sweep.seeds=2", "--config.train.devices=9"), "there are 4 cpu devices"),
+    ],
+)
+def test_mistakes_end_in_one_line_before_anything_is_made(tmp_path, more, message, capsys):
+    data = write_small_data(tmp_path / "data")
+    assert main(arguments(data, tmp_path / "run", *more)) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_too_little_memory_and_a_folder_with_a_single_run(tmp_path, capsys):
+    data = write_small_data(tmp_path / "data")
+    flags = ("--sweep.seeds=2", "--sweep.memory=0.00001")
+    assert main(arguments(data, tmp_path / "run", *flags)) == 2
+    assert "raise --sweep.memory" in capsys.readouterr().err
+    (tmp_path / "single").mkdir()
+    (tmp_path / "single" / "config.json").write_text("{}")
+    assert main(arguments(data, tmp_path / "single", "--sweep.seeds=2")) == 2
+    assert "holds a single run" in capsys.readouterr().err
+
+
+def test_a_stopped_sweep_goes_on_after_its_last_finished_chunk(tmp_path, monkeypatch, capsys):
+    data = write_small_data(tmp_path / "data")
+    flags = ("--sweep.learning_rate=0.03,1e30,0.01", "--config.train.optimizer=sgd")
+    flags += ("--sweep.mode=turn", "--config.train.devices=1")  # a chunk is one run
+    trained = []
+    train_chunk = attnjax.sweep.train_chunk
+
+    def stopped(configs, dataset, stages, programs, stop):
+        trained.append(configs[0].train.learning_rate)
+        if len(trained) == 2:
+            with stop.deferred():
+                os.kill(os.getpid(), signal.SIGTERM)
+        return train_chunk(configs, dataset, stages, programs, stop)
+
+    monkeypatch.setattr(attnjax.sweep, "train_chunk", stopped)
+    assert main(arguments(data, tmp_path / "run", *flags)) == 0
+    assert "stopped; the same command resumes" in capsys.readouterr().err
+    assert trained == [0.03, 1e30]
+    first = (tmp_path / "run" / "point_0000" / "results.json").read_text()
+    assert not (tmp_path / "run" / "point_0001").exists()
+    # What a kill in the middle of writing leaves behind.
+    (tmp_path / "run" / "point_0001").mkdir()
+    (tmp_path / "run" / "point_0001" / "metrics.jsonl").write_text('{"step"')
+    assert main(arguments(data, tmp_path / "run", *flags)) == 0
+    assert trained == [0.03, 1e30, 1e30, 0.01]
+    assert (tmp_path / "run" / "point_0000" / "results.json").read_text() == first
+    rows = [json.loads(x) for x in (tmp_path / "run" / "sweep.jsonl").read_text().splitlines()]
+    assert [row["failed"] for row in rows] == [False, True, False]
+    failed = results_of(tmp_path / "run", "point_0001")
+    assert failed["failed_step"] == rows[1]["failed_step"] > 0
+    assert failed["test"] is None
+    assert rows[1]["accuracy"] is None
+    assert "point_0001 at step" in (tmp_path / "run" / "sweep.html").read_text()
