@@ -40,6 +40,7 @@ from attnjax.workdir import (
     REPORT,
     RESULTS,
     find_workdir,
+    finite,
     open_workdir,
     read_json,
     read_json_lines,
@@ -167,7 +168,7 @@ def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> Non
     examples = read_unlabelled(path, config.data, config.task, "--input")
     words, found = run.study_examples(examples, config.analysis)
     folder = open_workdir(output)
-    rows = list(records(found, words, [None] * len(examples), run.labels))
+    rows = finite(list(records(found, words, [None] * len(examples), run.labels)))
     write_json_lines(folder / "examples.jsonl", rows)
     write_examples_page(folder / "examples.html", rows, f"{os.path.basename(path)}, explained")
     print(f"examples: {folder / 'examples.jsonl'}\npage:     {folder / 'examples.html'}")

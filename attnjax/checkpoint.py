@@ -3,7 +3,7 @@
 `latest/<step>` holds the whole TrainState and the loop's progress, the newest two of them, so that
 a damaged one costs one interval and not the run. `best/<step>` holds the parameters that scored
 best on validation. Orbax writes to a temporary folder and renames it, so a killed save leaves the
-earlier checkpoints whole.
+earlier checkpoints whole. Several processes save and restore together, into the same folder.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.errors import UserError
+from attnjax.runtime import is_first_process
 from attnjax.types import Params, TrainState
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,11 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        import jax
+
+        if kind is not None and jax.process_count() > 1:
+            return  # closing waits for all processes, and the error may be that one is gone
         for manager in self._managers.values():
             manager.close()
 
@@ -62,16 +67,32 @@ class Checkpoints:
         if name not in self._managers:
             import orbax.checkpoint as ocp  # imported late: 0.6 s off every other start
 
-            options = ocp.CheckpointManagerOptions(max_to_keep=2, cleanup_tmp_directories=True)
-            self._managers[name] = ocp.CheckpointManager(self._folder / name, options=options)
+            class Manager(ocp.CheckpointManager):
+                def reached_preemption(self, step: int) -> bool:
+                    """Never: `train.stop` asks JAX's preemption service, which counts one series
+                    of steps, and would be thrown off by a second one of other numbers."""
+                    del step
+                    return False
+
+            options = ocp.CheckpointManagerOptions(
+                max_to_keep=2,
+                cleanup_tmp_directories=True,
+                multiprocessing_options=ocp.options.MultiprocessingOptions(
+                    barrier_sync_key_prefix=name
+                ),
+            )
+            self._managers[name] = Manager(self._folder / name, options=options)
         return self._managers[name]
 
     def _save(self, name: str, step: int, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
+        import jax
         import orbax.checkpoint as ocp
 
         if self._saved.get(name) == step:
             return  # nothing has changed since: a signal came right after a save
         self._saved[name] = step
+        if jax.process_count() > 1:
+            self.wait()  # two saves under way would meet each other's barriers
         manager = self._manager(name)
         if step in manager.all_steps():
             # Left by a run that was killed between saving the best and the latest.
@@ -118,8 +139,13 @@ class Checkpoints:
 
     def _forget(self, name: str, steps: list[int]) -> None:
         """Sets damaged checkpoints aside, so that later saves do not trip over them."""
+        import jax
+        from jax.experimental import multihost_utils
+
         self._managers.pop(name).close()
         for step in steps:
             damaged = self._folder / name / str(step)
-            if damaged.exists():
+            if is_first_process() and damaged.exists():
                 damaged.rename(self._folder / f"damaged_{name}_{step}")
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices("damaged checkpoints are set aside")

@@ -13,12 +13,61 @@ from ml_collections import ConfigDict, config_flags
 
 from attnjax.config import RunConfig, default_config, field_names, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
+from attnjax.runtime import (
+    Hosts,
+    is_first_process,
+    join_hosts,
+    leave_hosts,
+    on_tpu_pod,
+    several_processes,
+)
 from attnjax.train.stop import Stop, Stopped
 
 USAGE = (
     "usage: python -m attnjax.main [--config=configs/NAME.py] [--workdir=DIR] "
     "[--config.FIELD=VALUE ...]"
 )
+HOST_FLAGS = """\
+  --distributed               one of several, in a cluster that JAX knows (Slurm, Open MPI,
+                              Kubernetes); on a Cloud TPU pod it is the default
+  --coordinator=HOST:PORT     elsewhere: address of process 0, the same for all
+  --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
+  --coordinator_timeout=300   seconds until all must have met"""
+LOST = ("Gloo", "closed by peer", "reset by peer", "coordination", "heartbeat", "NCCL")
+
+
+def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
+    """Takes the flags about other processes out: (None where there are none, other arguments).
+
+    Raises UserError where they contradict each other.
+    """
+    values = flags.FlagValues()
+    flags.DEFINE_bool("distributed", None, "one of several processes", flag_values=values)
+    flags.DEFINE_string("coordinator", None, "HOST:PORT of process 0", flag_values=values)
+    flags.DEFINE_integer("processes", None, "how many", flag_values=values)
+    flags.DEFINE_integer("process", None, "which one", flag_values=values)
+    flags.DEFINE_integer("coordinator_timeout", 300, "seconds", flag_values=values)
+    try:
+        left = values(list(arguments), known_only=True)
+    except flags.Error as error:
+        raise UserError(f"bad command line: {error}") from error
+    names = ("coordinator", "processes", "process", "coordinator_timeout", "distributed")
+    found: list[Any] = [values[name].value for name in names]
+    address, count, number, seconds, wanted = found
+    given = [each is not None for each in (address, count, number)]
+    if any(given) and not all(given):
+        raise UserError("--coordinator=HOST:PORT, --processes=N and --process=I belong together")
+    if all(given):
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(f"--coordinator={address} must be HOST:PORT, such as 10.0.0.1:8476")
+        if not 0 <= number < count:
+            raise UserError(f"--process={number} must lie between 0 and {count - 1}, one for each")
+    if seconds < 1:
+        raise UserError(f"--coordinator_timeout={seconds} must be at least 1 second")
+    if wanted is None:
+        wanted = all(given) or on_tpu_pod()
+    return (Hosts(address, count, number, seconds) if wanted else None), left
 
 
 def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
@@ -91,7 +140,8 @@ def parse_overrides(
     left = _parse(values, arguments)
     if len(left) > 1:
         raise UserError(f"unexpected argument '{left[1]}'")
-    return from_config_dict(values["config"].value)
+    config: Any = values["config"].value
+    return from_config_dict(config)
 
 
 def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
@@ -110,24 +160,32 @@ def _refuse_unknown_fields(arguments: Sequence[str]) -> None:
 
 
 def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Sequence[str]) -> int:
-    """Parses the command line of one run and runs it, see `guarded`."""
-    fields = ["fields and defaults:"]
+    """Parses the command line of one run, joins the other processes if any, and runs it."""
+
+    def run(stop: Stop) -> None:
+        hosts, rest = parse_hosts(arguments)
+        config, workdir = parse_command(rest)
+        if hosts is not None:
+            join_hosts(hosts)
+            _log_of_process()
+        action(config, workdir, stop)
+
+    fields = []
     for name in field_names():
         value: Any = default_config()
         for part in name.split("."):
             value = value[part]
         fields.append(f"  --config.{name}={value}")
-    return guarded(
-        f"{USAGE} \n\n" + "\n".join(fields),
-        lambda stop: action(*parse_command(arguments), stop),
-        arguments,
-    )
+    processes = f"several processes, all with the same workdir:\n{HOST_FLAGS}"
+    listed = "\n".join(["fields and defaults:", *fields])
+    return guarded(f"{USAGE}\n\n{processes}\n\n{listed}", run, arguments)
 
 
 def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]) -> int:
     """Runs a command: a user's mistake becomes one line on stderr and status 2; signals stop it.
 
-    usage  is printed for --help instead.
+    usage  is printed for --help instead. Where another process of the run is lost, it ends with
+    one line and status 1.
     """
     if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
         print(usage)
@@ -136,12 +194,32 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.getLogger("attnjax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
     stop = Stop()
+    status = 0
     try:
         with stop.installed():
             action(stop)
     except UserError as error:
-        print(f"attnjax: error: {error}", file=sys.stderr)
-        return 2
+        print(f"attnjax: error: {error}", file=sys.stderr, flush=True)
+        status = 2
     except Stopped:
-        print("attnjax: stopped; the same command resumes", file=sys.stderr)
-    return 0
+        print("attnjax: stopped; the same command resumes", file=sys.stderr, flush=True)
+    except Exception as error:
+        if not several_processes() or not any(word in str(error) for word in LOST):
+            raise
+        reason = str(error).strip().splitlines()[0]
+        print(
+            f"attnjax: error: another process of this run is gone ({reason}); start all of them "
+            "again with the same command to resume",
+            file=sys.stderr,
+            flush=True,
+        )
+        os._exit(1)  # an orderly end would wait for the one that is gone
+    if status:
+        leave_hosts(status)
+    return status
+
+
+def _log_of_process() -> None:
+    """The first process tells what all do; the others are heard only when something is wrong."""
+    if not is_first_process():
+        logging.getLogger("attnjax").setLevel(logging.WARNING)

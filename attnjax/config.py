@@ -36,7 +36,7 @@ TECHNIQUES = (
 )
 AXES = ("sentence", "word")
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
-METHODS = ("gradient", "leave_one_out")
+METHODS = ("gradient", "gradient_norm", "integrated_gradients", "leave_one_out")
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,7 @@ class TrainConfig:
     parallel: str = "jit"
     devices: int = 0  # how many devices to use; 0 takes all
     tensorboard: bool = False  # needs the extra attnjax[tensorboard]
+    profile_steps: tuple[int, ...] = ()  # first and last step to trace into workdir/profile
     compile_cache: str = "auto"  # folder of compiled programs; "auto" (user cache) or "off"
     keep_heap: bool = True  # Linux CPU: glibc keeps freed memory, up to 1.7x faster steps
 
@@ -316,6 +317,12 @@ def _check(run: RunConfig) -> None:
     if not all(epsilon >= 0 and math.isfinite(epsilon) for epsilon in run.analysis.robustness):
         raise UserError(
             f"config field 'analysis.robustness' lists norms, not {run.analysis.robustness}"
+        )
+    steps = train.profile_steps
+    if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
+        raise UserError(
+            "config field 'train.profile_steps' is the first and the last step to trace, "
+            f"such as 10,12; not {steps}"
         )
     if not 0.0 <= train.embed_dropout < 1.0:
         raise UserError(

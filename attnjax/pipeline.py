@@ -17,7 +17,13 @@ from attnjax.errors import UserError
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
-from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
+from attnjax.runtime import (
+    device_summary,
+    is_first_process,
+    keep_heap,
+    use_compile_cache,
+    versions,
+)
 from attnjax.train.loop import evaluate_split, train
 from attnjax.train.parallel import Parallel, make_parallel
 from attnjax.train.step import make_evaluate
@@ -46,6 +52,7 @@ RESUMABLE = {
     "train.parallel",
     "train.devices",
     "train.tensorboard",
+    "train.profile_steps",
     "train.compile_cache",
     "train.keep_heap",
 }
@@ -61,10 +68,11 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     devices = device_summary()
     parallel = make_parallel(config.train)
     logger.info(
-        "%s x %d (%s), %d cores; workdir %s",
+        "%s x %d (%s) in %d processes, %d cores; workdir %s",
         devices["platform"],
         parallel.devices,
         devices["kind"],
+        devices["processes"],
         devices["cores"],
         folder,
     )
@@ -106,6 +114,8 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         "robustness": robustness,
     }
     write_json(folder / RESULTS, results)
+    if not is_first_process():
+        return
     write_report(folder)
     logger.info(
         "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))

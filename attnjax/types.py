@@ -5,12 +5,14 @@ differentiate between them, and a perturbation reaches the model only as a `Pert
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Params = Any  # {"embed": ..., "encode": ..., "score": ..., "decode": ...}, nested dicts of arrays
+
+Segment = Literal["text", "query"]  # of an example: what is attended over, and what asks
 
 PAD, UNK, SOS, EOS = range(4)  # the token ids that every vocabulary starts with
 
@@ -117,6 +119,12 @@ class Stages(NamedTuple):
     read    (params, Encoded, batch) -> decode for many weights of one encoding, the work they
             share done once: weights [..., batch, length] -> logits [..., batch, classes];
             None where a model has no quicker way than decode itself
+
+    encode_without  (params, Embedded, batch, segment, block) -> without, faster than encoding
+        anew for every word left out; None where there is no such way. without(start) leaves out
+        position start, start + 1, ... start + block - 1 of that segment, one at a time: it returns
+        (Encoded, tokens left), both with a leading axis of block. Tokens left lack the one left
+        out (which may stay as PAD in its place) and say where the states' words are.
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -127,6 +135,13 @@ class Stages(NamedTuple):
         [Params, Encoded, Float[Array, "batch length"], Batch], Float[Array, "batch classes"]
     ]
     read: Callable[[Params, Encoded, Batch], Read] | None = None
+    encode_without: (
+        Callable[
+            [Params, Embedded, Batch, Segment, int],
+            Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "block batch length"]]],
+        ]
+        | None
+    ) = None
 
 
 class HParams(NamedTuple):

@@ -1,4 +1,8 @@
-"""The files of a run's folder: opening it, and reading and writing JSON that survives a kill."""
+"""The files of a run's folder: opening it, and reading and writing JSON that survives a kill.
+
+Of several processes that train one run, the first alone writes; for the others, writing does
+nothing.
+"""
 
 import importlib.util
 import json
@@ -13,6 +17,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.errors import UserError
+from attnjax.runtime import is_first_process
 
 CONFIG = "config.json"
 VOCABULARY = "vocab.json"
@@ -24,6 +29,7 @@ CHECKPOINTS = "checkpoints"
 FIGURES = "figures"
 TABLES = "tables"
 EXAMPLES_README = "analysis/README.md"
+PROFILE = "profile"
 RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
 
 STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts
@@ -52,7 +58,7 @@ def open_workdir(path: str) -> epath.Path:
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback, then raises
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".writable-{uuid.uuid4().hex[:8]}"  # several hosts probe at once
+        probe = folder / f".writable-{uuid.uuid4().hex}"  # the processes of a run try at once
         probe.write_text("")
         probe.unlink()
     except Exception as error:
@@ -105,6 +111,8 @@ def _storage_advice(error: Exception) -> str:
 
 def write_text(path: epath.Path, text: str) -> None:
     """Writes the file whole or not at all: under another name first, then renamed."""
+    if not is_first_process():
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.parent / (path.name + ".partial")
     partial.write_text(text)

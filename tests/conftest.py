@@ -1,4 +1,4 @@
-"""Strictness for every test: four fake devices, strict dtypes, no silent broadcasting of ranks."""
+"""Strictness for every test: eight fake devices, strict dtypes, no silent broadcasting of ranks."""
 
 import os
 import pathlib
@@ -7,7 +7,7 @@ import jax
 import pytest
 
 jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 

@@ -22,7 +22,8 @@ def runs(tmp_path_factory):
     data = write_data(folder / "data")
     for seed in (0, 1):
         workdir = folder / f"seed_{seed}"
-        line = arguments(data, workdir, f"--config.seed={seed}", *QUICK)
+        cache = f"--config.train.compile_cache={folder / 'cache'}"
+        line = arguments(data, workdir, f"--config.seed={seed}", cache, *QUICK)
         assert main(["attnjax", *line, "--config.analysis.robustness="]) == 0
     return folder
 
@@ -35,6 +36,10 @@ def run(runs, tmp_path):
 
 def call(*arguments):
     return analyze(["attnjax.analyze", *map(str, arguments)])
+
+
+def read_lines(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def results(folder):
@@ -74,10 +79,7 @@ def test_the_ceiling_is_the_agreement_of_two_seeds(run, runs):
     assert call(f"--workdir={run}", f"--second={runs / 'seed_1'}") == 0
     ceiling = results(run)["analysis"]["ceiling"]
     assert ceiling["run"] == "seed_1"
-    rows = [
-        [json.loads(line) for line in (each / "analysis" / "examples.jsonl").open()]
-        for each in (run, runs / "seed_1")
-    ]
+    rows = [read_lines(each / "analysis" / "examples.jsonl") for each in (run, runs / "seed_1")]
     expected = np.mean(
         [np.corrcoef(a["attention"], b["attention"])[0, 1] for a, b in zip(*rows, strict=True)]
     )
@@ -96,7 +98,7 @@ def test_explains_the_users_own_texts(run, tmp_path):
     rows = [{"text": "worda good wordb"}, {"text": "<script>alert(1)</script> bad wordc"}]
     texts.write_text("\n".join(json.dumps(row) for row in rows))
     assert call(f"--workdir={run}", f"--input={texts}") == 0
-    found = [json.loads(line) for line in (run / "explained" / "mine" / "examples.jsonl").open()]
+    found = read_lines(run / "explained" / "mine" / "examples.jsonl")
     assert [each["prediction"] for each in found] == ["1", "0"]
     assert found[0]["tokens"] == ["worda", "good", "wordb"]
     assert found[0]["label"] is None

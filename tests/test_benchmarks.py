@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
+from attnjax.analysis.importance import METHODS
+from attnjax.analysis.importance.gradient import detached
 from attnjax.config import from_config_dict
 from attnjax.losses import Context, count_examples, make_gradients
+from attnjax.model.attention import forward
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.types import EOS, HParams
@@ -41,3 +44,43 @@ def test_the_naive_techniques_have_the_same_gradient(technique):
         fast,
         naive,
     )
+
+
+TEXTS = [*sentences([5, 1, 3, 9, 4, 7]), *sentences([6] * 30, seed=1)]  # two batches of 32
+
+
+@pytest.fixture(scope="module")
+def peer():
+    pytest.importorskip("torch", reason="the peer needs torch: pip install 'attnjax[bench]'")
+    from benchmarks.peers import torch_analysis
+
+    return torch_analysis
+
+
+@pytest.mark.parametrize("name", ["attention", "gradient", "leave_one_out"])
+def test_the_torch_analysis_explains_the_same_model_alike(name, peer):
+    stages, params = small_model("bilstm", "additive", classes=2)
+    batch, key = batch_of(TEXTS), jax.random.key(0)
+    if name == "attention":
+        explain = quick_jit(lambda params: forward(stages, params, batch).weights)
+    else:
+        explain = quick_jit(lambda params: METHODS[name](detached(stages), params, batch, key))
+    expected = np.asarray(explain(params))
+    found = getattr(peer, name)(peer.Classifier(jax.device_get(params)), TEXTS)
+    assert len(found) == len(TEXTS)
+    tolerance = 1e-5 * expected.max()  # float32, other orders of summation
+    for row, words, values in zip(found, np.asarray(batch.words), expected, strict=True):
+        np.testing.assert_allclose(row, values[words], rtol=0, atol=tolerance)
+
+
+def test_the_torch_counterfactuals_keep_their_bounds(peer):
+    model = peer.Classifier(jax.device_get(small_model(classes=2)[1]))
+    change = peer.permutation(model, TEXTS, count=20)
+    assert change[1] == 0  # one word has one permutation
+    assert 0 < np.median(change) < change.max() < 1
+    none, free = (peer.adversarial(model, TEXTS, steps=9, epsilon=each) for each in (0.0, 1.0))
+    assert np.all(none == 0)
+    assert np.all((free >= 0) & (free <= np.log(2) + 1e-6))
+    #  where nothing restrains it, the optimizer drives the attentions apart
+    farther = peer.adversarial(model, TEXTS, steps=90, epsilon=1.0, margin=1.0)
+    assert farther.mean() > free.mean() + 0.02

@@ -190,13 +190,13 @@ def start(data, workdir):
     )
 
 
-def final_state(data, workdir):
+def final_state(workdir, steps=4 * 80):
     config = from_config_dict(json.loads((workdir / "config.json").read_text()))
     dataset = load_dataset(config)
     stages = build_stages(config.model, words=len(dataset.vocabulary), classes=2, pair=False)
     with Checkpoints(epath.Path(workdir / "checkpoints")) as checkpoints:
         state, progress = checkpoints.restore(starting_state(config, dataset, stages))
-    assert progress["step"] == 4 * 80
+    assert progress["step"] == steps
     return jax.tree.map(np.asarray, state)
 
 
@@ -237,10 +237,8 @@ def finish(data, workdir):
     return error.decode()
 
 
-def assert_equal_runs(data, workdir, whole):
-    jax.tree.map(
-        np.testing.assert_array_equal, final_state(data, workdir), final_state(data, whole)
-    )
+def assert_equal_runs(workdir, whole):
+    jax.tree.map(np.testing.assert_array_equal, final_state(workdir), final_state(whole))
     assert logged(workdir) == logged(whole)
     results = [json.loads((each / "results.json").read_text()) for each in (workdir, whole)]
     assert results[0]["test"] == results[1]["test"]
@@ -256,7 +254,7 @@ def test_resumes_bit_for_bit_after_sigkill(uninterrupted, tmp_path):
     process.communicate(timeout=60)
     assert not (workdir / "results.json").exists()
     finish(data, workdir)
-    assert_equal_runs(data, workdir, whole)
+    assert_equal_runs(workdir, whole)
 
 
 def test_sigterm_saves_and_resumes_bit_for_bit_despite_damage(uninterrupted, tmp_path):
@@ -276,4 +274,4 @@ def test_sigterm_saves_and_resumes_bit_for_bit_despite_damage(uninterrupted, tmp
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     said = finish(data, workdir)
     assert f"{stopped_at} is damaged" in said
-    assert_equal_runs(data, workdir, whole)
+    assert_equal_runs(workdir, whole)

@@ -1,6 +1,6 @@
 """Agreement of explanations that are lists of ragged rows: between methods, chance and runs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,7 +15,9 @@ LENGTHS = 3  # padded lengths in use, one compilation each
 ROWS = 1024  # of one compiled call
 
 
-def agree(pairs: dict[str, tuple[Ragged, Ragged]], top_k: int) -> dict[str, dict[str, np.ndarray]]:
+def agree(
+    pairs: Mapping[str, tuple[Ragged, Ragged]], top_k: int
+) -> dict[str, dict[str, np.ndarray]]:
     """Every measure of every pair of explanations, row by row.
 
     pairs  name -> (a, b): one array of values over the words for each example, a[i] as long as b[i]
@@ -43,7 +45,8 @@ def agree(pairs: dict[str, tuple[Ragged, Ragged]], top_k: int) -> dict[str, dict
     results, start = {}, 0
     for name, (first, _) in pairs.items():
         results[name] = {
-            measure: values[start : start + len(first)] for measure, values in collected.items()
+            measure: collected[measure][start : start + len(first)]
+            for measure in (*measures(top_k), "p_value")
         }
         start += len(first)
     return results

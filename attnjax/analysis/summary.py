@@ -95,15 +95,21 @@ def by_class(
 def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
 
-    columns  [rows, measures]; all measures see the same resamples. Returns (low, high).
+    columns  [rows, measures]; all measures see the same resamples.
+    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
     """
     rows = len(columns)
+    if rows == 0:
+        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
     random = np.random.default_rng(0)
     known = np.isfinite(columns)
     filled = np.where(known, columns, 0.0)
     means = np.empty((RESAMPLES, columns.shape[1]))
     for start in range(0, RESAMPLES, BLOCK):
-        drawn = random.multinomial(rows, np.full(rows, 1 / rows), size=BLOCK).astype(np.float64)
+        # How often each row is drawn: one count for all measures, whose means are then matmuls.
+        places = random.integers(rows, size=(BLOCK, rows)) + rows * np.arange(BLOCK)[:, None]
+        drawn = np.bincount(places.ravel(), minlength=BLOCK * rows).reshape(BLOCK, rows)
+        drawn = drawn.astype(np.float64)
         counts = drawn @ known
         means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
     undefined = ~known.any(axis=0)

@@ -5,14 +5,19 @@ its padding comes first; multiplying the state by the mask keeps it at zero ther
 reversed or gathered. The gradient is written out (`_direction_backward`): the scan saves the
 gates, the reverse scan yields the gradient of all gate inputs, and weight gradients are then one
 matmul each instead of one per time step.
+
+`bilstm_without` gives the states of a row for each of its tokens left out. A token left out is a
+step not taken, so nothing is gathered or projected again; the forward states before it and the
+backward states after it are those of the whole row, which leaves about half of all steps.
 """
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 
 class LSTMParams(NamedTuple):
@@ -55,6 +60,58 @@ def final_states(
     return jnp.concatenate([forward, states[:, 0, half:]], axis=-1)
 
 
+def bilstm_without(
+    params: LSTMParams,
+    inputs: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch length"],
+    block: int,
+) -> Callable[[Int[Array, ""]], Float[Array, "block batch length states"]]:
+    """Builds without(start): the states of each row without token start, ... start + block - 1.
+
+    inputs, mask  as for `bilstm`. Every state stays in its place; the place of the token left out
+    repeats its neighbour's (forward half: the one before, backward half: the one after), so that
+    `final_states` stay right even without the last or first token. A position past the end
+    leaves out nothing. Values only: there is no gradient.
+    """
+    length = inputs.shape[1]
+    hidden = params.recurrent.shape[1]
+    inputs = inputs.swapaxes(0, 1)
+    steps = mask.T.astype(inputs.dtype)[..., None]
+    sides = [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
+    gates = [_project(side, inputs) for side in sides]
+    runs = [_run(bool(back), side, inputs, steps)[:2] for back, side in enumerate(sides)]
+    whole = jnp.concatenate([runs[0][0], runs[1][0]], axis=-1).swapaxes(0, 1)
+    # What each direction carries into position t: index t of the forward one, t + 1 of the other.
+    edge = ((1, 0), (0, 1))
+    carried = [
+        [jnp.pad(values, (edge[back], (0, 0), (0, 0))) for values in run]
+        for back, run in enumerate(runs)
+    ]
+
+    def without(start: Int[Array, ""]) -> Float[Array, "block batch length states"]:
+        left_out = start + jnp.arange(block, dtype=start.dtype)
+        end = jnp.minimum(start + block, length)
+
+        def rerun(back: int, count: Any, states: Any) -> Any:
+            def step(index, values):
+                states, *carry = values
+                now = end - 1 - index if back else start + index
+                moved = _step(sides[back], carry, gates[back][now][None], steps[now][None])[:2]
+                kept = (left_out != now)[:, None, None]
+                state, cell = (jnp.where(kept, *each) for each in zip(moved, carry, strict=True))
+                place = [jnp.asarray(each, now.dtype) for each in (0, 0, now, back * hidden)]
+                return jax.lax.dynamic_update_slice(states, state[:, :, None], place), state, cell
+
+            begin = end if back else start
+            carry = [jnp.broadcast_to(v[begin], (block, *v.shape[1:])) for v in carried[back]]
+            return jax.lax.fori_loop(0, count, step, (states, *carry))[0]
+
+        states = jnp.broadcast_to(whole, (block, *whole.shape))
+        return rerun(1, end, rerun(0, length - start, states))
+
+    return without
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _direction(backward, params, inputs, steps):
     return _run(backward, params, inputs, steps)[0]
@@ -64,19 +121,27 @@ def _run(backward, params, inputs, steps):
     hidden = params.recurrent.shape[0]
 
     def step(carry, now):
-        state, cell = carry
         projected, present = now
-        total = projected + state @ params.recurrent
-        i, f, g, o = _activate(total, hidden)
-        cell = present * (f * cell + i * g)
-        state = present * (o * jnp.tanh(cell))
-        return (state, cell), (state, cell, jnp.concatenate([i, f, g, o], axis=-1))
+        state, cell, activated = _step(params, carry, projected, present)
+        return (state, cell), (state, cell, activated)
 
-    length, batch, width = inputs.shape
-    gates = inputs.reshape(-1, width) @ params.input + params.bias[None]
-    gates = gates.reshape(length, batch, -1)
+    gates = _project(params, inputs)
     zeros = jnp.zeros_like(gates[0, :, :hidden])
     return jax.lax.scan(step, (zeros, zeros), (gates, steps), reverse=backward)[1]
+
+
+def _project(params, inputs):
+    length, batch, width = inputs.shape
+    gates = inputs.reshape(-1, width) @ params.input + params.bias[None]
+    return gates.reshape(length, batch, -1)
+
+
+def _step(params, carry, projected, present):
+    state, cell = carry
+    i, f, g, o = _activate(projected + state @ params.recurrent, params.recurrent.shape[0])
+    cell = present * (f * cell + i * g)
+    state = present * (o * jnp.tanh(cell))
+    return state, cell, jnp.concatenate([i, f, g, o], axis=-1)
 
 
 def _activate(total, hidden):

@@ -10,7 +10,8 @@ from jaxtyping import Array, Float, Key
 from attnjax.config import ModelConfig
 from attnjax.model.attention import attention_weights
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, read_out
-from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Read, Stages
+from attnjax.model.without import WITHOUT, close_up
+from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Read, Segment, Stages
 
 IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
 
@@ -56,6 +57,30 @@ def build_stages(
         _, summary = encoder.apply({"params": shared}, embedded.query, batch.query_mask)
         return Encoded(states, summary)
 
+    def encode_without(
+        params: Params, embedded: Embedded, batch: Batch, segment: Segment, block: int
+    ) -> Any:
+        whole = encode(params, embedded, batch)
+        text = segment == "text"
+        weights = params["encode"]["text" if text or config.share_encoder else "query"]
+        inputs: Any
+        tokens: Any
+        inputs, tokens = (embedded.text, batch.tokens) if text else (embedded.query, batch.query)
+        method = WITHOUT.get(config.encoder, close_up)
+        without = method(encoder, weights, inputs, tokens, block)
+
+        def edited(start: Any) -> Any:
+            states, summary, left = without(start)
+
+            def shared(values: Any) -> Any:
+                return None if values is None else jnp.broadcast_to(values, (block, *values.shape))
+
+            if text:
+                return Encoded(states, shared(whole.query)), left
+            return Encoded(shared(whole.states), summary), left
+
+        return edited
+
     def score(params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
         scores: Any = attention.apply({"params": params["score"]}, encoded.states, encoded.query)
         return scores
@@ -98,7 +123,7 @@ def build_stages(
         decoders = decoder.init(keys[4], context, query)["params"]
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-    return Stages(init, embed, encode, score, decode, read)
+    return Stages(init, embed, encode, score, decode, read, encode_without)
 
 
 def normalized(

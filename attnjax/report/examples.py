@@ -1,10 +1,11 @@
 """Which examples a page shows, and what it shows of them."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from attnjax.report.heatmap import heat_rows
 from attnjax.report.tables import formatted
-from attnjax.report.wording import pair_label
+from attnjax.report.wording import pair_label, spaced
 
 SHOWN = 5  # examples of each kind
 WORDS = 200  # of one text that a page shows; all of them are in analysis/examples.jsonl
@@ -33,7 +34,7 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         groups.append(
             {
                 "title": f"{kind.capitalize()} agreement",
-                "note": f"{kind} Kendall's tau of {pair_label(pair)}; longer texts first."
+                "note": f"{kind} Kendall's tau of {pair_label(pair)}; of equals the longer text."
                 if pair
                 else "",
                 "examples": [shown(each) for each in fresh],
@@ -68,9 +69,10 @@ def shown(example: dict[str, Any]) -> dict[str, Any]:
     facts = [
         f"τ({pair_label(pair)}) {formatted(found.get('kendall'))}"
         for pair, found in example["agreement"].items()
+        if "attention" in pair.split("~")
     ]
-    explanations = {"attention": example["attention"], **example["importance"]}
-    return _card(example, explanations, facts)
+    explanations = {"attention": example["attention"]} | _named(example["importance"])
+    return card(example, facts, {"": explanations}, _named(example.get("query_importance") or {}))
 
 
 def shown_adversarial(example: dict[str, Any]) -> dict[str, Any]:
@@ -81,31 +83,45 @@ def shown_adversarial(example: dict[str, Any]) -> dict[str, Any]:
         f"output change {formatted(found.get('output_change'))}",
     ]
     rows = {"attention": example["attention"], "adversarial": found["attention"]}
-    return _card(example, rows, facts, with_query=False)
+    return card(example, facts, {"": rows})
 
 
-def _card(
+def card(
     example: dict[str, Any],
-    explanations: dict[str, list[float]],
     facts: list[str],
-    with_query: bool = True,
+    blocks: Mapping[str, Mapping[str, Sequence[float | None]]],
+    on_query: Mapping[str, Sequence[float | None]] | None = None,
+    verdicts: Sequence[str] = (),
 ) -> dict[str, Any]:
-    tokens = example["tokens"]
-    query = example.get("query") or []
-    on_query = (example.get("query_importance") or {}) if with_query else {}
+    """What the template's macro `example` shows of an object of examples.jsonl.
+
+    facts     short, for the first line; verdicts: longer, each on its own
+    blocks    title, "" for none -> name -> one value a word: rows of colour
+    on_query  the same over the words of the query; without it the query is plain text
+    """
+    tokens, query = example["tokens"], example.get("query") or []
+    heatmaps = [
+        {"title": title, "rows": heat_rows(tokens[:WORDS], {k: v[:WORDS] for k, v in rows.items()})}
+        for title, rows in blocks.items()
+    ]
+    if query and on_query:
+        heatmaps.append({"title": "query", "rows": heat_rows(query, on_query)})
     return {
         "id": example["id"],
         "text": " ".join([*tokens, *query]),
-        "query": " ".join(query),
+        "query": "" if on_query else " ".join(query),
         "label": example["label"],
-        "prediction": example["prediction"],
+        "prediction": example.get("prediction"),
         "facts": facts,
-        "rows": heat_rows(
-            tokens[:WORDS], {name: values[:WORDS] for name, values in explanations.items()}
-        ),
-        "query_rows": heat_rows(query, on_query) if query else [],
+        "verdicts": verdicts,
+        "heatmaps": heatmaps,
+        "shown": WORDS,
         "cut": len(tokens) if len(tokens) > WORDS else 0,
     }
+
+
+def _named(importance: dict[str, list[float]]) -> dict[str, list[float]]:
+    return {spaced(name): values for name, values in importance.items()}
 
 
 def _most_adversarial(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:

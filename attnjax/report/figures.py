@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.report.tables import formatted
 from attnjax.report.wording import pair_label
 from attnjax.workdir import FIGURES
 
@@ -22,7 +23,7 @@ OTHER = "other classes"
 SPLIT = 3  # most classes that violins stand side by side for
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
 FEW = 8  # values from which on a violin is drawn; fewer are dots
-SETTINGS = {
+SETTINGS: Any = {
     "svg.hashsalt": "attnjax",  # same data, same file
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,
@@ -43,7 +44,7 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
     for name, unit in (("loss", "loss, nats"), ("accuracy", "accuracy")):
         if not any(row.get(name) is not None for row in metrics):
             continue
-        figure, axes = _axes()
+        figure, axes = new_axes()
         for split, colour, style in (("train", BLUE, "-"), ("validation", ORANGE, "o-")):
             rows = [row for row in metrics if row["split"] == split and row.get(name) is not None]
             axes.plot(
@@ -55,9 +56,9 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
             )
         axes.set_xlabel("epoch")
         axes.set_ylabel(unit)
-        _legend(axes, axes.lines, ["train", "validation"])
+        draw_legend(axes, axes.lines, ["train", "validation"])
         caption = f"Training and validation {name}."
-        drawn.append(_save(figure, folder, f"training_{name}", caption))
+        drawn.append(save_figure(figure, folder, f"training_{name}", caption))
     return drawn
 
 
@@ -65,7 +66,7 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | Non
     """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
     if not robustness:
         return []
-    figure, axes = _axes()
+    figure, axes = new_axes()
     styles = {
         "word_random": (ORANGE, "o--"),
         "word_worst": (ORANGE, "s-"),
@@ -80,9 +81,9 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | Non
     axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
     axes.set_ylabel("test accuracy")
     axes.set_ylim(0, 1)
-    _legend(axes, axes.lines, labels)
+    draw_legend(axes, axes.lines, labels)
     caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
-    return [_save(figure, folder, "robustness", caption)]
+    return [save_figure(figure, folder, "robustness", caption)]
 
 
 def draw_agreement(
@@ -105,7 +106,7 @@ def draw_agreement(
         caption = f"Kendall's tau of {title}, by example and predicted class."
         figure, axes = _histogram(values, np.linspace(-1, 1, 41), lines)
         axes.set_xlabel(f"Kendall's tau of {title}")
-        drawn.append(_save(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
+        drawn.append(save_figure(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
     return drawn
 
 
@@ -126,7 +127,7 @@ def draw_permutation(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "of the example. Change near 0 at a large weight: the output does not hang on where "
         "that weight lies. Dot and bar: median and quartiles."
     )
-    return [_save(figure, folder, "permutation", caption)] if figure else []
+    return [save_figure(figure, folder, "permutation", caption)] if figure else []
 
 
 def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
@@ -147,7 +148,7 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "How far from the model's attention one can go while the output stays, by example. "
         f"{largest:.3f} (ln 2) is no common word at all."
     )
-    drawn = [_save(figure, folder, "adversarial_histogram", caption)]
+    drawn = [save_figure(figure, folder, "adversarial_histogram", caption)]
     figure = _violins(
         known,
         lambda each: each["adversarial"]["max_jsd"],
@@ -159,7 +160,7 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         "large weight: even a decided attention could have been another. Dot and bar: median and "
         "quartiles."
     )
-    return [*drawn, _save(figure, folder, "adversarial_attention", caption)]
+    return [*drawn, save_figure(figure, folder, "adversarial_attention", caption)]
 
 
 def _by_class(
@@ -182,7 +183,7 @@ def _histogram(
     values: dict[str, np.ndarray], bins: np.ndarray, lines: dict[str, float]
 ) -> tuple[Any, Any]:
     """Stacked by class, with vertical lines at named places."""
-    figure, axes = _axes()
+    figure, axes = new_axes()
     handles, labels = [], []
     below = np.zeros(len(bins) - 1)
     for label, colour in zip(values, _colours(values), strict=True):
@@ -192,11 +193,12 @@ def _histogram(
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
-        labels.append(f"{label} {place:.3f}")
+        labels.append(f"{label} {formatted(place)}")
     axes.set_xlim(bins[0], bins[-1])
     axes.set_ylim(0, below.max() * 1.05)
+    axes.yaxis.get_major_locator().set_params(integer=True)
     axes.set_ylabel("examples")
-    _legend(axes, handles, labels)
+    draw_legend(axes, handles, labels)
     return figure, axes
 
 
@@ -210,10 +212,11 @@ def _violins(
     examples = [each for each in examples if None not in (value(each), largest(each))]
     if not examples:
         return None
-    places = np.searchsorted(BINS[1:-1], [largest(each) for each in examples], side="right")
+    weights = np.array([largest(each) for each in examples], float)
+    places = np.searchsorted(BINS[1:-1], weights, side="right")
     classes = _by_class(examples, value)
     split = len(classes) <= SPLIT
-    figure, axes = _axes(height=3.4)
+    figure, axes = new_axes(height=3.4)
     colours = _colours(classes) if split else [BLUE]
     names = list(classes) if split else [None]
     ticks = []
@@ -233,7 +236,7 @@ def _violins(
     if split:
         from matplotlib.patches import Patch
 
-        _legend(
+        draw_legend(
             axes,
             [Patch(color=colour) for colour in colours],
             [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
@@ -268,9 +271,12 @@ def _short(label: str) -> str:
     return label if len(label) <= 24 else label[:23] + "…"
 
 
-def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
-    """Labels may be any text: neither formulas nor a leading underscore mean anything."""
-    legend = axes.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
+def draw_legend(where: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
+    """A legend of axes or of a figure.
+
+    Labels may be any text: neither formulas nor a leading underscore mean anything.
+    """
+    legend = where.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
@@ -278,7 +284,8 @@ def _legend(axes: Any, handles: Sequence[Any], labels: Sequence[str], **place: A
         text.set_color(INK)
 
 
-def _axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+def new_axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+    """(figure, axes) in the reports' style; sizes in inches."""
     import matplotlib  # imported late: it is slow to load and only reports need it
     from matplotlib.figure import Figure
 
@@ -289,7 +296,7 @@ def _axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _save(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
+def save_figure(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
     """Writes figures/NAME.svg and .pdf and returns (name, SVG, caption)."""
     import matplotlib
 

@@ -37,10 +37,7 @@ def heat_rows(
     words: Sequence[str], explanations: Mapping[str, Sequence[float | None]]
 ) -> list[dict[str, Any]]:
     """One row of cells for each explanation over the same words: {"name", "cells"} each."""
-    return [
-        {"name": name.replace("_", " "), "cells": cells(words, values)}
-        for name, values in explanations.items()
-    ]
+    return [{"name": name, "cells": cells(words, values)} for name, values in explanations.items()]
 
 
 def style_sheet() -> str:

@@ -20,6 +20,9 @@ COUNTERFACTUAL: tuple[Quantity, ...] = (
     ("adversarial", "max_jsd"),
 )
 
+HEADINGS = ("of", "measure", "field")  # of tables whose other columns are named after runs
+NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
+
 # Fields that runs of one condition may differ in: the seed, where files lie, how fast it went.
 INCIDENTAL = {
     "seed",
@@ -88,12 +91,15 @@ def read_runs(folders: list[str]) -> list[Run]:
 
 
 def unique_names(places: list[str]) -> list[str]:
-    """Folder names, with as many parents as tell them apart: ["a/x", "b/x", "y"]."""
+    """Folder names, with as many parents as tell them apart: ["a/x", "b/x", "y"].
+
+    No name is one of HEADINGS.
+    """
     parts = [place.split("/") for place in places]
     depths = [1] * len(places)
     while True:
         names = ["/".join(each[-depth:]) for each, depth in zip(parts, depths, strict=True)]
-        clashing = [k for k, name in enumerate(names) if names.count(name) > 1]
+        clashing = [k for k, name in enumerate(names) if names.count(name) > 1 or name in HEADINGS]
         if not clashing:
             return names
         for k in clashing:
@@ -151,7 +157,7 @@ def _read(folder: epath.Path, name: str) -> Run:
         raise UserError(f"{folder / RESULTS} is of another version: {error}") from error
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{folder / RESULTS} is not the results of an attnjax run") from error
-    if not analysis.get("agreement") or not (folder / EXAMPLES).exists():
+    if not analysis or not (folder / EXAMPLES).exists():
         raise UserError(
             f"run {folder} has no analysis (analysis.examples={config['analysis.examples']}), so "
             "its examples cannot be compared; analyse it with the same analysis.examples as the "
@@ -194,7 +200,7 @@ def _example(row: dict[str, Any]) -> Example:
         raise ValueError("an explanation has one value a token")
     quantities = {ACCURACY: float(row["label"] == row["prediction"])}
     for pair, measures in row["agreement"].items():
-        quantities |= {(pair, name): _number(value) for name, value in measures.items()}
+        quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in COUNTERFACTUAL:
         if row.get(part):
             quantities[part, name] = _number(row[part][name])

@@ -16,17 +16,21 @@ def scores_table(results: dict[str, Any]) -> Table:
     rows = []
     for name, value in (results.get("test") or {}).items():
         other = uniform.get(name)
-        both = isinstance(value, float) and isinstance(other, float)
+        difference = None
+        if isinstance(value, float) and isinstance(other, float):
+            difference = other - value
         rows.append(
             {
                 "score": name.replace("_", "-"),
                 "test": value,
                 "uniform attention": other,
-                "difference": other - value if both else None,
+                "difference": difference,
             }
         )
     columns = ("score", "test", "uniform attention", "difference")
-    caption = "Scores on the test split, as trained and with attention held uniform."
+    caption = "Scores on the test split" + (
+        ", as trained and with attention held uniform." if uniform else "."
+    )
     return Table("scores", caption, columns, rows)
 
 

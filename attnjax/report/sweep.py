@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from attnjax.report.figures import COLOURS, Drawn, _axes, _legend, _save
+from attnjax.report.figures import COLOURS, Drawn, draw_legend, new_axes, save_figure
 from attnjax.report.page import inline, write_page
 from attnjax.report.tables import Table, as_csv, as_latex
 from attnjax.workdir import write_json_lines, write_text
@@ -81,7 +81,7 @@ def draw_against(
     rows = [row for row in rows if row[measure] is not None]
     if not rows:
         return []
-    figure, axes = _axes(5.6, 3.4)
+    figure, axes = new_axes(5.6, 3.4)
     series = _series(rows, [name for name in varied if name != field])
     handles = []
     level = [row[field] for row in rows if row[field] is not None]
@@ -107,9 +107,9 @@ def draw_against(
     axes.set_xlabel(NAMES[field])
     axes.set_ylabel(MEASURES[measure])
     if len(series) > 1:
-        _legend(axes, handles, list(series))
+        draw_legend(axes, handles, list(series))
     caption = f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} against {NAMES[field]}."
-    return [_save(figure, folder, f"{measure}_{field}", caption)]
+    return [save_figure(figure, folder, f"{measure}_{field}", caption)]
 
 
 def spread(

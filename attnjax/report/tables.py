@@ -2,6 +2,7 @@
 
 import csv
 import io
+import statistics
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -9,6 +10,7 @@ from etils import epath
 from attnjax.workdir import TABLES, write_text
 
 INTERVAL = "95 % interval"  # the one column whose cells are [low, high] or None
+MARKED = "marked"  # rows with this key, which is no column, stand out where its value is true
 DASH = "–"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets would execute
 LATEX = {
@@ -32,12 +34,34 @@ LATEX = {
     "–": "--",
     "…": r"\ldots{}",
     "−": "$-$",
+    "±": r"$\pm$",
     "≤": r"$\leq$",
 }
 
 
+class Estimate(NamedTuple):
+    """A mean with its 95 % interval and its standard deviation over seeds, where there are any."""
+
+    mean: float | None
+    ci95: list[float] | None = None
+    std: float | None = None
+
+    @classmethod
+    def of_seeds(cls, values: list[float | None]) -> "Estimate":
+        """Mean and standard deviation of one score over seeds; none if a seed has no score."""
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return cls(None)
+        return cls(statistics.fmean(known), std=statistics.stdev(known))
+
+    def parts(self) -> dict[str, float | None]:
+        """The four numbers by the names that end their columns of a file."""
+        low, high = self.ci95 or (None, None)
+        return {"": self.mean, ", low": low, ", high": high, ", std": self.std}
+
+
 class Table(NamedTuple):
-    """Rows by column name; cells are numbers, text, None, or [low, high] under INTERVAL."""
+    """Rows by column name; cells: numbers, text, None, Estimates, or [low, high] under INTERVAL."""
 
     name: str  # of its files
     caption: str
@@ -53,25 +77,51 @@ class Table(NamedTuple):
         return self._replace(columns=kept, rows=rows)
 
     def text(self) -> list[list[str]]:
-        """The cells as the page shows them."""
-        return [[formatted(row[name]) for name in self.columns] for row in self.rows]
+        """The cells as people read them, an Estimate with its interval in brackets."""
+        return [
+            [f"{text} [{note}]" if note else text for text, note in row] for _, row in self.cells()
+        ]
+
+    def texts(self) -> list[bool]:
+        """Whether each column holds text, which starts at the left."""
+        return [any(isinstance(row[name], str) for row in self.rows) for name in self.columns]
+
+    def cells(self) -> list[tuple[bool, list[tuple[str, str]]]]:
+        """Rows for the page: whether it is marked, and (text, note under it) of each cell."""
+        return [
+            (
+                bool(row.get(MARKED)),
+                [(formatted(row[name]), _note(row[name])) for name in self.columns],
+            )
+            for row in self.rows
+        ]
 
 
 def formatted(value: Any) -> str:
     """For people: 0.12345 -> "0.123", 1234 -> "1,234", [0.1, 0.2] -> "0.100 … 0.200", None -> "–".
 
-    Numbers nearer to zero than 0.0005 keep two digits: 0.00012 -> "0.00012".
+    Numbers nearer to zero than 0.0005 keep two digits: 0.00012 -> "0.00012"; but what rounding
+    alone may have left, below 1e-9, is 0. Of an Estimate, the mean and "± 0.071".
     """
     if value is None:
         return DASH
+    if isinstance(value, Estimate):
+        spread = "" if value.std is None else f" ± {formatted(value.std)}"
+        return formatted(value.mean) + spread
     if isinstance(value, list | tuple):
         return " … ".join(formatted(each) for each in value)
     if isinstance(value, bool | str):
         return str(value)
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
-    text = f"{value:.2g}" if 0 < abs(value) < 0.0005 else f"{value:.3f}"
+    if abs(value) < 1e-9:
+        return "0.000"
+    text = f"{value:.2g}" if abs(value) < 0.0005 else f"{value:.3f}"
     return text.replace("-", "−")
+
+
+def _note(value: Any) -> str:
+    return formatted(value.ci95) if isinstance(value, Estimate) and value.ci95 else ""
 
 
 def write_table(folder: epath.Path, table: Table) -> None:
@@ -81,25 +131,45 @@ def write_table(folder: epath.Path, table: Table) -> None:
 
 
 def as_csv(table: Table) -> str:
-    """Full precision, an empty cell for what does not exist, the interval in two columns.
+    """Full precision, an empty cell for what does not exist, intervals in two columns.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front.
+    A column NAME of Estimates has its interval and deviation in "NAME, low", "NAME, high" and
+    "NAME, std", as far as any row has them. Text that a spreadsheet would run as a formula gets an
+    apostrophe in front.
     """
+    flat = [
+        [_csv_cell(f"{name}{end}") for name in table.columns for end in _endings(table, name)],
+        *(
+            [
+                _csv_cell(_parts(row[name]).get(end))
+                for name in table.columns
+                for end in _endings(table, name)
+            ]
+            for row in table.rows
+        ),
+    ]
     out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    heading: list[str] = []
-    for name in table.columns:
-        heading += [f"{name}, low", f"{name}, high"] if name == INTERVAL else [name]
-    writer.writerow(heading)
-    for row in table.rows:
-        line: list[Any] = []
-        for name in table.columns:
-            if name == INTERVAL:
-                line += row[name] or ["", ""]
-            else:
-                line.append(_csv_cell(row[name]))
-        writer.writerow(line)
+    csv.writer(out, lineterminator="\n").writerows(flat)
     return out.getvalue()
+
+
+def _parts(value: Any) -> dict[str, Any]:
+    """A cell's numbers by what ends the names of their columns."""
+    if isinstance(value, Estimate):
+        return value.parts()
+    if isinstance(value, list | tuple):
+        return dict(zip((", low", ", high"), value, strict=True))
+    return {"": value}
+
+
+def _endings(table: Table, name: str) -> list[str]:
+    found = [_parts(row[name]) for row in table.rows]
+    if name == INTERVAL:
+        return [", low", ", high"]
+    return [
+        "",
+        *(e for e in (", low", ", high", ", std") if any(p.get(e) is not None for p in found)),
+    ]
 
 
 def _csv_cell(value: Any) -> Any:
@@ -112,8 +182,12 @@ def _csv_cell(value: Any) -> Any:
 
 
 def as_latex(table: Table) -> str:
-    """A table environment for the package booktabs, with every character of text escaped."""
-    align = "".join("l" if _is_text(table, name) else "r" for name in table.columns)
+    """A table environment for the package booktabs, all text escaped and marked rows bold."""
+    align = "".join("l" if text else "r" for text in table.texts())
+    body = []
+    for row, cells in zip(table.rows, table.text(), strict=True):
+        form = r"\textbf{%s}" if row.get(MARKED) else "%s"
+        body.append(" & ".join(form % latex(cell) for cell in cells) + r" \\")
     lines = [
         "% \\usepackage{booktabs}",
         "\\begin{table}",
@@ -124,16 +198,12 @@ def as_latex(table: Table) -> str:
         "\\toprule",
         " & ".join(latex(name) for name in table.columns) + r" \\",
         "\\midrule",
-        *(" & ".join(latex(cell) for cell in row) + r" \\" for row in table.text()),
+        *body,
         "\\bottomrule",
         "\\end{tabular}",
         "\\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _is_text(table: Table, name: str) -> bool:
-    return any(isinstance(row[name], str) for row in table.rows)
 
 
 def latex(text: str) -> str:

@@ -4,10 +4,13 @@ from typing import NamedTuple
 
 
 class Measure(NamedTuple):
-    """A measure of agreement: its name, whether 0 means the same, and what it says."""
+    """A measure: its name, its range and unit, and what it says.
+
+    distance  of measures of agreement: whether 0 means the same; None for others
+    """
 
     label: str
-    distance: bool
+    distance: bool | None
     range: str
     meaning: str
 
@@ -57,10 +60,27 @@ MEASURES = {
     ),
 }
 
+OF_RUNS = {  # what a comparison of runs measures on every example beside agreement
+    "accuracy": Measure("accuracy", None, "0 to 1", "The share of right predictions."),
+    "median_change": Measure(
+        "median output change",
+        None,
+        "total variation, 0 to 1",
+        "Of the output when attention is permuted; 0: where attention lies does not matter.",
+    ),
+    "max_jsd": Measure(
+        "largest divergence",
+        None,
+        "0 to 0.693 nats",
+        "Of the model's attention from one that leaves the output almost unchanged; 0: there is "
+        "no other.",
+    ),
+}
+
 
 def measure(name: str) -> Measure:
     """The words for a measure; one that is not in the table keeps its own name."""
-    return MEASURES.get(name) or Measure(spaced(name), False, "", "")
+    return MEASURES.get(name) or OF_RUNS.get(name) or Measure(spaced(name), False, "", "")
 
 
 def measures_of(names: list[str]) -> list[str]:

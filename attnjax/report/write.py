@@ -18,7 +18,7 @@ from attnjax.report.figures import (
     draw_robustness,
     draw_training,
 )
-from attnjax.report.page import asset, inline, write_page
+from attnjax.report.page import asset, inline, remove, write_page
 from attnjax.report.rationales import write_rationales
 from attnjax.report.summaries import (
     CEILING,
@@ -46,6 +46,13 @@ from attnjax.workdir import (
     write_text,
 )
 
+# What earlier reports of the same run left and this one may not write again.
+OWN = (
+    *(f"figures/{name}.*" for name in ("training_*", "kendall_*", "permutation", "robustness")),
+    "figures/adversarial_*",
+    *(f"tables/{name}.*" for name in ("scores", "*agreement*", "permutation", "robustness")),
+    *("tables/adversarial_attention.*", "tables/completeness.*", "analysis/rationales_*.jsonl"),
+)
 CLASSES = 12  # most predicted classes that the page has a table for; the files have all
 
 
@@ -57,6 +64,7 @@ def write_report(folder: epath.Path) -> None:
     results = read_json(folder / RESULTS)
     examples = read_json_lines(folder / EXAMPLES)
     metrics = read_json_lines(folder / METRICS)
+    remove(folder, OWN)
     config = results["config"]
     analysis = results.get("analysis") or {}
     ceiling = analysis.get("ceiling") or {}
@@ -97,6 +105,7 @@ def write_report(folder: epath.Path) -> None:
         analysis_note=_analysis_note(config),
         examples_count=formatted(analysis.get("examples", len(examples))),
         ceiling_run=ceiling.get("run") if ceiling else None,
+        has_floor=any(row[FLOOR] is not None for row in on_text[0].rows),
         hidden_classes=classes if classes > CLASSES else 0,
         completeness=tables["completeness"],
         permutation=tables["permutation"]
@@ -237,8 +246,7 @@ def _command(config: dict[str, Any], folder: epath.Path) -> str:
     parts = ["python", "-m", "attnjax.main", f"--workdir={shlex.quote(folder.name)}"]
     for name, value in flatten(config).items():
         if name in defaults and list_(defaults[name]) != list_(value):
-            listed = isinstance(value, list | tuple)
-            text = ",".join(str(each) for each in value) if listed else str(value)
+            text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             parts.append(shlex.quote(f"--config.{name}={text}"))
     return " \\\n  ".join([" ".join(parts[:4]), *parts[4:]])
 

@@ -28,13 +28,15 @@ from attnjax.metrics import scores
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
+from attnjax.runtime import process_age_s
 from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import Parallel
+from attnjax.train.parallel import Parallel, require_divisible
+from attnjax.train.profile import Profile
 from attnjax.train.progress import Log
 from attnjax.train.step import init_state, make_evaluate, make_train_step
 from attnjax.train.stop import Stop, Stopped
 from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
-from attnjax.workdir import CHECKPOINTS
+from attnjax.workdir import CHECKPOINTS, PROFILE
 
 logger = logging.getLogger(__name__)
 
@@ -145,6 +147,7 @@ def train(
             logger.info("stopped and saved at step %d of %d", loop.progress.step, loop.total)
             raise
         finally:
+            loop.profile.close()
             loop.log.close()
         checkpoints.wait()
         best = checkpoints.restore_best(jax.device_get(loop.state.params))
@@ -159,6 +162,7 @@ def train(
             "train_examples_per_s": progress.examples / pure if pure > 0 else None,
             "compile_s": progress.compile_s,
             "train_s": progress.train_s,
+            "start_s": loop.start_s,
         },
     )
 
@@ -194,19 +198,21 @@ class _Loop:
             )
         )
         self.evaluate = parallel.compile_rows(make_evaluate(stages))
-        state = starting_state(config, dataset, stages)
+        state = parallel.replicate(starting_state(config, dataset, stages))
         self.progress = Progress()
         restored = checkpoints.restore(state)
         if restored is not None:
             state, self.progress = restored[0], Progress(**restored[1])
             logger.info("resuming at step %d of %d", self.progress.step, self.total)
-        self.state = parallel.replicate(state)
+        self.state = state
         self.hparams = parallel.replicate(hparams_of(config))
-        self.batches = _batches(config, dataset, self.progress.step)
+        self.batches = _batches(config, dataset, parallel.devices, self.progress.step)
         self.nearest = None
         if state.neighbours is not None:
             self.nearest = _nearest(config.adversary.neighbours, stages, len(dataset.vocabulary))
         self.log = Log(workdir, self.total, self.progress.step, self.settings.tensorboard)
+        self.profile = Profile(self.settings.profile_steps, workdir / PROFILE)
+        self.start_s: float | None = None  # from the start of the process to the first step's end
         self.waiting: list[Any] = []  # sums of the steps that were dispatched but not yet read
         self.shapes: set[tuple[int, ...]] = set()  # those compiled so far
         self.since = time.perf_counter()  # start of the time not yet counted as training
@@ -241,6 +247,7 @@ class _Loop:
         first = shape not in self.shapes
         if first:
             self.drain()
+        self.profile.before(self.progress.step + 1, self.drain)
         with jax.transfer_guard("disallow"):
             self.state, sums = self.step_function(
                 self.state, self.parallel.place(batch), self.hparams
@@ -253,6 +260,10 @@ class _Loop:
             self.drain()
             self.progress.compile_s += self.progress.train_s - before
             self.shapes.add(shape)
+            if self.start_s is None:
+                self.start_s = process_age_s()
+                logger.info("first step done %.1f s after the start", self.start_s or math.nan)
+        self.profile.after(self.progress.step, self.drain)
         self.log.advance()
 
     def drain(self) -> None:
@@ -339,13 +350,14 @@ class _Loop:
         return self.progress.train_s - self.progress.compile_s
 
 
-def _batches(config: RunConfig, dataset: Dataset, start: int) -> Iterator[Batch]:
+def _batches(config: RunConfig, dataset: Dataset, devices: int, start: int) -> Iterator[Batch]:
     """Training batches from a step on, with unlabelled rows where there are some."""
     size, split = config.train.batch_size, dataset.splits["train"]
     unlabelled = dataset.splits.get("unlabelled")
     if unlabelled is None:
         return train_batches(split, dataset.shapes, size, config.seed, start)
     further = config.adversary.unlabelled_batch or size
+    require_divisible("train.batch_size + adversary.unlabelled_batch", size + further, devices)
     return mixed_batches(split, unlabelled, dataset.shapes, size, further, config.seed, start)
 
 

@@ -2,6 +2,9 @@
 
 Both split the rows of a global batch over the devices and keep the state whole on each; both take
 and return the state without a device axis. Their results agree up to the order of summation.
+
+With several processes (hosts) the devices are those of all of them: every process knows the whole
+batch, hands over the rows of its own devices, and gets the outputs of all rows back.
 """
 
 from collections.abc import Callable
@@ -9,7 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.config import TrainConfig
 from attnjax.errors import UserError
@@ -21,8 +24,9 @@ AXIS = "data"
 class Parallel(NamedTuple):
     """How to place values and compile functions for one set of devices.
 
+    devices        how many, over all processes
     axis           the axis name for `psum` inside a step, or None where sums are global already
-    place          host batch -> batch on the devices, rows split
+    place          host batch -> batch on the devices, rows split; UserError if it cannot be
     replicate      host tree -> tree on every device
     compile_step   step(state, batch, hparams) -> (state, sums), state donated
     compile_rows   function(params, batch) -> tree of arrays with one row per example
@@ -37,72 +41,155 @@ class Parallel(NamedTuple):
     compile_rows: Callable[[Callable[..., Any]], Callable[..., Any]]
     collect: Callable[[Any], Any]
 
+    def fit(self, rows: int) -> int:
+        """The smallest number of rows that is no less and can be split: fit(30) == 32 over 4."""
+        return -(-rows // self.devices) * self.devices
+
 
 def make_parallel(config: TrainConfig) -> Parallel:
     """Chooses devices and compile path; raises UserError where the batch cannot be split."""
-    available = jax.devices()
-    count = config.devices or len(available)
-    if count > len(available):
+    count = _device_count(config.devices)
+    require_divisible("train.batch_size", config.batch_size, count)
+    return (_with_jit if config.parallel == "jit" else _with_pmap)(count)
+
+
+def require_divisible(name: str, size: int, count: int) -> None:
+    """Raises UserError, with the sizes next to it that do, if `size` rows do not split evenly."""
+    if size % count:
+        below = size // count * count
+        sizes = " or ".join(str(each) for each in (below, below + count) if each)
         raise UserError(
-            f"train.devices={count}, but there are {len(available)} {available[0].platform} "
-            "devices; lower it, or set it to 0 to use all"
-        )
-    if config.batch_size % count:
-        below = config.batch_size // count * count
-        sizes = " or ".join(str(size) for size in (below, below + count) if size)
-        raise UserError(
-            f"train.batch_size={config.batch_size} cannot be split over {count} devices; "
+            f"{name}={size} cannot be split over {count} devices; "
             f"use {sizes}, or another train.devices"
         )
-    mesh = jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=available[:count])
+
+
+def _device_count(wanted: int) -> int:
+    available = len(jax.devices())
+    if wanted > available:
+        raise UserError(
+            f"train.devices={wanted}, but there are {available} {jax.default_backend()} "
+            "devices; lower it, or set it to 0 to use all"
+        )
+    if jax.process_count() > 1 and wanted not in (0, available):
+        raise UserError(
+            f"train.devices={wanted}, but a run of {jax.process_count()} processes uses all of "
+            f"their {available} devices; set it to 0"
+        )
+    return wanted or available
+
+
+def _with_jit(count: int) -> Parallel:
+    mesh = jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=jax.devices()[:count])
     rows = NamedSharding(mesh, PartitionSpec(AXIS))
     whole = NamedSharding(mesh, PartitionSpec())
 
-    def replicate(tree: Any) -> Any:
-        return jax.device_put(tree, whole)
+    def place(batch: Batch) -> Batch:
+        require_divisible("the number of rows", len(batch.rows), count)
+        if jax.process_count() == 1:
+            return jax.device_put(batch, rows)
+        return _from_host(batch, rows)
 
-    if config.parallel == "jit":
-        return Parallel(
-            devices=count,
-            axis=None,
-            place=lambda batch: jax.device_put(batch, rows),
-            replicate=replicate,
-            compile_step=lambda step: jax.jit(
-                step,
-                in_shardings=(whole, rows, whole),
-                out_shardings=(whole, whole),
-                donate_argnums=0,
-            ),
-            compile_rows=lambda function: jax.jit(
-                function, in_shardings=(whole, rows), out_shardings=rows
-            ),
-            collect=lambda tree: jax.tree.map(np.asarray, jax.device_get(tree)),
-        )
+    return Parallel(
+        devices=count,
+        axis=None,
+        place=place,
+        replicate=lambda tree: _replicate(tree, whole),
+        compile_step=lambda step: jax.jit(
+            step,
+            in_shardings=(whole, rows, whole),
+            out_shardings=(whole, whole),
+            donate_argnums=0,
+        ),
+        compile_rows=lambda function: jax.jit(
+            function, in_shardings=(whole, rows), out_shardings=rows
+        ),
+        collect=_gather,
+    )
 
-    def split(batch: Batch) -> Batch:
-        """[batch, ...] -> [devices, batch / devices, ...]"""
-        return jax.tree.map(lambda a: np.reshape(a, (count, -1, *np.shape(a)[1:])), batch)
 
-    def join(tree: Any) -> Any:
-        arrays = jax.device_get(tree)
-        return jax.tree.map(lambda a: np.reshape(a, (-1, *np.shape(a)[2:])), arrays)
+def _with_pmap(count: int) -> Parallel:
+    # In the order of the processes: each hands over, and gets back, only its own devices' part.
+    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))[:count]
+    local = [k for k, device in enumerate(devices) if device.process_index == jax.process_index()]
+
+    def mesh(chosen: list[Any]) -> Mesh:
+        return Mesh(np.array(chosen), (AXIS,), axis_types=(AxisType.Auto,))
+
+    rows = NamedSharding(mesh([devices[k] for k in local]), PartitionSpec(AXIS))
+    whole = NamedSharding(mesh(devices), PartitionSpec())
+
+    def place(batch: Batch) -> Batch:
+        """[batch, ...] -> [devices, batch / devices, ...], this process's devices alone."""
+        require_divisible("the number of rows", len(batch.rows), count)
+        split = jax.tree.map(lambda a: np.reshape(a, (count, -1, *np.shape(a)[1:]))[local], batch)
+        return jax.device_put(split, rows)
+
+    def collect(tree: Any) -> Any:
+        return jax.tree.map(lambda a: np.reshape(a, (-1, *np.shape(a)[2:])), _gather(tree))
 
     def pmap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
-        return jax.pmap(  # noqa: TID251
-            function, axis_name=AXIS, devices=available[:count], **options
-        )
+        return jax.pmap(function, axis_name=AXIS, devices=devices, **options)  # noqa: TID251
+
+    def compile_step(step: Callable[..., Any]) -> Callable[..., Any]:
+        compiled = pmap(step, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
+        if jax.process_count() == 1:
+            return compiled
+
+        def run(state: Any, batch: Batch, hparams: Any) -> Any:
+            state, sums = compiled(state, batch, hparams)
+            return _same_on_all(state, whole), sums
+
+        return run
 
     return Parallel(
         devices=count,
         axis=AXIS,
-        place=lambda batch: jax.device_put(split(batch), rows),
-        replicate=replicate,
-        compile_step=lambda step: pmap(
-            step, in_axes=(None, 0, None), out_axes=None, donate_argnums=0
-        ),
+        place=place,
+        replicate=lambda tree: _replicate(tree, whole),
+        compile_step=compile_step,
         compile_rows=lambda function: pmap(function, in_axes=(None, 0)),
-        collect=join,
+        collect=collect,
     )
+
+
+def _replicate(tree: Any, whole: NamedSharding) -> Any:
+    if jax.process_count() == 1:
+        return jax.device_put(tree, whole)
+    return _from_host(jax.device_get(tree), whole)
+
+
+def _from_host(tree: Any, sharding: NamedSharding) -> Any:
+    """One array over the devices of all processes, each of which sends its own devices' part."""
+    with jax.transfer_guard("allow"):  # it is meant, but JAX counts it as implicit
+        return jax.tree.map(
+            lambda a: jax.make_array_from_callback(
+                np.shape(a), sharding, lambda index: np.asarray(a)[index]
+            ),
+            tree,
+        )
+
+
+def _same_on_all(tree: Any, whole: NamedSharding) -> Any:
+    """Makes one array of the copies on every process's devices; nothing is moved.
+
+    pmap returns each process its own copies; checkpoints want one array that all of them share.
+    """
+    return jax.tree.map(
+        lambda a: jax.make_array_from_single_device_arrays(
+            a.shape, whole, [shard.data for shard in a.addressable_shards]
+        ),
+        tree,
+    )
+
+
+def _gather(tree: Any) -> Any:
+    """The rows of all processes, as NumPy arrays on each."""
+    if jax.process_count() == 1:
+        return jax.tree.map(np.asarray, jax.device_get(tree))
+    from jax.experimental import multihost_utils
+
+    return multihost_utils.process_allgather(tree, tiled=True)
 
 
 class Runs(NamedTuple):

@@ -8,19 +8,27 @@ from typing import Any
 from etils import epath
 
 from attnjax.errors import UserError
+from attnjax.runtime import is_first_process
 from attnjax.workdir import METRICS, append_text, finite, read_json_lines, write_json_lines
 
 logger = logging.getLogger(__name__)
 
 
 class Log:
-    """Writes the metrics of one run; resuming drops what was logged after the resumed step."""
+    """Writes the metrics of one run; resuming drops what was logged after the resumed step.
+
+    Of several processes the first alone writes and shows them.
+    """
 
     def __init__(self, workdir: epath.Path, total_steps: int, step: int, tensorboard: bool):
         self._path = workdir / METRICS
+        self._writer: Any = None
+        self._bar: Any = None
+        self._first = is_first_process()
+        if not self._first:
+            return
         kept = [row for row in read_json_lines(self._path) if row["step"] <= step]
         write_json_lines(self._path, kept)
-        self._writer: Any = None
         if tensorboard:
             try:
                 from tensorboardX import SummaryWriter
@@ -29,7 +37,6 @@ class Log:
                     "train.tensorboard=True needs the extra: pip install 'attnjax[tensorboard]'"
                 ) from error
             self._writer = SummaryWriter(str(workdir / "tensorboard"), purge_step=step)
-        self._bar: Any = None
         if sys.stderr.isatty():
             from tqdm import tqdm
 
@@ -42,6 +49,8 @@ class Log:
 
     def write(self, row: dict[str, Any]) -> None:
         """Appends one object {"step", "split", "loss", ...} and shows it."""
+        if not self._first:
+            return
         append_text(self._path, json.dumps(finite(row)) + "\n")
         numbers = {k: v for k, v in row.items() if isinstance(v, int | float) and k != "step"}
         if self._writer is not None:

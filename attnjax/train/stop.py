@@ -1,5 +1,11 @@
-"""Stopping a run from outside: SIGTERM and SIGINT become an exception at a safe moment."""
+"""Stopping a run from outside: SIGTERM and SIGINT become an exception at a safe moment.
 
+With several processes they must stop at the same step. JAX's preemption service sees to that: it
+takes SIGTERM over when the processes meet, tells the others, and names the next check that none
+of them has passed. Every process makes the same checks, so their number is the name.
+"""
+
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +24,7 @@ class Stop:
     def __init__(self) -> None:
         self._requested = False
         self._deferred = False
+        self._checks = 0
 
     @contextmanager
     def installed(self) -> Iterator[None]:
@@ -39,12 +46,27 @@ class Stop:
             self._deferred = False
 
     def check(self) -> None:
-        """Raises Stopped if a signal has come."""
-        if self._requested:
+        """Raises Stopped if a signal has come, on every process at the same check."""
+        if self._many():
+            from jax.experimental import multihost_utils
+
+            self._checks += 1
+            if multihost_utils.reached_preemption_sync_point(self._checks):
+                raise Stopped
+        elif self._requested:
             raise Stopped
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
+        if self._many():  # SIGINT: all are to stop
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
         self._requested = True
         if not self._deferred:
             raise Stopped
+
+    @staticmethod
+    def _many() -> bool:
+        import jax
+
+        return jax.distributed.is_initialized()

@@ -1,91 +1,236 @@
 """Importance methods: definitions, invariance, and the toy model whose one word matters."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, sentences, small_model
+from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.analysis.importance import METHODS
-from attnjax.analysis.importance.deletion import without
-from attnjax.analysis.importance.gradient import detached, gradient
+from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS
+from attnjax.analysis.importance.gradient import completeness_error, detached
 from attnjax.config import METHODS as NAMES
 from attnjax.model.attention import attention_weights, forward
-from attnjax.types import EOS, SOS, Embedded, Encoded, Stages
+from attnjax.types import EOS, SOS, UNK, Embedded, Encoded, Stages
 
 KEY = jax.random.key(0)
+MODELS = [
+    pytest.param("bilstm", "dot", True, id="bilstm-pair"),
+    pytest.param("cnn", "additive", True, id="cnn-pair"),
+    pytest.param("average", "dot", False, id="average"),
+]
+
+
+@cache
+def compiled(stages, method, segments):
+    """One function for a model: it is compiled once for each shape."""
+
+    def every(params, batch):
+        return {each: METHODS[method](stages, params, batch, KEY, each) for each in segments}
+
+    return quick_jit(every)
 
 
 def explain(method, stages, params, batch):
-    return np.asarray(jax.jit(METHODS[method], static_argnums=0)(stages, params, batch, KEY))
+    """{segment: importance} of every segment that the batch has."""
+    segments = ("text",) if batch.query is None else ("text", "query")
+    return jax.tree.map(np.asarray, compiled(stages, method, segments)(params, batch))
 
 
-def test_the_configuration_knows_every_method():
+@cache
+def compiled_forward(stages):
+    return quick_jit(lambda params, batch: forward(stages, params, batch).probabilities)
+
+
+def probability(stages, params, batch):
+    return np.asarray(compiled_forward(stages)(params, batch))
+
+
+def test_tables_and_configuration_name_the_same_methods():
     assert set(NAMES) == set(METHODS)
+    assert set(DETACHABLE) | set(DIAGNOSTICS) <= set(METHODS)
 
 
-@pytest.mark.parametrize("pair", [False, True])
-@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
+@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
 @pytest.mark.parametrize("method", METHODS)
-def test_depends_on_neither_padding_nor_batch_mates(method, encoder, pair):
-    stages, params = small_model(encoder, pair=pair)
-    rows, query = sentences([5, 2, 1]), sentences([3, 1, 2], seed=1) if pair else None
-    together = explain(method, stages, params, batch_of(rows, query))
-    assert (together >= 0).all()
-    assert not together[~np.asarray(batch_of(rows).words)].any()
+def test_depends_on_neither_padding_nor_batch_mates_nor_order(method, encoder, attention, pair):
+    stages, params = small_model(encoder, attention, pair)
+    lengths = {"text": [5, 2, 1], "query": [3, 1, 2]}
+    rows, query = sentences(lengths["text"]), sentences(lengths["query"], seed=1)
+    batch = batch_of(rows, query if pair else None)
+    together = explain(method, stages, params, batch)
+    order = np.array([2, 0, 1])
+    moved = explain(method, stages, params, jax.tree.map(lambda a: a[order], batch))
+    assert set(together) == ({"text", "query"} if pair else {"text"})
+    for segment, found in together.items():
+        np.testing.assert_allclose(moved[segment], found[order], rtol=1e-5, atol=1e-6)
+        assert found.any(axis=1).all()
+        for row, length in enumerate(lengths[segment]):
+            assert (found[row] >= 0).all()
+            assert not found[row, [0, *range(length + 1, found.shape[1])]].any()
     for row in range(3):
-        one = batch_of(rows[row : row + 1], query and query[row : row + 1], length=10)
-        alone = explain(method, stages, params, one)
-        length = len(rows[row])
-        np.testing.assert_allclose(alone[0, :length], together[row, :length], rtol=1e-4, atol=1e-6)
-        assert not alone[0, length:].any()
+        one = batch_of(
+            rows[row : row + 1],
+            query[row : row + 1] if pair else None,
+            length=10,
+            query_length=6 if pair else None,
+        )
+        for segment, alone in explain(method, stages, params, one).items():
+            length = lengths[segment][row] + 2
+            expected = together[segment][row, :length]
+            np.testing.assert_allclose(alone[0, :length], expected, rtol=1e-5, atol=1e-6)
+            assert not alone[0, length:].any()
 
 
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("hold", [False, True])
-def test_gradient_equals_finite_differences(hold):
-    stages, params = small_model(dtype=jnp.float64)
-    batch = batch_of(sentences([4]), dtype=np.float64)
-    clean = forward(stages, params, batch)
+@pytest.mark.parametrize("segment", ["text", "query"])
+def test_gradients_equal_finite_differences(segment, hold):
+    stages, params = small_model(pair=True, dtype=jnp.float64)
+    batch = batch_of(sentences([4]), sentences([3], seed=1), dtype=np.float64)
+    clean = quick_jit(lambda p, b: forward(stages, p, b))(params, batch)
     predicted = int(clean.logits[0].argmax())
+    vectors = getattr(clean.embedded, segment)
 
-    def probability(position, size):
-        """With the word's vector scaled by 1 + size: its derivative is sum_d e_d dy/de_d."""
-        vectors = clean.embedded.text.at[0, position].multiply(1 + size)
-        encoded = stages.encode(params, clean.embedded._replace(text=vectors), batch)
+    @quick_jit
+    def outcome(vectors):
+        encoded = stages.encode(params, clean.embedded._replace(**{segment: vectors}), batch)
         scores = stages.score(params, encoded)
         weights = clean.weights if hold else attention_weights(scores, batch.words)
         return jax.nn.softmax(stages.decode(params, encoded, weights, batch)[0])[predicted]
 
-    found = gradient(detached(stages) if hold else stages, params, batch, KEY)
-    for position in range(1, 5):
-        slope = (probability(position, 1e-5) - probability(position, -1e-5)) / 2e-5
-        np.testing.assert_allclose(found[0, position], abs(slope), rtol=1e-6)
+    explained = detached(stages) if hold else stages
+    product = explain("gradient", explained, params, batch)[segment]
+    norm = explain("gradient_norm", explained, params, batch)[segment]
+    for position in range(1, vectors.shape[1] - 1):
+        steps = np.zeros((vectors.shape[2], *vectors.shape))
+        steps[:, 0, position] = 1e-5 * np.eye(vectors.shape[2])
+        slopes = np.array([outcome(vectors + s) - outcome(vectors - s) for s in steps]) / 2e-5
+        along = abs(np.dot(vectors[0, position], slopes))
+        np.testing.assert_allclose(product[0, position], along, rtol=1e-5)
+        np.testing.assert_allclose(norm[0, position], np.linalg.norm(slopes), rtol=1e-5)
+
+
+@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
+def test_integrated_gradients_are_complete(encoder, attention, pair):
+    stages, params = small_model(encoder, attention, pair)
+    batch = batch_of(sentences([5, 2, 7]), sentences([3, 1, 2], seed=1) if pair else None)
+    error = np.asarray(quick_jit(lambda p, b: completeness_error(stages, p, b))(params, batch))
+    assert error.shape == (3,)
+    assert (error <= 1e-3).all()
+
+
+def test_completeness_error_shows_a_path_that_is_held_constant():
+    stages, params = small_model()
+    batch = batch_of(sentences([5, 2, 7]))
+    partial = quick_jit(lambda p, b: completeness_error(detached(stages), p, b))(params, batch)
+    assert (np.asarray(partial) > 1e-3).any()
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_integrated_gradients_equal_many_small_steps():
+    stages, params = small_model(dtype=jnp.float64)
+    batch = batch_of(sentences([4]), dtype=np.float64)
+    embedded = stages.embed(params, batch)
+    predicted = int(probability(stages, params, batch)[0].argmax())
+
+    def outcome(vectors):
+        encoded = stages.encode(params, Embedded(vectors, None), batch)
+        weights = attention_weights(stages.score(params, encoded), batch.words)
+        return jax.nn.softmax(stages.decode(params, encoded, weights, batch)[0])[predicted]
+
+    middles = jnp.asarray((np.arange(300) + 0.5) / 300)
+    slopes = quick_jit(
+        lambda vectors: jax.lax.map(lambda middle: jax.grad(outcome)(middle * vectors), middles)
+    )(embedded.text)
+    expected = np.abs(np.asarray(embedded.text * slopes.mean(axis=0))[0].sum(axis=-1))[1:-1]
+    found = explain("integrated_gradients", stages, params, batch)["text"][0, 1:-1]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+
+
+def deletions(stages, params, rows, query, segment, dtype):
+    """Total variation after deleting each word of the last pair, by running what is left."""
+    last = batch_of(rows[-1:], query and query[-1:], dtype=dtype)
+    whole = probability(stages, params, last)
+    changed = query if segment == "query" else rows
+    distances = []
+    for position in range(1, len(changed[-1]) - 1):
+        shorter = [np.delete(changed[-1], position)]
+        if query is None:
+            batch = batch_of(shorter, dtype=dtype)
+        elif segment == "query":
+            batch = batch_of(rows[-1:], shorter, dtype=dtype)
+        else:
+            batch = batch_of(shorter, query[-1:], dtype=dtype)
+        rest = probability(stages, params, batch)
+        distances.append(np.abs(rest[0] - whole[0]).sum() / 2)
+    return distances
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("attention", ["additive", "dot"])
+@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
+@pytest.mark.parametrize("pair", [False, True])
+def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, pair):
+    """With the encoder's own way of leaving words out, and without it, to the last digits."""
+    stages, params = small_model(encoder, attention, pair, dtype=jnp.float64)
+    rows, query = sentences([3, 5]), sentences([2, 4], seed=1) if pair else None
+    batch = batch_of(rows, query, length=9, query_length=7 if pair else None, dtype=np.float64)
+    fast = explain("leave_one_out", stages, params, batch)
+    literal = stages._replace(encode_without=None)
+    generic = explain("leave_one_out", literal, params, batch) if pair else fast
+    for segment, found in fast.items():
+        expected = deletions(stages, params, rows, query, segment, np.float64)
+        assert min(expected) > 1e-6
+        np.testing.assert_allclose(found[1, 1 : len(expected) + 1], expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(generic[segment], found, rtol=0, atol=1e-12)
+
+
+def test_leave_one_out_in_single_precision_and_in_several_blocks(monkeypatch):
+    monkeypatch.setattr("attnjax.analysis.importance.deletion.ROWS", 4)  # 2 positions a block
+    stages, params = small_model()
+    rows = sentences([3, 5])
+    found = explain("leave_one_out", stages, params, batch_of(rows))["text"]
+    expected = deletions(stages, params, rows, None, "text", np.float32)
+    np.testing.assert_allclose(found[1, 1:6], expected, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
-def test_leave_one_out_equals_running_the_shorter_sentence(encoder):
+def test_deleting_the_only_word_leaves_sos_and_eos(encoder):
     stages, params = small_model(encoder)
-    row = sentences([5])[0]
-    found = explain("leave_one_out", stages, params, batch_of([row], length=9))
-    whole = forward(stages, params, batch_of([row])).probabilities[0]
-    for position in range(1, 6):
-        shorter = batch_of([np.delete(row, position)])
-        rest = forward(stages, params, shorter).probabilities[0]
-        expected = np.abs(np.asarray(rest) - np.asarray(whole)).sum() / 2
-        np.testing.assert_allclose(found[0, position], expected, rtol=1e-4, atol=1e-6)
+    row = sentences([1])[0]
+    found = explain("leave_one_out", stages, params, batch_of([row], length=5))["text"]
+    whole = probability(stages, params, batch_of([row]))
+    rest = probability(stages, params, batch_of([np.array([SOS, EOS], np.int32)]))
+    expected = np.abs(rest - whole).sum() / 2
+    np.testing.assert_allclose(found, [[0, expected, 0, 0, 0]], rtol=1e-5, atol=1e-7)
 
 
-def test_without():
-    tokens = jnp.array([[SOS, 7, 8, EOS], [SOS, 9, EOS, 0]])
-    np.testing.assert_array_equal(
-        without(tokens, jnp.int32(1)), [[SOS, 8, EOS, 0], [SOS, EOS, 0, 0]]
-    )
+@pytest.mark.parametrize("method", METHODS)
+def test_no_words_and_unknown_words_are_defined(method):
+    stages, params = small_model(pair=True)
+    nothing, empty = np.array([], np.int32), np.array([SOS, EOS], np.int32)
+    unknown = np.array([SOS, UNK, UNK, EOS], np.int32)
+    rows, query = [nothing, empty, unknown, empty], [nothing, empty, empty, unknown]
+    found = explain(method, stages, params, batch_of(rows, query))
+    for segment, filled in (("text", 2), ("query", 3)):
+        assert np.isfinite(found[segment]).all()
+        assert (found[segment][filled, 1:3] > 0).all(), "an unknown word is a word"
+        assert not np.delete(found[segment], filled, axis=0).any()
+
+
+def test_a_single_sequence_has_no_query_to_explain():
+    stages, params = small_model()
+    batch = batch_of(sentences([3]))
+    for method in METHODS.values():
+        with pytest.raises(ValueError, match="needs pairs"):
+            method(stages, params, batch, KEY, "query")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_finds_the_only_word_that_matters(method):
-    """A model whose logit is the sum of word vectors, all zero but that of word 9."""
+    """A model whose logit sums -x * y over word vectors (x, y), all zero but that of word 9."""
     stages, _ = small_model()
     table = jnp.zeros((20, 2)).at[9].set(jnp.array([3.0, -1.0]))
 
@@ -93,7 +238,7 @@ def test_finds_the_only_word_that_matters(method):
         return Encoded(embedded.text, None)
 
     def decode(params, encoded, weights, batch):
-        logit = encoded.states.sum(axis=(1, 2))
+        logit = -encoded.states.prod(axis=2).sum(axis=1)
         return jnp.stack([jnp.zeros_like(logit), logit], axis=-1)
 
     def score(params, encoded):
@@ -105,7 +250,7 @@ def test_finds_the_only_word_that_matters(method):
     toy = Stages(stages.init, embed, encode, score, decode)
     params = {"embed": {"table": table}}
     batch = batch_of([np.array([SOS, 5, 9, 7, 8, EOS])])
-    found = explain(method, toy, params, batch)
+    found = explain(method, toy, params, batch)["text"]
     assert found[0].argmax() == 2
     assert found[0, 2] > 0.1
     assert (np.delete(found[0], 2) < 1e-6).all()

@@ -28,6 +28,11 @@ def test_a_measure_defined_nowhere_has_no_numbers():
     }
 
 
+def test_no_row_at_all():
+    found = describe({"median_change": np.zeros(0)})["median_change"]
+    assert found == {"mean": None, "std": None, "ci95": None, "undefined": 0}
+
+
 def test_intervals_are_those_of_scipy_up_to_the_draws():
     values = np.random.default_rng(1).normal(size=300) ** 2
     low, high = bootstrap(values[:, None])

@@ -247,8 +247,12 @@ def test_what_is_wrong_in_a_folder_is_one_line(tmp_path, files, parts):
         ("train.csv", b"text,label\nx\0,y\n", ["train.csv, line 2: a NUL byte"]),
         ("train.jsonl", GOOD + b'{"text": "\xe9"}', ["train.jsonl, line 3: not UTF-8"]),
         ("train.jsonl.gz", GOOD, ["train.jsonl.gz", "damaged gzip"]),
-        ("train.jsonl.gz", gzip.compress(GOOD * 999)[:-12], ["train.jsonl.gz", "damaged gzip"]),
-        ("train.jsonl", gzip.compress(GOOD), ["train.jsonl, line 1"]),
+        (
+            "train.jsonl.gz",
+            gzip.compress(GOOD * 999, mtime=0)[:-12],
+            ["train.jsonl.gz", "damaged gzip"],
+        ),
+        ("train.jsonl", gzip.compress(GOOD, mtime=0), ["train.jsonl, line 1"]),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_line(tmp_path, name, content, parts):

@@ -49,10 +49,13 @@ def test_absent_parts_give_no_group():
 
 def test_query_rows_only_where_there_is_query_importance():
     with_query = chosen(fabricated_examples(3, ["a"], pair_task=True))
-    assert len(with_query[0]["examples"][0]["query_rows"]) == 2
+    titles = [
+        (each["title"], len(each["rows"])) for each in with_query[0]["examples"][0]["heatmaps"]
+    ]
+    assert titles == [("", 3), ("query", 2)]
     without = fabricated_examples(3, ["a"], pair_task=True)
     for each in without:
         del each["query_importance"]
     shown = chosen(without)[0]["examples"][0]
-    assert shown["query_rows"] == []
+    assert [each["title"] for each in shown["heatmaps"]] == [""]
     assert len(shown["query"].split()) == 6

@@ -40,7 +40,7 @@ def test_values_that_do_not_exist_are_dashes():
 
 def test_rows_are_scaled_each_to_its_own_maximum():
     rows = heat_rows(["a", "b"], {"attention": [0.2, 0.8], "leave_one_out": [1e-5, 0.0]})
-    assert [row["name"] for row in rows] == ["attention", "leave one out"]
+    assert [row["name"] for row in rows] == ["attention", "leave_one_out"]
     assert [cell["level"] for cell in rows[1]["cells"]] == [LEVELS, 0]
     with pytest.raises(ValueError, match="shorter"):
         heat_rows(["a", "b"], {"attention": [1.0]})

@@ -12,6 +12,7 @@ from attnjax.report.runs import condition_names, conditions, read_runs, unique_n
         (["/x/a", "/x/b"], ["a", "b"]),
         (["/x/a", "/y/a", "/y/b"], ["x/a", "y/a", "b"]),
         (["/x/k/a", "/y/k/a", "/y/a"], ["x/k/a", "y/k/a", "y/a"]),
+        (["/x/of", "/measure", "/x/y"], ["x/of", "/measure", "y"]),
         (["/a", "/x/a"], ["/a", "x/a"]),
         (["gs://one/a", "gs://two/a"], ["one/a", "two/a"]),
     ],
@@ -49,3 +50,12 @@ def test_the_same_seed_again_is_no_further_seed(tmp_path):
     groups, names = grouped(tmp_path, *fields)
     assert groups == [[0, 1], [2, 3]]
     assert names == ["run_0 (2 seeds)", "run_2 (2 seeds)"], "'run' would not tell them apart"
+
+
+def test_the_p_value_of_a_tau_is_no_quantity_to_compare(tmp_path):
+    rows = example_rows(count=2)
+    for row in rows:
+        row["agreement"]["attention~gradient"]["p_value"] = 0.5
+    (run,) = read_runs([write_run(tmp_path / "a", rows)])
+    assert ("attention~gradient", "kendall") in run.examples[0].quantities
+    assert "p_value" not in {measure for _, measure in run.examples[0].quantities}

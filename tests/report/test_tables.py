@@ -6,7 +6,16 @@ import re
 
 import pytest
 
-from attnjax.report.tables import INTERVAL, Table, as_csv, as_latex, formatted, latex
+from attnjax.report.tables import (
+    INTERVAL,
+    MARKED,
+    Estimate,
+    Table,
+    as_csv,
+    as_latex,
+    formatted,
+    latex,
+)
 
 HOSTILE = "50 % of $x_1$ & {y} \\input{z} ~ ^ # <a> | [b] *"
 TABLE = Table(
@@ -58,8 +67,18 @@ def test_latex_rows_have_as_many_cells_as_columns():
 
 
 def test_numbers_for_people():
-    values = [None, 0.12345, -0.5, 0.00012, 0.0, 1234, [0.1, -0.25], "x-y"]
-    expected = ["–", "0.123", "−0.500", "0.00012", "0.000", "1,234", "0.100 … −0.250", "x-y"]
+    values = [None, 0.12345, -0.5, 0.00012, 0.0, 1e-17, 1234, [0.1, -0.25], "x-y"]
+    expected = [
+        "–",
+        "0.123",
+        "−0.500",
+        "0.00012",
+        "0.000",
+        "0.000",
+        "1,234",
+        "0.100 … −0.250",
+        "x-y",
+    ]
     assert [formatted(value) for value in values] == expected
 
 
@@ -67,3 +86,39 @@ def test_select_drops_columns_that_say_nothing():
     found = TABLE.select(("name", "mean", INTERVAL), name=HOSTILE)
     assert found.columns == ("name",)
     assert found.text() == [[HOSTILE]]
+
+
+ESTIMATES = Table(
+    "t",
+    "",
+    ("run_a", "=x", "n"),
+    [
+        {"run_a": "50 %", "=x": Estimate(-0.5, [-0.75, 0.25], 0.1), "n": 1234, MARKED: True},
+        {"run_a": "b", "=x": Estimate(None), "n": None},
+    ],
+)
+
+
+def test_estimates_have_a_column_for_each_number_that_exists():
+    heading, *rows = csv.reader(io.StringIO(as_csv(ESTIMATES)))
+    assert heading == ["run_a", "'=x", "'=x, low", "'=x, high", "'=x, std", "n"]
+    assert rows == [["50 %", "-0.5", "-0.75", "0.25", "0.1", "1234"], ["b", "", "", "", "", ""]]
+    bare = ESTIMATES._replace(rows=[{"run_a": "a", "=x": Estimate(0.5), "n": 1}])
+    assert as_csv(bare) == "run_a,'=x,n\na,0.5,1\n"
+
+
+def test_marked_rows_are_bold_and_stay_marked_when_selected():
+    rows = [line for line in as_latex(ESTIMATES).splitlines() if line.endswith(r" \\")][1:]
+    assert rows == [
+        r"\textbf{50 \%} & \textbf{$-$0.500 $\pm$ 0.100 {[}$-$0.750 \ldots{} 0.250{]}} & "
+        r"\textbf{1,234} \\",
+        r"b & -- & -- \\",
+    ]
+    ((marked, cells),) = ESTIMATES.select(("=x",), run_a="50 %").cells()
+    assert marked
+    assert cells == [("−0.500 ± 0.100", "−0.750 … 0.250")]
+
+
+def test_estimates_of_seeds():
+    assert formatted(Estimate.of_seeds([0.8, 0.9])) == "0.850 ± 0.071"
+    assert Estimate.of_seeds([0.8, None]) == Estimate(None)

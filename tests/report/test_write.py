@@ -157,8 +157,11 @@ def test_an_old_run_without_the_new_parts(tmp_path):
     assert re.search(r"<dt>auc</dt><dd>–</dd>", page)
     assert "NaN" not in page
     assert "no second run was given" in page
-    for absent in ("id=permutation", 'id="adversarial"', 'id="robustness"', "uniform 0", ">floor<"):
-        assert absent not in page
+    assert "this run did not measure it" in page
+    for absent in ("permutation", "adversarial", "robustness"):
+        assert f'id="{absent}"' not in page
+    assert "uniform 0" not in page
+    assert ">floor<" not in page
     assert not (tmp_path / "tables" / "permutation.csv").exists()
 
 
@@ -184,6 +187,26 @@ def test_the_same_files_give_the_same_report(tmp_path, reported):
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path.name != "report.html":  # it names its folder in the command
             assert (tmp_path / path.relative_to(folder)).read_bytes() == path.read_bytes(), path
+
+
+def test_what_an_earlier_report_left_is_gone(tmp_path):
+    results, examples = write_run(tmp_path, count=9)
+    write_report(epath.Path(tmp_path))
+    (tmp_path / "figures" / "mine.svg").write_text("kept")
+    for each in examples:
+        del each["importance"]["leave_one_out"], each["permutation"]
+    results["analysis"]["permutation"] = None
+    write_files(tmp_path, results, examples, [])
+    write_report(epath.Path(tmp_path))
+    for gone in (
+        "figures/permutation.svg",
+        "figures/training_loss.pdf",
+        "tables/permutation.csv",
+        "analysis/rationales_leave_one_out.jsonl",
+    ):
+        assert not (tmp_path / gone).exists()
+    assert (tmp_path / "figures" / "mine.svg").exists()
+    assert (tmp_path / "tables" / "agreement.tex").exists()
 
 
 def test_thousands_of_long_examples_stay_small(tmp_path):

@@ -1,10 +1,28 @@
 """Importance methods: how much each word matters to the predicted class's probability.
 
-A method is one function (stages, params, batch, key) -> [batch, length], non-negative, 0 off the
-words of the attended text. Adding one here adds it to the command line, the tests and the report.
+A method is one function (stages, params, batch, key, segment="text") -> [batch, length],
+non-negative, 0 off the words of that segment; segment "query" measures the words of the query and
+gives [batch, query_length]. Adding one here adds it to the command line, the tests and the report.
 """
 
 from attnjax.analysis.importance.deletion import leave_one_out
-from attnjax.analysis.importance.gradient import gradient
+from attnjax.analysis.importance.gradient import (
+    completeness_error,
+    gradient,
+    gradient_norm,
+    integrated_gradients,
+)
 
-METHODS = {"gradient": gradient, "leave_one_out": leave_one_out}
+METHODS = {
+    "gradient": gradient,
+    "gradient_norm": gradient_norm,
+    "integrated_gradients": integrated_gradients,
+    "leave_one_out": leave_one_out,
+}
+
+# Methods that are given `gradient.detached(stages)` where attention is to be held constant; all
+# others need the whole model.
+DETACHABLE = ("gradient", "gradient_norm")
+
+# method -> (stages, params, batch) -> [batch], how far it is from exact
+DIAGNOSTICS = {"integrated_gradients": completeness_error}

@@ -1,35 +1,56 @@
 """Importance by deleting words."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from attnjax.model.attention import forward
-from attnjax.types import PAD, Batch, Params, Stages
+from attnjax.analysis.importance import segments
+from attnjax.model.attention import attend, forward
+from attnjax.model.without import delete
+from attnjax.types import Batch, Encoded, Params, Segment, Stages
+
+ROWS = 256  # sentences in one pass: enough to fill the processor, few enough for the memory
 
 
 def leave_one_out(
-    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment = "text"
 ) -> Float[Array, "batch length"]:
-    """Total variation between the output and the output without the word (papers 3.3).
+    """Total variation between the output and the output without the word (papers 3.3), in [0, 1].
 
-    The word is really deleted: the text closes up and is one token shorter.
+    The word is really deleted: the sequence closes up and is one token shorter. What is left of a
+    one-word text gets no attention at all, which is defined.
     """
     del key
-    whole = forward(stages, params, batch).probabilities
+    words = segments.words(batch, segment)
+    whole = forward(stages, params, batch)
+    count, length = segments.tokens(batch, segment).shape
+    block = max(1, min(length, ROWS // count))
+    without: Any
+    if stages.encode_without is None:
+        without = _encode_anew(stages, params, batch, segment, block)
+    else:
+        without = stages.encode_without(params, whole.embedded, batch, segment, block)
 
-    def distance(position: Int[Array, ""]) -> Float[Array, " batch"]:
-        shorter = batch._replace(tokens=without(batch.tokens, position))
-        probabilities = forward(stages, params, shorter).probabilities
-        return jnp.abs(probabilities - whole).sum(axis=-1) / 2
+    def distance(encoded: Encoded, left: Int[Array, "batch length"]) -> Float[Array, " batch"]:
+        scores = stages.score(params, encoded)
+        shorter = segments.with_tokens(batch, segment, left)
+        _, logits = attend(stages, params, encoded, scores, shorter)
+        return jnp.abs(jax.nn.softmax(logits, axis=-1) - whole.probabilities).sum(axis=-1) / 2
 
-    distances = jax.lax.map(distance, jnp.arange(batch.tokens.shape[1]))
-    return jnp.where(batch.words, distances.T, 0)
+    starts = jnp.arange(0, length, block)
+    distances = jax.lax.map(lambda start: jax.vmap(distance)(*without(start)), starts)
+    distances = distances.reshape(-1, count)[:length].T
+    return jnp.where(words, distances, 0)
 
 
-def without(
-    tokens: Int[Array, "batch length"], position: Int[Array, ""]
-) -> Int[Array, "batch length"]:
-    """Deletes one position from every row: [[2, 7, 8, 3]] without 1 -> [[2, 8, 3, 0]]."""
-    following = jnp.pad(tokens[:, 1:], ((0, 0), (0, 1)), constant_values=PAD)
-    return jnp.where(jnp.arange(tokens.shape[1])[None, :] < position, tokens, following)
+def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment, block: int) -> Any:
+    """What `Stages.encode_without` does, for any model: embeds and encodes the shorter sequence."""
+
+    def one(position: Int[Array, ""]) -> tuple[Encoded, Int[Array, "batch length"]]:
+        left = delete(segments.tokens(batch, segment), position)
+        shorter = segments.with_tokens(batch, segment, left)
+        return stages.encode(params, stages.embed(params, shorter), shorter), left
+
+    return lambda start: jax.vmap(one)(start + jnp.arange(block, dtype=start.dtype))

@@ -1,0 +1,376 @@
+"""Time of the whole analysis of a test split, beside an eager PyTorch version of it.
+
+python benchmarks/analysis_throughput.py --peer=torch --data=DIR --out=FILE
+python benchmarks/analysis_throughput.py --peer=torch --data=DIR --data-name=imdb --examples=400
+
+DIR holds the data set's files, as the configuration of that name reads them. The model is the
+configuration's with random parameters (and word vectors of standard deviation 1), or a trained
+run's with --workdir. Each measurement is a process of its own: PyTorch, attnjax with an empty
+compile cache, attnjax with that cache filled. They alternate; medians over rounds are compared.
+Seconds hold everything from loaded texts to results, compilation too, but not imports.
+"""
+
+import argparse
+import dataclasses
+import importlib.util
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+SIDES = ("torch", "cold", "warm")
+EXACT = ("attention", "gradient", "leave_one_out")  # equal on both sides, up to rounding
+PAIRS = (("attention", "gradient"), ("attention", "leave_one_out"), ("gradient", "leave_one_out"))
+TOLERANCE = 1e-3  # of the largest value: float32 through LSTMs of hundreds of steps
+
+Found = dict[str, list[np.ndarray]]
+
+
+def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Writes the model's parameters and the texts' ids into the folder; returns their sizes."""
+    import jax
+
+    from attnjax import load_run
+    from attnjax.config import flatten, from_config_dict
+    from attnjax.data.dataset import load_dataset
+    from attnjax.model.stages import build_stages, word_vectors
+
+    if options.workdir:
+        run = load_run(options.workdir)
+        config, stages, params = run.config, run.stages, run.params
+        if options.data:
+            moved = dataclasses.replace(config.data, path=options.data)
+            config = dataclasses.replace(config, data=moved)
+        dataset = load_dataset(config)
+        if dataset.vocabulary.tokens != run.vocab.tokens:
+            raise SystemExit(f"{config.data.path} is not what {options.workdir} was trained on")
+    else:
+        raw = importlib.import_module(f"configs.{options.data_name}").get_config()
+        raw.data.source, raw.data.path, raw.model.embed_scale = "files", options.data, 1.0
+        config = from_config_dict(raw)
+        dataset = load_dataset(config)
+        words = len(dataset.vocabulary)
+        stages = build_stages(
+            config.model, words=words, classes=len(dataset.labels), pair=dataset.pair
+        )
+        params = stages.init(jax.random.key(0))
+    model = (config.model.encoder, config.model.attention, len(dataset.labels), dataset.pair)
+    if model != ("bilstm", "additive", 2, False):
+        raise SystemExit("the peer is a BiLSTM with additive attention for two classes")
+    texts = dataset.splits["test"].head(options.examples).tokens
+    vectors = word_vectors(stages, params, len(dataset.vocabulary))  # normalised, where it is
+    params = flatten({**jax.device_get(params), "embed": {"table": np.asarray(vectors)}})
+    lengths = np.array([len(each) for each in texts])
+    np.savez(folder / "inputs.npz", ids=np.concatenate(texts), lengths=lengths, **params)
+    return {
+        "texts": len(texts),
+        "words": len(dataset.vocabulary),
+        "mean_length": float(lengths.mean()),
+        "longest": int(lengths.max()),
+    }
+
+
+def read_inputs(folder: Path) -> tuple[list[np.ndarray], dict[str, Any]]:
+    """(texts, parameters as nested dicts), as `prepare` wrote them."""
+    stored = dict(np.load(folder / "inputs.npz"))
+    ids, lengths = stored.pop("ids"), stored.pop("lengths")
+    params: dict[str, Any] = {}
+    for name, value in stored.items():
+        *groups, last = name.split(".")
+        group = params
+        for each in groups:
+            group = group.setdefault(each, {})
+        group[last] = value
+    return np.split(ids, np.cumsum(lengths)[:-1]), params
+
+
+def run_torch(
+    texts: list[np.ndarray], params: dict[str, Any], options: argparse.Namespace
+) -> tuple[Found, dict[str, float], dict[str, Any]]:
+    """The peer's results, seconds by primitive, and versions."""
+    import torch
+
+    from benchmarks.peers import torch_analysis as peer
+
+    torch.set_num_threads(options.threads)
+    clock = Clock()
+    model = peer.Classifier(params)
+    found: Found = {}
+    for name in EXACT:
+        found[name] = clock(name, lambda name=name: getattr(peer, name)(model, texts))
+    found["permutation"] = clock(
+        "permutation", lambda: peer.permutation(model, texts, options.permutations)
+    )
+    found["adversarial_attention"] = clock(
+        "adversarial_attention",
+        lambda: peer.adversarial(model, texts, options.adversaries, options.adversary_steps),
+    )
+    found["rank_correlations"] = clock(
+        "rank_correlations", lambda: [peer.kendall(found[a], found[b]) for a, b in PAIRS]
+    )
+    return found, clock.seconds, {"torch": torch.__version__, "threads": torch.get_num_threads()}
+
+
+def run_jax(
+    texts: list[np.ndarray], params: dict[str, Any], options: argparse.Namespace
+) -> tuple[Found, dict[str, float], dict[str, Any]]:
+    """attnjax's results, seconds by primitive, and versions."""
+    import jax
+
+    from attnjax.analysis.agreement import kendall_p_value, kendall_tau
+    from attnjax.analysis.counterfactual import Adversary, adversarial, permutation
+    from attnjax.analysis.importance import METHODS
+    from attnjax.analysis.importance.gradient import detached
+    from attnjax.config import ModelConfig
+    from attnjax.data.batches import EncodedSplit, choose_shapes, evaluation_batches
+    from attnjax.model.attention import forward
+    from attnjax.model.stages import build_stages
+    from attnjax.runtime import device_summary, use_compile_cache, versions
+
+    use_compile_cache(options.cache)
+    clock = Clock()
+    words, embed = params["embed"]["table"].shape
+    hidden = params["encode"]["text"]["recurrent"].shape[1]
+    sizes = ModelConfig(embed_dim=embed, hidden_dim=hidden)
+    stages = build_stages(sizes, words=words, classes=2, pair=False)
+    held = detached(stages)
+    key = jax.random.key(0)
+    settings = Adversary(adversaries=options.adversaries, steps=options.adversary_steps)
+    primitives: dict[str, Callable[..., Any]] = {
+        "attention": lambda params, batch: forward(stages, params, batch).weights,
+        "gradient": lambda params, batch: METHODS["gradient"](held, params, batch, key),
+        "leave_one_out": lambda params, batch: METHODS["leave_one_out"](stages, params, batch, key),
+        "permutation": lambda params, batch: permutation(
+            stages, params, batch, key, options.permutations
+        )["median_change"],
+        "adversarial_attention": lambda params, batch: adversarial(
+            stages, params, batch, key, settings
+        )["max_jsd"],
+    }
+    split = EncodedSplit(texts, None, np.zeros(len(texts), np.int32), None)
+    shapes = choose_shapes([split], options.buckets)
+    batches = list(evaluation_batches(split, shapes, min(options.chunk, len(texts))))
+    params = jax.device_put(params)
+    outputs: dict[str, list[np.ndarray]] = {}
+    for name, primitive in primitives.items():
+        compiled = jax.jit(primitive)
+        outputs[name] = clock(
+            name, lambda compiled=compiled: [np.asarray(compiled(params, each)) for each in batches]
+        )
+    rank = jax.jit(lambda *rows: (kendall_tau(*rows), kendall_p_value(*rows)))
+    ranked = clock(
+        "rank_correlations",
+        lambda: [
+            [
+                jax.device_get(rank(outputs[a][number], outputs[b][number], batch.words))
+                for number, batch in enumerate(batches)
+            ]
+            for a, b in PAIRS
+        ],
+    )
+
+    found: Found = {name: [np.zeros(0)] * len(texts) for name in EXACT}
+    for name in ("permutation", "adversarial_attention"):
+        found[name] = [np.zeros(())] * len(texts)
+    found["rank_correlations"] = [np.zeros((len(texts), 2)) for _ in PAIRS]
+    for number, batch in enumerate(batches):
+        for place, row in enumerate(batch.rows):
+            if row < 0:
+                continue
+            for name, values in outputs.items():
+                value = values[number][place]
+                found[name][row] = value[batch.words[place]] if name in EXACT else value
+            for table, values in zip(found["rank_correlations"], ranked, strict=True):
+                table[row] = [each[place] for each in values[number]]
+    return found, clock.seconds, {**versions(), "device": device_summary()}
+
+
+class Clock:
+    """Seconds by name."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, run: Callable[[], Any]) -> Any:
+        started = time.perf_counter()
+        found = run()
+        self.seconds[name] = time.perf_counter() - started
+        return found
+
+
+def peak_megabytes() -> float:
+    """The process's largest resident memory so far.
+
+    Linux's VmHWM, since ru_maxrss of a child counts what its parent held when it started it.
+    """
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) / 1024
+    raise SystemExit("/proc/self/status has no VmHWM; this benchmark needs Linux")
+
+
+def serve(options: argparse.Namespace) -> None:
+    """One measurement: prints its JSON, leaves its results beside the inputs."""
+    if options.heap == "kept":
+        from attnjax.runtime import keep_heap
+
+        keep_heap()
+    folder = Path(options.folder)
+    texts, params = read_inputs(folder)
+    run = run_torch if options.side == "torch" else run_jax
+    found, seconds, about = run(texts, params, options)
+    flat = {name: np.concatenate([np.ravel(each) for each in rows]) for name, rows in found.items()}
+    np.savez(folder / f"{options.side}.npz", **flat)  # pyright: ignore
+    print(json.dumps({"seconds": seconds, "peak_mb": peak_megabytes(), "about": about}))
+
+
+def measure(side: str, folder: Path, cache: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Starts a process for one measurement and returns what it printed."""
+    command = [sys.executable, __file__, f"--side={side}", f"--folder={folder}", f"--cache={cache}"]
+    passed = ("chunk", "buckets", "permutations", "adversaries", "adversary_steps", "threads")
+    command += [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in passed]
+    started = time.perf_counter()
+    load = os.getloadavg()[0]
+    done = subprocess.run(
+        [*command, f"--heap={options.heap}"], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise SystemExit(f"the {side} process ended with status {done.returncode}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    found["seconds"]["all"] = sum(found["seconds"].values())
+    found["process_s"] = time.perf_counter() - started
+    found["load_before"] = load
+    return found
+
+
+def compare(folder: Path) -> dict[str, Any]:
+    """How far attnjax's results are from the peer's: they must be the same analysis."""
+    torch, jax = (dict(np.load(folder / f"{side}.npz")) for side in ("torch", "warm"))
+    apart = {name: float(np.abs(torch[name] - jax[name]).max()) for name in EXACT}
+    relative = {name: apart[name] / float(np.abs(torch[name]).max()) for name in EXACT}
+
+    def means(results: dict[str, np.ndarray]) -> dict[str, float]:
+        taus = results["rank_correlations"].reshape(len(PAIRS), -1, 2)[..., 0]
+        found = {
+            f"tau {a}~{b}": float(np.nanmean(t)) for (a, b), t in zip(PAIRS, taus, strict=True)
+        }
+        random = ("permutation", "adversarial_attention")  # other random numbers on each side
+        return found | {name: float(results[name].mean()) for name in random}
+
+    return {
+        "largest_difference": relative,
+        "means": {"torch": means(torch), "attnjax": means(jax)},
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--peer", choices=["torch"], default="torch")
+    parser.add_argument("--data", help="folder of the data set's files")
+    parser.add_argument("--data-name", default="sst", help="a configuration: sst, imdb, ...")
+    parser.add_argument("--examples", type=int, default=-1, help="first test texts; -1 takes all")
+    parser.add_argument("--workdir", help="analyse this trained run's model")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--chunk", type=int, default=256, help="texts of one compiled call")
+    parser.add_argument("--buckets", type=int, default=3, help="padded lengths")
+    parser.add_argument("--permutations", type=int, default=100)
+    parser.add_argument("--adversaries", type=int, default=5)
+    parser.add_argument("--adversary-steps", type=int, default=500)
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
+    parser.add_argument("--heap", choices=["kept", "default"], default="kept")
+    parser.add_argument("--out", help="file for the JSON")
+    parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
+    parser.add_argument("--folder", help=argparse.SUPPRESS)
+    parser.add_argument("--cache", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.side:
+        serve(options)
+        return
+    if importlib.util.find_spec("torch") is None:
+        raise SystemExit("skipped: --peer=torch needs pip install 'attnjax[bench]'")
+    if not (options.data or options.workdir):
+        raise SystemExit("--data=DIR names the data set's folder (or --workdir a trained run)")
+
+    from attnjax.errors import UserError
+
+    measured: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        try:
+            data = prepare(options, folder)
+        except UserError as error:
+            raise SystemExit(str(error)) from None
+        for number in range(options.rounds):
+            for side in SIDES:  # the cold process fills the cache that the warm one finds
+                cache = str(folder / f"cache_{number}")
+                measured[side].append(measure(side, folder, cache, options))
+        same = compare(folder)
+
+    def median(side: str, primitive: str) -> float:
+        return statistics.median(each["seconds"][primitive] for each in measured[side])
+
+    def ratio(side: str, primitive: str) -> float:
+        pairs = zip(measured["torch"], measured[side], strict=True)  # slow phases of a machine pass
+        return statistics.median(
+            a["seconds"][primitive] / b["seconds"][primitive] for a, b in pairs
+        )
+
+    table = {
+        primitive: {f"{side}_s": median(side, primitive) for side in SIDES}
+        | {f"{side}_ratio": ratio(side, primitive) for side in ("cold", "warm")}
+        for primitive in measured["torch"][0]["seconds"]
+    }
+    print(f"{data['texts']} texts, {data['mean_length']:.1f} tokens on average")
+    print(f"{'':24}{'torch s':>10}{'cold s':>10}{'warm s':>10}{'cold x':>9}{'warm x':>9}")
+    for primitive, row in table.items():
+        seconds = "".join(f"{row[f'{side}_s']:10.3f}" for side in SIDES)
+        ratios = f"{row['cold_ratio']:9.2f}{row['warm_ratio']:9.2f}"
+        print(f"{primitive:24}{seconds}{ratios}")
+    load = max(each["load_before"] for rows in measured.values() for each in rows)
+    if load > options.threads + 1:  # a round leaves its own threads in the average
+        print(f"load {load:.1f}: other programs ran, and PyTorch's threads wait for each other")
+    peaks = {side: max(each["peak_mb"] for each in measured[side]) for side in SIDES}
+    print(f"{'peak memory MB':24}" + "".join(f"{peaks[side]:10.0f}" for side in SIDES))
+    print(json.dumps(same, indent=2))
+    if options.out:
+        hidden = (
+            "peer",
+            "side",
+            "folder",
+            "cache",
+            "out",
+            "data",
+            "workdir",
+        )  # paths mean nothing there
+        shown = {k: v for k, v in vars(options).items() if k not in hidden}
+        report = {
+            "command": "python benchmarks/analysis_throughput.py --peer=torch --data=DIR "
+            + " ".join(f"--{name.replace('_', '-')}={shown[name]}" for name in shown),
+            "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+            "options": shown,
+            "trained": bool(options.workdir),
+            "data": data,
+            "primitives": table,
+            "peak_mb": peaks,
+            "same": same,
+            "rounds": measured,
+        }
+        Path(options.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    wrong = [name for name, apart in same["largest_difference"].items() if apart > TOLERANCE]
+    if wrong:
+        raise SystemExit(f"the two sides disagree on {' and '.join(wrong)}: no comparison")
+
+
+if __name__ == "__main__":
+    main()
