@@ -37,7 +37,7 @@ from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
 from attnjax.model.stages import build_stages
-from attnjax.pipeline import bind
+from attnjax.pipeline import RESUMABLE, bind
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -67,14 +67,7 @@ from attnjax.workdir import (
 
 SWEEP = "sweep.json"
 # What may change when a sweep goes on: it changes no result.
-INCIDENTAL = {
-    "train.checkpoint_steps",
-    "train.devices",
-    "train.parallel",
-    "train.tensorboard",
-    "train.compile_cache",
-    "train.keep_heap",
-}
+INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +85,10 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     if not any(each.lstrip("-").split("=")[0] == "workdir" for each in rest[1:]):
         workdir += "_sweep"
     points = points_of(config, asked)
+    if config.train.tensorboard or config.train.profile_steps:
+        raise UserError(
+            "train.tensorboard and train.profile_steps are for one run: python -m attnjax.main"
+        )
     if config.train.keep_heap:
         keep_heap()
     if config.train.devices == 0:

@@ -144,7 +144,8 @@ def test_another_sweep_in_the_same_workdir_is_refused(finished, more, message, c
         (("--sweep.relevance=2:1:3",), "is empty"),
         ((), "nothing varies"),
         (("--sweep.seeds=2", "--config.model.encodr=cnn"), "config has no field 'model.encodr'"),
-        (("--sweep.seeds=2", "--config.train.devices=9"), "there are 4 cpu devices"),
+        (("--sweep.seeds=2", "--config.train.tensorboard=True"), "are for one run"),
+        (("--sweep.seeds=2", "--config.train.devices=99"), "train.devices=99, but there are"),
     ],
 )
 def test_mistakes_end_in_one_line_before_anything_is_made(tmp_path, more, message, capsys):
