@@ -120,11 +120,10 @@ class Stages(NamedTuple):
             share done once: weights [..., batch, length] -> logits [..., batch, classes];
             None where a model has no quicker way than decode itself
 
-    encode_without  (params, Embedded, batch, segment, block) -> without, faster than encoding
-        anew for every word left out; None where there is no such way. without(start) leaves out
-        position start, start + 1, ... start + block - 1 of that segment, one at a time: it returns
-        (Encoded, tokens left), both with a leading axis of block. Tokens left lack the one left
-        out (which may stay as PAD in its place) and say where the states' words are.
+    encode_without  (params, Embedded, batch, segment) -> without; without(position) is
+        (Encoded, tokens left) of the batch that lacks this position of that segment, found
+        faster than by encoding it anew. Tokens left say where the states' words now are: closed
+        up, or with PAD in place of the one left out. None where there is no faster way.
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -137,8 +136,8 @@ class Stages(NamedTuple):
     read: Callable[[Params, Encoded, Batch], Read] | None = None
     encode_without: (
         Callable[
-            [Params, Embedded, Batch, Segment, int],
-            Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "block batch length"]]],
+            [Params, Embedded, Batch, Segment],
+            Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "batch length"]]],
         ]
         | None
     ) = None

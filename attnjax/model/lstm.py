@@ -64,14 +64,12 @@ def bilstm_without(
     params: LSTMParams,
     inputs: Float[Array, "batch length embed"],
     mask: Bool[Array, "batch length"],
-    block: int,
-) -> Callable[[Int[Array, ""]], Float[Array, "block batch length states"]]:
-    """Builds without(start): the states of each row without token start, ... start + block - 1.
+) -> Callable[[Int[Array, ""]], Float[Array, "batch length states"]]:
+    """Builds without(position): the states of each row without the token at that position.
 
     inputs, mask  as for `bilstm`. Every state stays in its place; the place of the token left out
     repeats its neighbour's (forward half: the one before, backward half: the one after), so that
-    `final_states` stay right even without the last or first token. A position past the end
-    leaves out nothing. Values only: there is no gradient.
+    `final_states` stay right even without the last or first token. Values only: no gradient.
     """
     length = inputs.shape[1]
     hidden = params.recurrent.shape[1]
@@ -79,35 +77,29 @@ def bilstm_without(
     steps = mask.T.astype(inputs.dtype)[..., None]
     sides = [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
     gates = [_project(side, inputs) for side in sides]
-    runs = [_run(bool(back), side, inputs, steps)[:2] for back, side in enumerate(sides)]
-    whole = jnp.concatenate([runs[0][0], runs[1][0]], axis=-1).swapaxes(0, 1)
-    # What each direction carries into position t: index t of the forward one, t + 1 of the other.
-    edge = ((1, 0), (0, 1))
-    carried = [
-        [jnp.pad(values, (edge[back], (0, 0), (0, 0))) for values in run]
-        for back, run in enumerate(runs)
-    ]
+    ahead, back = (_run(bool(side), sides[side], inputs, steps)[:2] for side in (0, 1))
+    whole = jnp.concatenate([ahead[0], back[0]], axis=-1).swapaxes(0, 1)
+    # (state, cell) that reach position t: index t of the forward ones, t + 1 of the backward ones.
+    before = [jnp.pad(values, ((1, 0), (0, 0), (0, 0))) for values in ahead]
+    after = [jnp.pad(values, ((0, 1), (0, 0), (0, 0))) for values in back]
 
-    def without(start: Int[Array, ""]) -> Float[Array, "block batch length states"]:
-        left_out = start + jnp.arange(block, dtype=start.dtype)
-        end = jnp.minimum(start + block, length)
+    def without(position: Int[Array, ""]) -> Float[Array, "batch length states"]:
+        def put(states: Any, values: Any, place: Any, column: int) -> Any:
+            corner = [jnp.asarray(each, position.dtype) for each in (0, place, column)]
+            return jax.lax.dynamic_update_slice(states, values[:, None, :], corner)
 
-        def rerun(back: int, count: Any, states: Any) -> Any:
+        def rerun(side: int, count: Any, states: Any, carry: Any) -> Any:
             def step(index, values):
                 states, *carry = values
-                now = end - 1 - index if back else start + index
-                moved = _step(sides[back], carry, gates[back][now][None], steps[now][None])[:2]
-                kept = (left_out != now)[:, None, None]
-                state, cell = (jnp.where(kept, *each) for each in zip(moved, carry, strict=True))
-                place = [jnp.asarray(each, now.dtype) for each in (0, 0, now, back * hidden)]
-                return jax.lax.dynamic_update_slice(states, state[:, :, None], place), state, cell
+                now = position - 1 - index if side else position + 1 + index
+                state, cell, _ = _step(sides[side], carry, gates[side][now], steps[now])
+                return put(states, state, now, side * hidden), state, cell
 
-            begin = end if back else start
-            carry = [jnp.broadcast_to(v[begin], (block, *v.shape[1:])) for v in carried[back]]
+            states = put(states, carry[0], position, side * hidden)
             return jax.lax.fori_loop(0, count, step, (states, *carry))[0]
 
-        states = jnp.broadcast_to(whole, (block, *whole.shape))
-        return rerun(1, end, rerun(0, length - start, states))
+        states = rerun(0, length - 1 - position, whole, [each[position] for each in before])
+        return rerun(1, position, states, [each[position + 1] for each in after])
 
     return without
 

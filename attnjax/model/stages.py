@@ -57,27 +57,20 @@ def build_stages(
         _, summary = encoder.apply({"params": shared}, embedded.query, batch.query_mask)
         return Encoded(states, summary)
 
-    def encode_without(
-        params: Params, embedded: Embedded, batch: Batch, segment: Segment, block: int
-    ) -> Any:
+    def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:
         whole = encode(params, embedded, batch)
         text = segment == "text"
         weights = params["encode"]["text" if text or config.share_encoder else "query"]
-        inputs: Any
-        tokens: Any
-        inputs, tokens = (embedded.text, batch.tokens) if text else (embedded.query, batch.query)
+        inputs: Any = embedded.text if text else embedded.query
+        tokens: Any = batch.tokens if text else batch.query
         method = WITHOUT.get(config.encoder, close_up)
-        without = method(encoder, weights, inputs, tokens, block)
+        without = method(encoder, weights, inputs, tokens)
 
-        def edited(start: Any) -> Any:
-            states, summary, left = without(start)
-
-            def shared(values: Any) -> Any:
-                return None if values is None else jnp.broadcast_to(values, (block, *values.shape))
-
-            if text:
-                return Encoded(states, shared(whole.query)), left
-            return Encoded(shared(whole.states), summary), left
+        def edited(position: Any) -> Any:
+            states, summary, left = without(position)
+            # Only one segment changes: the other's encoding is that of the whole batch.
+            encoded = Encoded(states, whole.query) if text else Encoded(whole.states, summary)
+            return encoded, left
 
         return edited
 

@@ -1,15 +1,13 @@
 """Encoding a segment once for each of its tokens left out.
 
-A way of doing so is one function (encoder, weights, inputs, tokens, block) -> without, where
-without(start) leaves out position start, start + 1, ... start + block - 1, one at a time, and
-returns (states, summary, tokens left), each with a leading axis of block. `close_up` is right for
-every encoder; `WITHOUT` holds the faster ways.
+A way of doing so is one function (encoder, weights, inputs, tokens) -> without, where
+without(position) is (states, summary, tokens left) of the rows that lack this position. `close_up`
+is right for every encoder; `WITHOUT` holds the faster ways.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -19,9 +17,7 @@ from attnjax.types import PAD
 Without = Callable[
     [Int[Array, ""]],
     tuple[
-        Float[Array, "block batch length width"],
-        Float[Array, "block batch width"],
-        Int[Array, "block batch length"],
+        Float[Array, "batch length width"], Float[Array, "batch width"], Int[Array, "batch length"]
     ],
 ]
 
@@ -32,14 +28,11 @@ def delete(
 ) -> Int[Array, "batch length"] | Float[Array, "batch length embed"]:
     """Deletes one position from every row: [[2, 7, 8, 3]] without 1 -> [[2, 8, 3, 0]].
 
-    The rest closes up; what comes in at the end is 0, as padding and its vector. A position past
-    the end deletes nothing.
+    The rest closes up; what comes in at the end is 0, as padding and its vector.
     """
     following = jnp.roll(values, -1, axis=1).at[:, -1].set(PAD)
-    places = jnp.arange(values.shape[1], dtype=position.dtype).reshape(
-        1, -1, *(1,) * (values.ndim - 2)
-    )
-    return jnp.where(places < position, values, following)
+    places = jnp.arange(values.shape[1], dtype=position.dtype)
+    return jnp.where(places.reshape(1, -1, *(1,) * (values.ndim - 2)) < position, values, following)
 
 
 def close_up(
@@ -47,16 +40,15 @@ def close_up(
     weights: Any,
     inputs: Float[Array, "batch length embed"],
     tokens: Int[Array, "batch length"],
-    block: int,
 ) -> Without:
     """Literally: the vectors close up and are encoded anew."""
 
-    def one(position: Int[Array, ""]) -> Any:
+    def without(position: Int[Array, ""]) -> Any:
         left = delete(tokens, position)
         encoded = encoder.apply({"params": weights}, delete(inputs, position), left != PAD)
         return *encoded, left
 
-    return lambda start: jax.vmap(one)(_positions(start, block))
+    return without
 
 
 def skip_steps(
@@ -64,25 +56,19 @@ def skip_steps(
     weights: Any,
     inputs: Float[Array, "batch length embed"],
     tokens: Int[Array, "batch length"],
-    block: int,
 ) -> Without:
     """For the BiLSTM: the step is skipped, states keep their places, the token left out is PAD."""
     del encoder
     mask = tokens != PAD
-    without = bilstm_without(LSTMParams(**weights), inputs, mask, block)
+    rest = bilstm_without(LSTMParams(**weights), inputs, mask)
 
-    def edited(start: Int[Array, ""]) -> Any:
-        states = without(start)
-        summary = jax.vmap(final_states, in_axes=(0, None))(states, mask)
-        places = jnp.arange(tokens.shape[1], dtype=start.dtype)
-        left_out = _positions(start, block)[:, None] == places[None, :]
-        return states, summary, jnp.where(left_out[:, None, :], PAD, tokens[None])
+    def without(position: Int[Array, ""]) -> Any:
+        states = rest(position)
+        left_out = jnp.arange(tokens.shape[1], dtype=position.dtype) == position
+        left = jnp.where(left_out[None, :], PAD, tokens)
+        return states, final_states(states, mask), left
 
-    return edited
-
-
-def _positions(start: Int[Array, ""], block: int) -> Int[Array, " block"]:
-    return start + jnp.arange(block, dtype=start.dtype)
+    return without
 
 
 WITHOUT = {"bilstm": skip_steps}

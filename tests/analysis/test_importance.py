@@ -187,8 +187,7 @@ def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, p
         np.testing.assert_allclose(generic[segment], found, rtol=0, atol=1e-12)
 
 
-def test_leave_one_out_in_single_precision_and_in_several_blocks(monkeypatch):
-    monkeypatch.setattr("attnjax.analysis.importance.deletion.ROWS", 4)  # 2 positions a block
+def test_leave_one_out_in_single_precision():
     stages, params = small_model()
     rows = sentences([3, 5])
     found = explain("leave_one_out", stages, params, batch_of(rows))["text"]

@@ -11,8 +11,6 @@ from attnjax.model.attention import attend, forward
 from attnjax.model.without import delete
 from attnjax.types import Batch, Encoded, Params, Segment, Stages
 
-ROWS = 256  # sentences in one pass: enough to fill the processor, few enough for the memory
-
 
 def leave_one_out(
     stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment = "text"
@@ -25,32 +23,29 @@ def leave_one_out(
     del key
     words = segments.words(batch, segment)
     whole = forward(stages, params, batch)
-    count, length = segments.tokens(batch, segment).shape
-    block = max(1, min(length, ROWS // count))
     without: Any
     if stages.encode_without is None:
-        without = _encode_anew(stages, params, batch, segment, block)
+        without = _encode_anew(stages, params, batch, segment)
     else:
-        without = stages.encode_without(params, whole.embedded, batch, segment, block)
+        without = stages.encode_without(params, whole.embedded, batch, segment)
 
-    def distance(encoded: Encoded, left: Int[Array, "batch length"]) -> Float[Array, " batch"]:
-        scores = stages.score(params, encoded)
+    def distance(position: Int[Array, ""]) -> Float[Array, " batch"]:
+        encoded, left = without(position)
         shorter = segments.with_tokens(batch, segment, left)
-        _, logits = attend(stages, params, encoded, scores, shorter)
+        _, logits = attend(stages, params, encoded, stages.score(params, encoded), shorter)
         return jnp.abs(jax.nn.softmax(logits, axis=-1) - whole.probabilities).sum(axis=-1) / 2
 
-    starts = jnp.arange(0, length, block)
-    distances = jax.lax.map(lambda start: jax.vmap(distance)(*without(start)), starts)
-    distances = distances.reshape(-1, count)[:length].T
-    return jnp.where(words, distances, 0)
+    # One position after the other, so that memory stays that of one pass.
+    distances = jax.lax.map(distance, jnp.arange(words.shape[1]))
+    return jnp.where(words, distances.T, 0)
 
 
-def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment, block: int) -> Any:
+def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment) -> Any:
     """What `Stages.encode_without` does, for any model: embeds and encodes the shorter sequence."""
 
-    def one(position: Int[Array, ""]) -> tuple[Encoded, Int[Array, "batch length"]]:
+    def without(position: Int[Array, ""]) -> tuple[Encoded, Int[Array, "batch length"]]:
         left = delete(segments.tokens(batch, segment), position)
         shorter = segments.with_tokens(batch, segment, left)
         return stages.encode(params, stages.embed(params, shorter), shorter), left
 
-    return lambda start: jax.vmap(one)(start + jnp.arange(block, dtype=start.dtype))
+    return without
