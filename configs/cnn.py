@@ -23,4 +23,5 @@ def get_config() -> ConfigDict:
     config.train.epochs = 10
     config.analysis.examples = 500
     config.analysis.methods = ("gradient",)
+    config.analysis.chunk_size = 16  # long texts
     return config

@@ -24,5 +24,6 @@ def get_config() -> ConfigDict:
     config.data.min_count = 10
     config.train.epochs = 2
     config.analysis.examples = 400
+    config.analysis.chunk_size = 32  # long texts: keeps the analysis within 2 GB
     config.analysis.methods = ("gradient",)
     return config
