@@ -20,6 +20,7 @@ def get_config() -> ConfigDict:
     config.data.min_count = 2
     config.data.min_length = 6
     config.data.max_length = 500
+    config.analysis.chunk_size = 32  # long texts
     config.data.drop_empty = True
     config.train.epochs = 8
     return config
