@@ -123,9 +123,9 @@ def _run(backward, params, inputs, steps):
 
 
 def _project(params, inputs):
-    # No reshape that merges time and batch: where the batch is split over devices, it would make
-    # each of them gather and compute all rows.
-    return inputs @ params.input + params.bias[None, None]
+    length, batch, width = inputs.shape
+    gates = inputs.reshape(-1, width) @ params.input + params.bias[None]
+    return gates.reshape(length, batch, -1)
 
 
 def _step(params, carry, projected, present):
@@ -175,14 +175,10 @@ def _direction_backward(backward, saved, grad_states):
     zeros = jnp.zeros_like(states[0])
     rows = (grad_states, cells, before(cells), activated, steps)
     grad_gates = jax.lax.scan(step, (zeros, zeros), rows, reverse=not backward)[1]
-
-    def over_rows(values):
-        return jnp.tensordot(values, grad_gates, axes=((0, 1), (0, 1)))
-
-    grad_params = LSTMParams(
-        over_rows(inputs), over_rows(before(states)), grad_gates.sum(axis=(0, 1))
-    )
-    return grad_params, grad_gates @ params.input.T, None
+    grad_gates, past = (a.reshape(-1, a.shape[-1]) for a in (grad_gates, before(states)))
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    grad_params = LSTMParams(flat.T @ grad_gates, past.T @ grad_gates, grad_gates.sum(axis=0))
+    return grad_params, (grad_gates @ params.input.T).reshape(inputs.shape), None
 
 
 _direction.defvjp(_direction_forward, _direction_backward)

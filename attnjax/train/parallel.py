@@ -3,6 +3,11 @@
 Both split the rows of a global batch over the devices and keep the state whole on each; both take
 and return the state without a device axis. Their results agree up to the order of summation.
 
+Under jit the step is a `shard_map`: each device computes its own rows and the step's `psum`s are
+all that devices exchange. Left to the partitioner, a reshape that merges time with the batch makes
+every device gather and compute all rows, and each part of a table's gradient is summed over the
+devices by itself: 2 and 1.2 times the step on 8 CPU devices, measured.
+
 With several processes (hosts) the devices are those of all of them: every process knows the whole
 batch, hands over the rows of its own devices, and gets the outputs of all rows back.
 """
@@ -25,7 +30,7 @@ class Parallel(NamedTuple):
     """How to place values and compile functions for one set of devices.
 
     devices        how many, over all processes
-    axis           the axis name for `psum` inside a step, or None where sums are global already
+    axis           the axis name for `psum` inside a step, or None for one device
     place          host batch -> batch on the devices, rows split; UserError if it cannot be
     replicate      host tree -> tree on every device
     compile_step   step(state, batch, hparams) -> (state, sums), state donated
@@ -81,8 +86,8 @@ def _device_count(wanted: int) -> int:
 
 def _with_jit(count: int) -> Parallel:
     mesh = jax.make_mesh((count,), (AXIS,), (AxisType.Auto,), devices=jax.devices()[:count])
-    rows = NamedSharding(mesh, PartitionSpec(AXIS))
-    whole = NamedSharding(mesh, PartitionSpec())
+    per_row, all_of_it = PartitionSpec(AXIS), PartitionSpec()
+    rows, whole = NamedSharding(mesh, per_row), NamedSharding(mesh, all_of_it)
 
     def place(batch: Batch) -> Batch:
         require_divisible("the number of rows", len(batch.rows), count)
@@ -90,19 +95,29 @@ def _with_jit(count: int) -> Parallel:
             return jax.device_put(batch, rows)
         return _from_host(batch, rows)
 
+    def on_each(function: Callable[..., Any], takes: Any, gives: Any) -> Callable[..., Any]:
+        if count == 1:
+            return function
+        # check_vma would count every device's gradient of the shared parameters once more
+        return jax.shard_map(  # noqa: TID251
+            function, mesh=mesh, in_specs=takes, out_specs=gives, check_vma=False
+        )
+
     return Parallel(
         devices=count,
-        axis=None,
+        axis=None if count == 1 else AXIS,
         place=place,
         replicate=lambda tree: _replicate(tree, whole),
         compile_step=lambda step: jax.jit(
-            step,
+            on_each(step, (all_of_it, per_row, all_of_it), all_of_it),
             in_shardings=(whole, rows, whole),
             out_shardings=(whole, whole),
             donate_argnums=0,
         ),
         compile_rows=lambda function: jax.jit(
-            function, in_shardings=(whole, rows), out_shardings=rows
+            on_each(function, (all_of_it, per_row), per_row),
+            in_shardings=(whole, rows),
+            out_shardings=rows,
         ),
         collect=_gather,
     )

@@ -33,8 +33,8 @@ def make_train_step(
 ) -> Step:
     """Builds step(state, batch, hparams) -> (state, sums), good under jit, vmap and pmap.
 
-    axis  pmap's axis name, or None where the batch is already global. `sums` are over the real
-    examples of the global batch, not divided. Random draws depend on (seed, step, row) alone.
+    axis  the name of the axis of devices, or None where the batch is whole. `sums` are over the
+    real examples of the global batch, not divided. Random draws depend on (seed, step, row) alone.
     """
 
     def total(tree):
