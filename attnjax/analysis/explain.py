@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.analysis.counterfactual import Adversary, adversarial, permutation, uniform
-from attnjax.analysis.importance import DIAGNOSTICS, METHODS
+from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS
 from attnjax.analysis.importance.gradient import detached
 from attnjax.config import AnalysisConfig
 from attnjax.losses import cross_entropy
@@ -30,7 +30,11 @@ def make_explain(
     "permutation", "adversarial"    see `counterfactual`; left out where the configuration says 0
     "uniform"                       "probabilities" and "loss" under uniform attention
     """
-    explained = detached(stages) if config.detach_attention else stages
+    held = detached(stages)
+
+    def importance(name: str, *rest: Any) -> Any:
+        hold = config.detach_attention and name in DETACHABLE
+        return METHODS[name](held if hold else stages, *rest)
 
     def explain(params: Params, batch: Batch) -> dict[str, Any]:
         trace = forward(stages, params, batch)
@@ -46,12 +50,11 @@ def make_explain(
             },
         }
         for name in config.methods:
-            found["explanations"][name] = METHODS[name](explained, params, batch, key)
+            found["explanations"][name] = importance(name, params, batch, key)
         if batch.query is not None:
             found["query_words"] = batch.query_words
             found["query_explanations"] = {
-                name: METHODS[name](explained, params, batch, key, "query")
-                for name in config.methods
+                name: importance(name, params, batch, key, "query") for name in config.methods
             }
         if config.permutations:
             found["permutation"] = permutation(stages, params, batch, key, config.permutations)
