@@ -1,6 +1,7 @@
 """Small models and batches that the tests share."""
 
 import json
+import pathlib
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,9 @@ def arguments(data, workdir, *more):
         "--config.train.learning_rate=0.03",
         "--config.train.epochs=2",
         "--config.train.log_steps=5",
-        "--config.train.compile_cache=off",
+        f"--config.train.compile_cache={pathlib.Path(data).parent / 'cache'}",
+        "--config.analysis.permutations=0",
+        "--config.analysis.adversaries=0",
         "--config.train.keep_heap=False",
         *more,
     ]

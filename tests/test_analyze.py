@@ -12,7 +12,11 @@ from attnjax.analyze import main as analyze
 from attnjax.main import main
 
 pytestmark = pytest.mark.slow
-QUICK = ("--config.analysis.adversary_steps=3", "--config.analysis.permutations=5")
+QUICK = (
+    "--config.analysis.adversaries=2",
+    "--config.analysis.adversary_steps=3",
+    "--config.analysis.permutations=5",
+)
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +26,7 @@ def runs(tmp_path_factory):
     data = write_data(folder / "data")
     for seed in (0, 1):
         workdir = folder / f"seed_{seed}"
-        cache = f"--config.train.compile_cache={folder / 'cache'}"
-        line = arguments(data, workdir, f"--config.seed={seed}", cache, *QUICK)
+        line = arguments(data, workdir, f"--config.seed={seed}", *QUICK)
         assert main(["attnjax", *line, "--config.analysis.robustness="]) == 0
     return folder
 

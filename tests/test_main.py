@@ -35,7 +35,8 @@ def run(*more):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
     data, workdir = write_data(folder / "data"), folder / "run"
-    assert run(*arguments(data, workdir)) == 0
+    whole = ("--config.analysis.permutations=10", "--config.analysis.adversaries=2")
+    assert run(*arguments(data, workdir, *whole)) == 0
     return data, workdir
 
 
@@ -64,6 +65,16 @@ def test_a_run_leaves_every_file_of_the_contract(finished):
     assert metrics[-1]["step"] == 40
     vocabulary = json.loads((workdir / "vocab.json").read_text())
     assert vocabulary["labels"] == ["0", "1"]
+    assert results["analysis"]["permutation"]["permutations"] == 10
+    assert len(results["analysis"]["permutation"]["bins"]) == 4
+    assert 0 <= results["analysis"]["adversarial_attention"]["max_jsd"]["mean"] <= np.log(2)
+    assert results["analysis"]["uniform_attention"]["examples"] == 40
+    assert set(agreement["attention~gradient"]["floor"]["pearson"]) == {
+        "mean",
+        "std",
+        "ci95",
+        "undefined",
+    }
     examples = (workdir / "analysis" / "examples.jsonl").read_text().splitlines()
     example = json.loads(examples[0])
     assert len(examples) == 40
@@ -167,7 +178,7 @@ def test_semi_supervised_training_reads_unlabelled_texts(tmp_path):
     more = (
         "--config.adversary.technique=attention_vat",
         f"--config.data.unlabelled={data / 'more.jsonl'}",
-        "--config.adversary.unlabelled_batch=4",
+        "--config.adversary.unlabelled_batch=8",
         "--config.analysis.examples=0",
     )
     assert run(*arguments(data, tmp_path / "run", *more)) == 0

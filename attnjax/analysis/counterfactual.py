@@ -144,7 +144,7 @@ def adversarial(
     def gradient(logits: Float[Array, "K length batch"]) -> Float[Array, "K length batch"]:
         weights = softmax(logits, present)
         changes, pull = jax.vjp(change, weights)
-        (cost,) = pull(jnp.where(changes > settings.margin, settings.weight, 0.0))
+        (cost,) = pull((changes > settings.margin).astype(changes.dtype) * settings.weight)
         return descent(logits, weights, original, cost)
 
     logits = amsgrad(gradient, start, settings.steps, settings.learning_rate)
