@@ -25,6 +25,7 @@ from attnjax.train.loop import starting_state
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
+WHOLE = ("--config.analysis.permutations=10", "--config.analysis.adversaries=2")
 
 
 def run(*more):
@@ -35,8 +36,7 @@ def run(*more):
 def finished(tmp_path_factory):
     folder = tmp_path_factory.mktemp("main")
     data, workdir = write_data(folder / "data"), folder / "run"
-    whole = ("--config.analysis.permutations=10", "--config.analysis.adversaries=2")
-    assert run(*arguments(data, workdir, *whole)) == 0
+    assert run(*arguments(data, workdir, *WHOLE)) == 0
     return data, workdir
 
 
@@ -109,7 +109,7 @@ def test_the_same_command_again_changes_nothing(finished):
     data, workdir = finished
     before = json.loads((workdir / "results.json").read_text())
     metrics = (workdir / "metrics.jsonl").read_text()
-    assert run(*arguments(data, workdir)) == 0
+    assert run(*arguments(data, workdir, *WHOLE)) == 0
     after = json.loads((workdir / "results.json").read_text())
     for part in ("test", "analysis", "best", "data", "config"):
         assert after[part] == before[part]
