@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import socket
 import sys
 import threading
 import time
@@ -40,6 +41,9 @@ def join_hosts(hosts: Hosts) -> None:
     """
     import jax
 
+    if hosts.process == 0 and hosts.coordinator is not None:
+        _require_free_port(int(hosts.coordinator.rpartition(":")[2]))
+
     def give_up() -> None:
         address = hosts.coordinator or "the coordinator"
         if hosts.process == 0:
@@ -70,13 +74,21 @@ def join_hosts(hosts: Hosts) -> None:
             "--distributed finds no cluster here; say which processes belong together with "
             "--coordinator=HOST:PORT --processes=N --process=I"
         ) from error
-    except jax.errors.JaxRuntimeError as error:
-        raise UserError(
-            f"process 0 cannot listen at {hosts.coordinator} ({str(error).splitlines()[0]}); "
-            "choose another port"
-        ) from error
     finally:
         waiting.cancel()
+
+
+def _require_free_port(port: int) -> None:
+    """Raises UserError if something listens there: JAX's own attempt may crash the process."""
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    with socket.socket(family) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except (OSError, OverflowError) as error:
+            raise UserError(
+                f"process 0 cannot listen at port {port} ({error}); choose another in --coordinator"
+            ) from error
 
 
 def leave_hosts(status: int) -> None:

@@ -193,7 +193,7 @@ def test_a_port_that_is_taken(tmp_path):
         taken.listen()
         address = f"--coordinator=localhost:{taken.getsockname()[1]}"
         line = command(tmp_path, tmp_path / "run", address, "--processes=2", "--process=0")
-        assert "choose another port" in ended([start(line)], status=2)[0]
+        assert "choose another in --coordinator" in ended([start(line)], status=2)[0]
 
 
 @slow
