@@ -114,14 +114,15 @@ def in_training_mode(workdir: pathlib.Path, data: str) -> dict[str, Any]:
 
 def table() -> None:
     """Prints one Markdown row for each training and way of analysing it."""
-    print("| run | seeds | accuracy | tau gradient | tau leave-one-out | permutation | max JSD |")
-    print("|---" * 7 + "|")
+    names = ("accuracy", "attention~gradient", "attention~leave_one_out", "gradient~leave_one_out")
+    print("| run | seeds | " + " | ".join((*names, "permutation", "max JSD")) + " |")
+    print("|---" * 8 + "|")
     for folder in sorted((RUNS / NAME).iterdir()):
         rows = [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*.json"))]
         analyses = [each["analysis"] for each in rows]
 
-        def taus(method: str, analyses: list[dict[str, Any]] = analyses) -> list[float]:
-            return [a["agreement"][f"attention~{method}"]["kendall"]["mean"] for a in analyses]
+        def taus(pair: str, analyses: list[dict[str, Any]] = analyses) -> list[float]:
+            return [a["agreement"][pair]["kendall"]["mean"] for a in analyses]
 
         permutation = [a["permutation"]["median_change"]["mean"] for a in analyses]
         adversarial = [
@@ -130,8 +131,7 @@ def table() -> None:
         ]
         columns = [
             [each["test"]["accuracy"] for each in rows],
-            taus("gradient"),
-            taus("leave_one_out"),
+            *(taus(pair) for pair in names[1:]),
             permutation,
             adversarial,
         ]
