@@ -18,6 +18,21 @@ from attnjax.types import Params, TrainState
 logger = logging.getLogger(__name__)
 
 
+def _placed(leaf: Any) -> Any:
+    """What is to be restored; a leaf that names no device goes to the first one here.
+
+    Without that it would go to the devices that saved it, which this process may not have.
+    """
+    import jax
+    import orbax.checkpoint as ocp
+
+    if isinstance(leaf, jax.ShapeDtypeStruct) and leaf.sharding is None:
+        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=here)
+    leaf_of: Any = ocp.utils.to_shape_dtype_struct
+    return leaf_of(leaf)
+
+
 class Checkpoints:
     """The checkpoints of one run; use it as a context manager so that saves are finished."""
 
@@ -112,7 +127,7 @@ class Checkpoints:
             return None
         manager = self._manager(name)
         steps = sorted(manager.all_steps(), reverse=True)
-        template = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        template = jax.tree.map(_placed, like)
         for step in steps:
             try:
                 found = manager.restore(

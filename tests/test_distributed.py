@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from test_main import ROOT, arguments, final_state, logged, wait_for_checkpoint, write_data
 
+import attnjax
 from attnjax.command import parse_hosts
 from attnjax.errors import UserError
 from attnjax.main import main
@@ -121,6 +122,11 @@ def test_two_processes_train_as_one(alone, together):
     assert results(workdir)["devices"]["processes"] == 2
     assert "in 2 processes" in said[0]
     assert said[1] == "", "only the first process speaks"
+    # checkpoints name the devices that saved them; those of the other process are not here
+    one, other = (
+        attnjax.load_run(str(each)).predict(["good", "bad"]) for each in (workdir, single)
+    )
+    assert one.labels == other.labels
 
 
 @slow
