@@ -79,15 +79,8 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     dataset = load_dataset(config)
     logger.info("data: %s", dataset.summary)
     write_json(folder / CONFIG, to_dict(config))
-    vocabulary = {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels}
-    write_json(folder / VOCABULARY, {**vocabulary, "frequencies": dataset.frequencies})
-    stages = build_stages(
-        config.model,
-        words=len(dataset.vocabulary),
-        classes=len(dataset.labels),
-        pair=dataset.pair,
-        frequencies=dataset.frequencies,
-    )
+    write_vocabulary(folder, dataset)
+    stages = model_of(config, dataset)
     trained = train(config, dataset, stages, parallel, folder, stop)
     outputs = evaluate_split(
         parallel.compile_rows(make_evaluate(stages)),
@@ -121,6 +114,23 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
     )
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
+    """Writes vocab.json: what `load_run` needs of the data."""
+    vocabulary = {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels}
+    write_json(folder / VOCABULARY, {**vocabulary, "frequencies": dataset.frequencies})
+
+
+def model_of(config: RunConfig, dataset: Dataset) -> Stages:
+    """The model of this configuration, as large as the data set wants it."""
+    return build_stages(
+        config.model,
+        words=len(dataset.vocabulary),
+        classes=len(dataset.labels),
+        pair=dataset.pair,
+        frequencies=dataset.frequencies,
+    )
 
 
 def analyse(

@@ -36,8 +36,7 @@ from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.model.stages import build_stages
-from attnjax.pipeline import RESUMABLE, bind
+from attnjax.pipeline import RESUMABLE, bind, model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -46,7 +45,7 @@ from attnjax.runtime import (
     use_compile_cache,
     versions,
 )
-from attnjax.train.loop import _monitor
+from attnjax.train.loop import monitored
 from attnjax.train.parallel import Parallel, make_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
 from attnjax.train.programs import Programs, choose, remembered, structure
@@ -58,7 +57,6 @@ from attnjax.workdir import (
     CONFIG,
     METRICS,
     RESULTS,
-    VOCABULARY,
     open_workdir,
     read_json,
     write_json,
@@ -105,13 +103,7 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     logger.info("data: %s", dataset.summary)
     logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
     write_json(folder / SWEEP, stored)
-    stages = build_stages(
-        config.model,
-        words=len(dataset.vocabulary),
-        classes=len(dataset.labels),
-        pair=dataset.pair,
-        frequencies=dataset.frequencies,
-    )
+    stages = model_of(config, dataset)
     bench = _Bench(dataset, stages, parallel, folder, stop)
     groups: dict[RunConfig, list[Point]] = {}
     for point in points:
@@ -120,7 +112,7 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
         stored["ways"] += bench.train(members, asked)
         write_json(folder / SWEEP, stored)
     rows = [_row(folder, point, dataset) for point in points]
-    write_sweep(folder, rows, asked.varied, asked.draw, _monitor(config, dataset))
+    write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset))
     failed = sum(row["failed"] for row in rows)
     print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
     if failed:
@@ -187,8 +179,7 @@ class _Bench:
             folder.rmtree()
         folder.mkdir(parents=True)
         write_json(folder / CONFIG, to_dict(point.config))
-        vocabulary = {"tokens": self.dataset.vocabulary.tokens, "labels": self.dataset.labels}
-        write_json(folder / VOCABULARY, {**vocabulary, "frequencies": self.dataset.frequencies})
+        write_vocabulary(folder, self.dataset)
         write_json_lines(folder / METRICS, outcome.metrics)
         started = time.perf_counter()
         analysis: dict[str, Any] = {}
@@ -284,7 +275,7 @@ def _row(folder: epath.Path, point: Point, dataset: Dataset) -> dict[str, Any]:
     return {
         "point": point.name,
         **point.varied,
-        "validation": validation.get(_monitor(point.config, dataset)),
+        "validation": validation.get(monitored(point.config, dataset)),
         **{name: test.get(name) for name in ("accuracy", "f1", "auc")},
         **{name: pair.get(name, {}).get("mean") for name in ("kendall", "pearson")},
         "best_step": results["best"]["step"],

@@ -90,7 +90,7 @@ def _differences(
     chunk = max(1, CELLS // count)
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        run_means = _drawn_counts(of_examples, size, count) @ columns / count  # [size, columns]
+        run_means = drawn_counts(of_examples, size, count) @ columns / count  # [size, columns]
         place = 0
         for number, pair in enumerate(pairs):
             sides = []
@@ -99,7 +99,7 @@ def _differences(
                 own = run_means[:, place : place + runs]
                 place += runs
                 if runs > 1:
-                    own = own * _drawn_counts(of_runs, size, runs)
+                    own = own * drawn_counts(of_runs, size, runs)
                 sides.append(own.sum(axis=1) / runs)
             sampled[number, start : start + size] = sides[1] - sides[0]
     low, high = np.percentile(sampled, [2.5, 97.5], axis=1).tolist()
@@ -109,7 +109,7 @@ def _differences(
     ]
 
 
-def _drawn_counts(random: np.random.Generator, size: int, count: int) -> np.ndarray:
+def drawn_counts(random: np.random.Generator, size: int, count: int) -> np.ndarray:
     """How often each of `count` things is drawn in `count` draws: [size, count], rows sum to it."""
     drawn = random.integers(count, size=(size, count)) + count * np.arange(size)[:, None]
     counts = np.bincount(drawn.ravel(), minlength=size * count)
@@ -190,9 +190,8 @@ def seed_agreement(
 def _measure() -> Callable[..., dict[str, Any]]:
     import jax  # imported late, like all that is slow to load: a comparison may not need it
 
-    from attnjax.analysis.agreement import kendall_tau, pearson, spearman
+    from attnjax.analysis.agreement import MEASURES
 
-    measures = {"kendall": kendall_tau, "pearson": pearson, "spearman": spearman}
     return jax.jit(
-        lambda a, b, mask: {name: measure(a, b, mask) for name, measure in measures.items()}
+        lambda a, b, mask: {name: measure(a, b, mask) for name, measure in MEASURES.items()}
     )

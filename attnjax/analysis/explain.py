@@ -14,8 +14,6 @@ from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
-SEGMENTS = ("text", "query")
-
 
 def make_explain(
     stages: Stages, config: AnalysisConfig, seed: int

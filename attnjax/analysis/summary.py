@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from attnjax.analysis.comparison import drawn_counts
 from attnjax.analysis.counterfactual import BINS, bins
 from attnjax.analysis.study import Study
 from attnjax.config import AnalysisConfig
@@ -107,9 +108,7 @@ def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     means = np.empty((RESAMPLES, columns.shape[1]))
     for start in range(0, RESAMPLES, BLOCK):
         # How often each row is drawn: one count for all measures, whose means are then matmuls.
-        places = random.integers(rows, size=(BLOCK, rows)) + rows * np.arange(BLOCK)[:, None]
-        drawn = np.bincount(places.ravel(), minlength=BLOCK * rows).reshape(BLOCK, rows)
-        drawn = drawn.astype(np.float64)
+        drawn = drawn_counts(random, BLOCK, rows)
         counts = drawn @ known
         means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
     undefined = ~known.any(axis=0)

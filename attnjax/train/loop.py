@@ -185,7 +185,7 @@ class _Loop:
         split = dataset.splits["train"]
         self.per_epoch = steps_per_epoch(split, self.settings.batch_size)
         self.total = self.settings.epochs * self.per_epoch
-        self.monitor = _monitor(config, dataset)
+        self.monitor = monitored(config, dataset)
         weights = None
         if self.settings.class_weighted:
             weights = balanced_class_weights(split.labels, len(dataset.labels))
@@ -373,7 +373,7 @@ def _nearest(count: int, stages: Stages, words: int) -> Callable[[Params], Array
     )
 
 
-def _monitor(config: RunConfig, dataset: Dataset) -> str:
+def monitored(config: RunConfig, dataset: Dataset) -> str:
     """AUC for binary classification and accuracy for all else, unless the user chose."""
     if config.train.monitor != "auto":
         return config.train.monitor

@@ -17,7 +17,7 @@ from attnjax.data.batches import evaluation_batches, steps_per_epoch
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.metrics import scores
-from attnjax.train.loop import _monitor
+from attnjax.train.loop import monitored
 from attnjax.train.programs import Programs, stacked_states, training_batches
 from attnjax.train.stop import Stop
 from attnjax.types import PAD, Batch, Params, Stages
@@ -77,7 +77,7 @@ class _Chunk:
             programs,
             stop,
         )
-        self.monitor = _monitor(configs[0], dataset)
+        self.monitor = monitored(configs[0], dataset)
         states, hparams = stacked_states(configs, dataset, stages)
         self.states, self.hparams = programs.runs.split(states), programs.runs.split(hparams)
         self.batches = stacked_batches(configs, dataset)
