@@ -27,12 +27,11 @@ from attnjax.config import RunConfig, from_config_dict, to_dict
 from attnjax.data.dataset import load_dataset
 from attnjax.data.files import read_unlabelled
 from attnjax.errors import UserError
-from attnjax.pipeline import analyse, evaluate_robustness
+from attnjax.pipeline import analyse, evaluate_robustness, meet_devices
 from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
 from attnjax.run import load_run
 from attnjax.runtime import keep_heap, use_compile_cache
-from attnjax.train.parallel import make_parallel
 from attnjax.train.stop import Stop
 from attnjax.workdir import (
     CONFIG,
@@ -115,8 +114,8 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
     folder = find_workdir(workdir)
     results = read_json(folder / RESULTS)
     other = None if second is None else find_workdir(second)
+    parallel = meet_devices(config)[1]
     run = load_run(workdir)
-    parallel = make_parallel(config.train)
     dataset = load_dataset(config)
     if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
         raise UserError(

@@ -146,7 +146,7 @@ class AnalysisConfig:
     examples: int = -1  # first examples of the test split; -1 takes all, 0 skips the analysis
     methods: tuple[str, ...] = ("gradient", "leave_one_out")
     detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
-    chunk_size: int = 256  # examples in one compiled call: bounds memory, changes no result
+    chunk_size: int = 128  # examples in one compiled call: bounds memory, changes no result
     top_k: int = 10  # words that the top-k measures look at
     permutations: int = 100  # of attention, per example; 0 skips the permutation test
     adversaries: int = 5  # attentions sought per example; 0 skips adversarial attention

@@ -1,5 +1,6 @@
 """One run from configuration to report: data, training, test scores, analysis, files."""
 
+import dataclasses
 import logging
 import time
 from collections.abc import Callable
@@ -21,11 +22,12 @@ from attnjax.runtime import (
     device_summary,
     is_first_process,
     keep_heap,
+    one_device_per_core,
     use_compile_cache,
     versions,
 )
 from attnjax.train.loop import evaluate_split, train
-from attnjax.train.parallel import Parallel, make_parallel
+from attnjax.train.parallel import Parallel, make_parallel, make_row_parallel
 from attnjax.train.step import make_evaluate
 from attnjax.train.stop import Stop
 from attnjax.types import Params, Stages
@@ -65,12 +67,12 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     use_compile_cache(config.train.compile_cache)
     folder = open_workdir(workdir)
     refuse_other_run(config, folder)
+    training, rows = meet_devices(config)
     devices = device_summary()
-    parallel = make_parallel(config.train)
     logger.info(
         "%s x %d (%s) in %d processes, %d cores; workdir %s",
         devices["platform"],
-        parallel.devices,
+        training.devices,
         devices["kind"],
         devices["processes"],
         devices["cores"],
@@ -81,20 +83,21 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
-    trained = train(config, dataset, stages, parallel, folder, stop)
+    trained = train(config, dataset, stages, training, folder, stop)
+    params = rows.replicate(trained.params)
     outputs = evaluate_split(
-        parallel.compile_rows(make_evaluate(stages)),
-        parallel,
-        trained.params,
+        rows.compile_rows(make_evaluate(stages)),
+        rows,
+        params,
         dataset,
         "test",
-        config.train.batch_size,
+        rows.fit(config.train.batch_size),
         stop.check,
     )
     test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
-    analysis = analyse(config, dataset, stages, parallel, trained.params, folder, stop)
-    robustness = evaluate_robustness(config, dataset, stages, parallel, trained.params, stop)
+    analysis = analyse(config, dataset, stages, rows, params, folder, stop)
+    robustness = evaluate_robustness(config, dataset, stages, rows, params, stop)
     results = {
         "config": to_dict(config),
         "versions": versions(),
@@ -114,6 +117,17 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
     )
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
+    """How training, and how the analysis of single rows, meet the devices.
+
+    On a CPU a training step is one device's, whose matmuls use all cores; rows need no exchange and
+    are split over the cores, which take turns in no loop then. Raises UserError as `make_parallel`.
+    """
+    cores = config.train.devices == 0 and one_device_per_core()
+    training = dataclasses.replace(config.train, devices=1) if cores else config.train
+    return make_parallel(training), make_row_parallel(config.train)
 
 
 def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
@@ -190,7 +204,7 @@ def evaluate_robustness(
         params,
         dataset,
         "test",
-        config.train.batch_size,
+        parallel.fit(config.train.batch_size),
         stop.check,
         settings.examples,
     )

@@ -18,6 +18,9 @@ from attnjax.errors import UserError
 PACKAGES = ("attnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
+_cores_are_devices = False  # set once a process, before JAX starts
+
+MOST_CORES = 8  # that become devices: with more, each has too few rows of a chunk
 LEAVING_S = 15  # how long a process that gives up waits for the others to do the same
 
 
@@ -233,14 +236,20 @@ def device_summary() -> dict[str, Any]:
     }
 
 
-def one_device_per_core(most: int) -> None:
-    """Lets JAX see each core of the CPU as a device, at most `most`, so that runs share them out.
+def one_device_per_core(most: int = MOST_CORES) -> bool:
+    """Lets JAX see each core of the CPU as a device, at most `most`; returns whether it now does.
 
-    No effect where there is another platform, where the user has said how many, or once JAX runs.
+    For work without exchange, such as whole runs or the rows of an analysis. No effect where there
+    is another platform, several processes, a number that the user has set, or once JAX runs.
     """
     import jax
 
+    global _cores_are_devices
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not chosen and jax.config.values["jax_num_cpu_devices"] < 0:
+    chosen = chosen or jax.config.values["jax_num_cpu_devices"] >= 0
+    if not (_cores_are_devices or chosen or several_processes()):
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with contextlib.suppress(RuntimeError):  # JAX runs already: its devices stay as they are
-            jax.config.update("jax_num_cpu_devices", max(1, min(os.cpu_count() or 1, most)))
+            jax.config.update("jax_num_cpu_devices", max(1, min(cores or 1, most)))
+            _cores_are_devices = jax.default_backend() == "cpu"
+    return _cores_are_devices

@@ -26,7 +26,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 from etils import epath
 
 from attnjax.analysis.study import study
@@ -46,7 +45,7 @@ from attnjax.runtime import (
     versions,
 )
 from attnjax.train.loop import monitored
-from attnjax.train.parallel import Parallel, make_parallel, place_runs
+from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
 from attnjax.train.programs import Programs, choose, remembered, structure
 from attnjax.train.stop import Stop
@@ -92,11 +91,7 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     if config.train.devices == 0:
         one_device_per_core(len(points))
     use_compile_cache(config.train.compile_cache)
-    # Rows of the analysis are split over all devices, whatever size a training batch has.
-    available = config.train.devices or len(jax.devices())
-    parallel = make_parallel(
-        dataclasses.replace(config.train, parallel="jit", batch_size=available)
-    )
+    parallel = make_row_parallel(dataclasses.replace(config.train, parallel="jit"))
     folder = open_workdir(workdir)
     stored = _same_sweep(folder, config, points)
     dataset = load_dataset(config)

@@ -99,7 +99,9 @@ def _random_ranks(
             ranks = ranks + (block[:, place : place + 1] < numbers + tie).astype(numbers.dtype)
         return ranks
 
-    return jax.lax.fori_loop(0, whole // UNROLLED, count_smaller, jnp.zeros_like(numbers))
+    longest = jnp.max(jnp.where(words, places + 1, 0))  # behind it nothing is smaller
+    turns = (longest + UNROLLED - 1) // UNROLLED
+    return jax.lax.fori_loop(0, turns, count_smaller, jnp.zeros_like(numbers))
 
 
 def adversarial(

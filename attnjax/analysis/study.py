@@ -12,7 +12,7 @@ from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
 from attnjax.types import Batch, Params, Stages
 
-BUCKETS = 3  # padded lengths: compiling costs more than padding here
+BUCKETS = 2  # padded lengths: compiling costs more than padding here
 
 Rows = list[np.ndarray]
 

@@ -70,8 +70,9 @@ def bilstm_without(
     inputs, mask  as for `bilstm`. Every state stays in its place; the place of the token left out
     repeats its neighbour's (forward half: the one before, backward half: the one after), so that
     `final_states` stay right even without the last or first token. Values only: no gradient.
+    No step is taken behind the end of the longest row.
     """
-    length = inputs.shape[1]
+    longest = mask.sum(axis=1).max()
     hidden = params.recurrent.shape[1]
     inputs = inputs.swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
@@ -98,7 +99,7 @@ def bilstm_without(
             states = put(states, carry[0], position, side * hidden)
             return jax.lax.fori_loop(0, count, step, (states, *carry))[0]
 
-        states = rerun(0, length - 1 - position, whole, [each[position] for each in before])
+        states = rerun(0, longest - 1 - position, whole, [each[position] for each in before])
         return rerun(1, position, states, [each[position + 1] for each in after])
 
     return without

@@ -35,9 +35,13 @@ def leave_one_out(
         _, logits = attend(stages, params, encoded, stages.score(params, encoded), shorter)
         return jnp.abs(jax.nn.softmax(logits, axis=-1) - whole.probabilities).sum(axis=-1) / 2
 
-    # One position after the other, so that memory stays that of one pass.
-    distances = jax.lax.map(distance, jnp.arange(words.shape[1]))
-    return jnp.where(words, distances.T, 0)
+    def add(position: Int[Array, ""], distances: Float[Array, "length batch"]) -> Array:
+        return distances.at[position].set(distance(position))
+
+    # One position after the other, so that memory stays that of one pass; none after the last word.
+    end = jnp.max(jnp.where(words, jnp.arange(1, words.shape[1] + 1), 0))
+    distances = jnp.zeros(words.shape[::-1], whole.probabilities.dtype)
+    return jnp.where(words, jax.lax.fori_loop(0, end, add, distances).T, 0)
 
 
 def _encode_anew(stages: Stages, params: Params, batch: Batch, segment: Segment) -> Any:
