@@ -5,9 +5,11 @@ python benchmarks/analysis_throughput.py --peer=torch --data=DIR --data-name=imd
 
 DIR holds the data set's files, as the configuration of that name reads them. The model is the
 configuration's with random parameters (and word vectors of standard deviation 1), or a trained
-run's with --workdir. Each measurement is a process of its own: PyTorch, attnjax with an empty
-compile cache, attnjax with that cache filled. They alternate; medians over rounds are compared.
-Seconds hold everything from loaded texts to results, compilation too, but not imports.
+run's with --workdir. Each measurement is a process of its own: PyTorch; attnjax with an empty
+compile cache, and with that cache filled, as a run does it (with all agreement measures and their
+floor, where PyTorch has Kendall's tau alone); and once more primitive by primitive ("parts"). They
+alternate; medians over rounds are compared. Seconds hold everything from loaded texts to results,
+compilation too, but not imports; "again" is a second time in the process with the warm cache.
 """
 
 import argparse
@@ -29,7 +31,7 @@ import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-SIDES = ("torch", "cold", "warm")
+SIDES = ("torch", "cold", "warm", "parts_cold", "parts_warm")
 EXACT = ("attention", "gradient", "leave_one_out")  # equal on both sides, up to rounding
 PAIRS = (("attention", "gradient"), ("attention", "leave_one_out"), ("gradient", "leave_one_out"))
 TOLERANCE = 1e-3  # of the largest value: float32 through LSTMs of hundreds of steps
@@ -125,25 +127,71 @@ def run_torch(
 def run_jax(
     texts: list[np.ndarray], params: dict[str, Any], options: argparse.Namespace
 ) -> tuple[Found, dict[str, float], dict[str, Any]]:
-    """attnjax's results, seconds by primitive, and versions."""
-    import jax
-
-    from attnjax.analysis.agreement import kendall_p_value, kendall_tau
-    from attnjax.analysis.counterfactual import Adversary, adversarial, permutation
-    from attnjax.analysis.importance import METHODS
-    from attnjax.analysis.importance.gradient import detached
-    from attnjax.config import ModelConfig
-    from attnjax.data.batches import EncodedSplit, choose_shapes, evaluation_batches
-    from attnjax.model.attention import forward
+    """attnjax's results, seconds by primitive or in all, and versions."""
+    from attnjax.config import ModelConfig, TrainConfig
+    from attnjax.data.batches import EncodedSplit
     from attnjax.model.stages import build_stages
-    from attnjax.runtime import device_summary, use_compile_cache, versions
+    from attnjax.pipeline import bind
+    from attnjax.runtime import device_summary, one_device_per_core, use_compile_cache, versions
+    from attnjax.train.parallel import make_row_parallel
 
+    one_device_per_core()
     use_compile_cache(options.cache)
     clock = Clock()
     words, embed = params["embed"]["table"].shape
     hidden = params["encode"]["text"]["recurrent"].shape[1]
     sizes = ModelConfig(embed_dim=embed, hidden_dim=hidden)
     stages = build_stages(sizes, words=words, classes=2, pair=False)
+    split = EncodedSplit(texts, None, np.zeros(len(texts), np.int32), None)
+    parallel = make_row_parallel(TrainConfig())
+    compile_rows = bind(parallel, parallel.replicate(params))
+    measure = parts if options.side.startswith("parts") else whole
+    found = measure(stages, split, compile_rows, parallel.devices, clock, options)
+    return found, clock.seconds, {**versions(), "device": device_summary()}
+
+
+def whole(
+    stages: Any, split: Any, compile_rows: Any, devices: int, clock: "Clock", options: Any
+) -> Found:
+    """All of it as a run does it: one program, all agreement measures and their floor."""
+    from attnjax.analysis.study import study
+    from attnjax.config import AnalysisConfig
+    from attnjax.train.programs import remembered
+
+    config = AnalysisConfig(
+        chunk_size=options.chunk,
+        permutations=options.permutations,
+        adversaries=options.adversaries,
+        adversary_steps=options.adversary_steps,
+    )
+    compile_rows = remembered(compile_rows)
+    for name in ("all", "all again"):
+        done = clock(name, lambda: study(config, stages, split, 0, compile_rows, devices))
+    found: Found = {name: done.explanations[name] for name in EXACT}
+    found["permutation"] = list(done.permutation["median_change"])
+    found["adversarial_attention"] = list(done.adversarial["max_jsd"])
+    found["rank_correlations"] = [
+        np.stack([done.agreement[f"{a}~{b}"][name] for name in ("kendall", "p_value")], axis=1)
+        for a, b in PAIRS
+    ]
+    return found
+
+
+def parts(
+    stages: Any, split: Any, compile_rows: Any, devices: int, clock: "Clock", options: Any
+) -> Found:
+    """Primitive by primitive, each a program of its own."""
+    import jax
+
+    from attnjax.analysis.counterfactual import Adversary, adversarial, permutation
+    from attnjax.analysis.importance import METHODS
+    from attnjax.analysis.importance.gradient import detached
+    from attnjax.analysis.pairs import agree
+    from attnjax.analysis.study import BUCKETS
+    from attnjax.config import AnalysisConfig
+    from attnjax.data.batches import choose_shapes, map_rows
+    from attnjax.model.attention import forward
+
     held = detached(stages)
     key = jax.random.key(0)
     settings = Adversary(adversaries=options.adversaries, steps=options.adversary_steps)
@@ -158,42 +206,26 @@ def run_jax(
             stages, params, batch, key, settings
         )["max_jsd"],
     }
-    split = EncodedSplit(texts, None, np.zeros(len(texts), np.int32), None)
-    shapes = choose_shapes([split], options.buckets)
-    batches = list(evaluation_batches(split, shapes, min(options.chunk, len(texts))))
-    params = jax.device_put(params)
-    outputs: dict[str, list[np.ndarray]] = {}
+    shapes = choose_shapes([split], BUCKETS)
+    chunk = -(-min(options.chunk, len(split)) // devices) * devices
+    masks = [np.asarray(ids) > 3 for ids in split.tokens]  # words: neither <sos> nor <eos>
+    found: Found = {}
     for name, primitive in primitives.items():
-        compiled = jax.jit(primitive)
-        outputs[name] = clock(
-            name, lambda compiled=compiled: [np.asarray(compiled(params, each)) for each in batches]
-        )
-    rank = jax.jit(lambda *rows: (kendall_tau(*rows), kendall_p_value(*rows)))
-    ranked = clock(
-        "rank_correlations",
-        lambda: [
-            [
-                jax.device_get(rank(outputs[a][number], outputs[b][number], batch.words))
-                for number, batch in enumerate(batches)
-            ]
-            for a, b in PAIRS
-        ],
-    )
-
-    found: Found = {name: [np.zeros(0)] * len(texts) for name in EXACT}
-    for name in ("permutation", "adversarial_attention"):
-        found[name] = [np.zeros(())] * len(texts)
-    found["rank_correlations"] = [np.zeros((len(texts), 2)) for _ in PAIRS]
-    for number, batch in enumerate(batches):
-        for place, row in enumerate(batch.rows):
-            if row < 0:
-                continue
-            for name, values in outputs.items():
-                value = values[number][place]
-                found[name][row] = value[batch.words[place]] if name in EXACT else value
-            for table, values in zip(found["rank_correlations"], ranked, strict=True):
-                table[row] = [each[place] for each in values[number]]
-    return found, clock.seconds, {**versions(), "device": device_summary()}
+        call = compile_rows(primitive)
+        for label in (name, f"{name} again"):
+            found[name] = clock(label, lambda call=call: map_rows(call, split, shapes, chunk))
+        if name in EXACT:
+            rows = zip(found[name], masks, strict=True)
+            found[name] = [row[: len(mask)][mask] for row, mask in rows]
+    pairs = {f"{a}~{b}": (found[a], found[b]) for a, b in PAIRS}
+    top_k = AnalysisConfig().top_k
+    for label in ("rank_correlations", "rank_correlations again"):
+        agreement = clock(label, lambda: agree(pairs, top_k))
+    found["rank_correlations"] = [
+        np.stack([each[name] for name in ("kendall", "p_value")], axis=1)
+        for each in agreement.values()
+    ]
+    return found
 
 
 class Clock:
@@ -238,7 +270,7 @@ def serve(options: argparse.Namespace) -> None:
 def measure(side: str, folder: Path, cache: str, options: argparse.Namespace) -> dict[str, Any]:
     """Starts a process for one measurement and returns what it printed."""
     command = [sys.executable, __file__, f"--side={side}", f"--folder={folder}", f"--cache={cache}"]
-    passed = ("chunk", "buckets", "permutations", "adversaries", "adversary_steps", "threads")
+    passed = ("chunk", "permutations", "adversaries", "adversary_steps", "threads")
     command += [f"--{name.replace('_', '-')}={getattr(options, name)}" for name in passed]
     started = time.perf_counter()
     load = os.getloadavg()[0]
@@ -248,7 +280,8 @@ def measure(side: str, folder: Path, cache: str, options: argparse.Namespace) ->
     if done.returncode:
         raise SystemExit(f"the {side} process ended with status {done.returncode}")
     found = json.loads(done.stdout.splitlines()[-1])
-    found["seconds"]["all"] = sum(found["seconds"].values())
+    if "all" not in found["seconds"]:
+        found["seconds"]["all"] = sum(found["seconds"].values())
     found["process_s"] = time.perf_counter() - started
     found["load_before"] = load
     return found
@@ -282,8 +315,7 @@ def main() -> None:
     parser.add_argument("--examples", type=int, default=-1, help="first test texts; -1 takes all")
     parser.add_argument("--workdir", help="analyse this trained run's model")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--chunk", type=int, default=256, help="texts of one compiled call")
-    parser.add_argument("--buckets", type=int, default=3, help="padded lengths")
+    parser.add_argument("--chunk", type=int, default=128, help="texts of one compiled call")
     parser.add_argument("--permutations", type=int, default=100)
     parser.add_argument("--adversaries", type=int, default=5)
     parser.add_argument("--adversary-steps", type=int, default=500)
@@ -313,35 +345,43 @@ def main() -> None:
             raise SystemExit(str(error)) from None
         for number in range(options.rounds):
             for side in SIDES:  # the cold process fills the cache that the warm one finds
-                cache = str(folder / f"cache_{number}")
+                cache = str(folder / f"cache_{number}{side.startswith('parts')}")
                 measured[side].append(measure(side, folder, cache, options))
         same = compare(folder)
 
-    def median(side: str, primitive: str) -> float:
-        return statistics.median(each["seconds"][primitive] for each in measured[side])
+    def seconds_of(state: str, primitive: str) -> list[float]:
+        if state == "torch":
+            return [each["seconds"][primitive] for each in measured["torch"]]
+        name = f"{primitive} again" if state == "again" else primitive
+        side = "cold" if state == "cold" else "warm"
+        rows = measured[side if primitive == "all" else f"parts_{side}"]
+        return [each["seconds"][name] for each in rows]
 
-    def ratio(side: str, primitive: str) -> float:
-        pairs = zip(measured["torch"], measured[side], strict=True)  # slow phases of a machine pass
-        return statistics.median(
-            a["seconds"][primitive] / b["seconds"][primitive] for a, b in pairs
-        )
+    def median(state: str, primitive: str) -> float:
+        return statistics.median(seconds_of(state, primitive))
 
+    def ratio(state: str, primitive: str) -> float:
+        pairs = zip(seconds_of("torch", primitive), seconds_of(state, primitive), strict=True)
+        return statistics.median(a / b for a, b in pairs)  # slow phases of a machine pass
+
+    states = ("torch", "cold", "warm", "again")
     table = {
-        primitive: {f"{side}_s": median(side, primitive) for side in SIDES}
-        | {f"{side}_ratio": ratio(side, primitive) for side in ("cold", "warm")}
+        primitive: {f"{state}_s": median(state, primitive) for state in states}
+        | {f"{state}_ratio": ratio(state, primitive) for state in states[1:]}
         for primitive in measured["torch"][0]["seconds"]
     }
     print(f"{data['texts']} texts, {data['mean_length']:.1f} tokens on average")
-    print(f"{'':24}{'torch s':>10}{'cold s':>10}{'warm s':>10}{'cold x':>9}{'warm x':>9}")
+    heads = [f"{state} s" for state in states] + [f"{state} x" for state in states[1:]]
+    print(f"{'':24}" + "".join(f"{head:>10}" for head in heads))
     for primitive, row in table.items():
-        seconds = "".join(f"{row[f'{side}_s']:10.3f}" for side in SIDES)
-        ratios = f"{row['cold_ratio']:9.2f}{row['warm_ratio']:9.2f}"
+        seconds = "".join(f"{row[f'{state}_s']:10.3f}" for state in states)
+        ratios = "".join(f"{row[f'{state}_ratio']:10.2f}" for state in states[1:])
         print(f"{primitive:24}{seconds}{ratios}")
     load = max(each["load_before"] for rows in measured.values() for each in rows)
     if load > options.threads + 1:  # a round leaves its own threads in the average
         print(f"load {load:.1f}: other programs ran, and PyTorch's threads wait for each other")
     peaks = {side: max(each["peak_mb"] for each in measured[side]) for side in SIDES}
-    print(f"{'peak memory MB':24}" + "".join(f"{peaks[side]:10.0f}" for side in SIDES))
+    print(f"{'peak memory MB':24}" + "".join(f"{peaks[state]:10.0f}" for state in states[:3]))
     print(json.dumps(same, indent=2))
     if options.out:
         hidden = (

@@ -32,6 +32,7 @@ from attnjax.types import Batch, Encoded, Params, Stages
 
 BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))  # of maximum attention
 UNROLLED = 16  # comparisons of random keys that one turn of the loop makes for every word
+TOGETHER = 5  # permutations of a text that are drawn at once
 NEVER = 2**30  # above every random key
 
 
@@ -62,7 +63,8 @@ def permutation(
         shuffled = jnp.where(batch.words, jnp.take_along_axis(compact, ranks, axis=-1), 0)
         return _total_variation(attended.probabilities(shuffled), attended.output)
 
-    median = jnp.median(jax.lax.map(change, jnp.arange(count)), axis=0)
+    changes = jax.lax.map(change, jnp.arange(count), batch_size=TOGETHER)
+    median = jnp.median(changes, axis=0)
     return {
         # One word has one permutation: 0, not what rounding leaves.
         "median_change": jnp.where(batch.words.sum(axis=-1) > 1, median, 0),

@@ -6,12 +6,15 @@ from typing import Any
 
 import jax
 import numpy as np
+from jaxtyping import Array
 
 from attnjax.analysis.agreement import kendall_p_value, measures
 from attnjax.data.batches import bucket, padded_lengths
+from attnjax.runtime import quick_compile
 
 Ragged = Sequence[np.ndarray]
-LENGTHS = 3  # padded lengths in use, one compilation each
+SHORT = 64  # up to here, compiling for another padded length costs more than padding
+LENGTHS = 3  # padded lengths in use beyond, one compilation each
 ROWS = 1024  # of one compiled call
 
 
@@ -27,18 +30,19 @@ def agree(
     flat = [(a, b) for first, second in pairs.values() for a, b in zip(first, second, strict=True)]
     if not flat:
         return {name: {} for name in pairs}
-    lengths = padded_lengths([max(len(a), 1) for a, _ in flat], LENGTHS)
-    order = np.argsort([len(a) for a, _ in flat], kind="stable")
+    sizes = np.array([len(a) for a, _ in flat])
+    padded_sizes = np.maximum(sizes, 1).tolist()
+    lengths = padded_lengths(padded_sizes, 1 if max(padded_sizes) <= SHORT else LENGTHS)
+    order = np.argsort(sizes, kind="stable")
     collected: dict[str, np.ndarray] = {}
     for start in range(0, len(flat), ROWS):
         chosen = order[start : start + ROWS]
-        padded = bucket(max(max(len(flat[row][0]) for row in chosen), 1), lengths)
-        both = np.zeros((2, ROWS, padded), flat[0][0].dtype)
+        padded = bucket(padded_sizes[chosen[-1]], lengths)
         mask = np.zeros((ROWS, padded), bool)
-        for place, row in enumerate(chosen):
-            size = len(flat[row][0])
-            both[0, place, :size], both[1, place, :size] = flat[row]
-            mask[place, :size] = True
+        mask[: len(chosen)] = np.arange(padded) < sizes[chosen, None]
+        both = np.zeros((2, ROWS, padded), flat[0][0].dtype)
+        for side in (0, 1):
+            both[side, mask] = np.concatenate([flat[row][side] for row in chosen])
         found = jax.device_get(_compiled(top_k)(both[0], both[1], mask))
         for name, values in found.items():
             collected.setdefault(name, np.full(len(flat), np.nan))[chosen] = values[: len(chosen)]
@@ -55,7 +59,11 @@ def agree(
 @cache
 def _compiled(top_k: int) -> Any:
     table = {**measures(top_k), "p_value": kendall_p_value}
-    return jax.jit(lambda a, b, mask: {name: each(a, b, mask) for name, each in table.items()})
+
+    def every(a: Array, b: Array, mask: Array) -> dict[str, Any]:
+        return {name: each(a, b, mask) for name, each in table.items()}
+
+    return jax.jit(every, compiler_options=quick_compile())
 
 
 def shuffled(rows: Ragged, seed: int) -> list[np.ndarray]:

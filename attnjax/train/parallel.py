@@ -21,6 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.config import TrainConfig
 from attnjax.errors import UserError
+from attnjax.runtime import quick_compile
 from attnjax.types import Batch
 
 AXIS = "data"
@@ -211,14 +212,6 @@ def _gather(tree: Any) -> Any:
     from jax.experimental import multihost_utils
 
     return multihost_utils.process_allgather(tree, tiled=True)
-
-
-def quick_compile() -> dict[str, str]:
-    """Compiler options for a program that runs a few dozen times.
-
-    On a CPU the lower level takes half as long to compile the analysis, which then runs as fast.
-    """
-    return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else {}
 
 
 class Runs(NamedTuple):

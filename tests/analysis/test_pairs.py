@@ -1,9 +1,10 @@
 """Agreement of ragged rows: every row gets what it gets alone, wherever it stands."""
 
 import numpy as np
+import pytest
 from scipy import stats
 
-from attnjax.analysis.pairs import agree, shuffled
+from attnjax.analysis.pairs import SHORT, agree, shuffled
 
 
 def ragged(lengths, seed):
@@ -11,8 +12,9 @@ def ragged(lengths, seed):
     return [random.random(length).astype(np.float32) for length in lengths]
 
 
-def test_each_row_of_each_pair_stands_in_its_place():
-    lengths = [5, 2, 30, 1, 9]
+@pytest.mark.parametrize("longest", [30, SHORT + 9])
+def test_each_row_of_each_pair_stands_in_its_place(longest):
+    lengths = [5, 2, longest, 1, 9]
     a, b, c = (ragged(lengths, seed) for seed in range(3))
     found = agree({"a~b": (a, b), "b~c": (b, c)}, top_k=3)
     for name, first, second in (("a~b", a, b), ("b~c", b, c)):
