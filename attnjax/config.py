@@ -107,7 +107,7 @@ class TrainConfig:
     log_steps: int = 50
     checkpoint_steps: int = 500  # beside the checkpoint after every epoch
     parallel: str = "jit"
-    devices: int = 0  # how many devices to use; 0 takes all
+    devices: int = 0  # 0: all; on a CPU one, whose steps use all cores, and the analysis all
     tensorboard: bool = False  # needs the extra attnjax[tensorboard]
     profile_steps: tuple[int, ...] = ()  # first and last step to trace into workdir/profile
     compile_cache: str = "auto"  # folder of compiled programs; "auto" (user cache) or "off"

@@ -135,3 +135,40 @@ def test_platform_and_64_bit_from_the_environment(tmp_path):
     assert results["test"]["examples"] == 40
     assert 0 < results["timing"]["start_s"] < 600
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+CORES = """
+import os
+from attnjax.config import default_config, from_config_dict
+from attnjax.pipeline import meet_devices
+from attnjax.runtime import one_device_per_core
+{before}
+config = from_config_dict(default_config().copy_and_resolve_references())
+training, rows = meet_devices(config)
+again = meet_devices(config)
+assert (again[0].devices, again[1].devices) == (training.devices, rows.devices)
+print(one_device_per_core(), training.devices, rows.devices)
+"""
+
+
+@pytest.mark.parametrize(
+    ("flags", "before", "expected"),
+    [
+        ("", "", "True 1 {cores}"),
+        ("--xla_force_host_platform_device_count=4", "", "False 4 4"),
+        ("", "import jax; jax.config.update('jax_num_cpu_devices', 4)", "False 4 4"),
+        ("", "import jax; jax.devices()", "False 1 1"),
+    ],
+)
+def test_cores_become_devices_of_the_analysis_unless_the_user_has_said(flags, before, expected):
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
+    cores = min(len(os.sched_getaffinity(0)), runtime.MOST_CORES)
+    done = subprocess.run(
+        [sys.executable, "-c", CORES.format(before=before)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split("\n")[0] == expected.format(cores=cores), done.stderr
