@@ -7,7 +7,11 @@ Each technique gets three runs of seed 0, chosen by the validation metric that p
 over epsilon for the perturbations, over the weight for the relevance loss, over the learning rate
 for the vanilla model. The winner is run with the remaining seeds; results.json files go to
 benchmarks/results/runs/NAME/TECHNIQUE/, beside grid.json with the whole grid. Runs that are stored
-are not repeated. `python benchmarks/scores.py --table` prints the table.
+are not repeated.
+
+python benchmarks/techniques.py --table
+
+prints what is stored, one table a figure: techniques down, data sets across.
 """
 
 import argparse
@@ -18,11 +22,14 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.config import TECHNIQUES
-from benchmarks.scores import RUNS, run, write
+from benchmarks.scores import RUNS, run, spread, write
 
+TRIED = (*TECHNIQUES, "relevance")
 EPSILONS = {"attention": (0.3, 1.0, 3.0), "word": (0.3, 1.0, 3.0)}
 WEIGHTS = (0.03, 0.1, 0.3)
 RATES = (5e-4, 1e-3, 2e-3)
+SUFFIX = "_techniques"  # of the folders that --table reads
+SCORES = {"classification": "f1", "nli": "accuracy", "qa": "micro_f1"}  # the tasks' usual ones
 
 
 def grid(technique: str) -> list[list[str]]:
@@ -61,15 +68,72 @@ def tune(config: str, technique: str, name: str, overrides: list[str]) -> list[s
     return best[1]
 
 
+def figures(results: dict[str, Any]) -> dict[str, float | None]:
+    """What the tables show of one run."""
+    pair = results["analysis"]["agreement"]["attention~gradient"]
+    return {
+        "score": results["test"][SCORES[results["config"]["task"]]],
+        "Kendall's tau": pair["kendall"]["mean"],
+        "Pearson's r": pair["pearson"]["mean"],
+    }
+
+
+def table() -> None:
+    """Prints the stored scores and agreements, and the values that tuning chose."""
+    stored: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for folder in sorted(RUNS.glob(f"*{SUFFIX}/*")):
+        files = [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*.json"))]
+        stored.setdefault(folder.parent.name.removesuffix(SUFFIX), {})[folder.name] = files
+    rows = {
+        name: {each: [figures(run) for run in files] for each, files in found.items()}
+        for name, found in stored.items()
+    }
+    for figure in ("score", "Kendall's tau", "Pearson's r"):
+        cells = {
+            (technique, name): spread([each[figure] for each in found.get(technique, [])])
+            for name, found in rows.items()
+            for technique in TRIED
+        }
+        print_table(figure, cells)
+    print_table("tuned", {key: tuned(*key) for key in cells})
+
+
+def tuned(technique: str, name: str) -> str:
+    """The value that validation chose, such as "epsilon 1.0"."""
+    path = RUNS / f"{name}{SUFFIX}" / technique / "grid.json"
+    if not path.exists():
+        return "–"
+    best = max(json.loads(path.read_text()), key=lambda each: each["validation"])
+    field, _, value = best["overrides"][-1].rpartition("=")
+    return f"{field.split('.')[-1].replace('_', ' ')} {value}"
+
+
+def print_table(title: str, cells: dict[tuple[str, str], str]) -> None:
+    """Markdown of (row, column) -> text."""
+    columns = list(dict.fromkeys(column for _, column in cells))
+    print(f"| {title} | " + " | ".join(columns) + " |")
+    print("|---" * (len(columns) + 1) + "|")
+    for technique in TRIED:
+        row = " | ".join(cells[technique, column] for column in columns)
+        print(f"| {technique} | {row} |")
+    print()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--config", required=True)
-    parser.add_argument("--name", required=True)
+    parser.add_argument("--table", action="store_true")
+    parser.add_argument("--config")
+    parser.add_argument("--name", help=f"folder of the results, such as sst{SUFFIX}")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--technique", action="append", help="repeatable; default: all")
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
-    for technique in options.technique or [*TECHNIQUES, "relevance"]:
+    if options.table:
+        table()
+        return
+    if not (options.config and options.name):
+        parser.error("give --config and --name, or --table")
+    for technique in options.technique or TRIED:
         point = tune(options.config, technique, options.name, options.overrides)
         for seed in range(1, options.seeds):
             stored = RUNS / options.name / technique / f"seed_{seed}.json"
