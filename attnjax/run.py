@@ -9,6 +9,7 @@ import numpy as np
 from etils import epath
 
 from attnjax.analysis.importance import METHODS
+from attnjax.analysis.records import records
 from attnjax.analysis.study import Study, study
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import AnalysisConfig, RunConfig, from_config_dict
@@ -41,6 +42,7 @@ class Explanations(NamedTuple):
     importance  method -> one array over the words of each text, non-negative
     query_importance  likewise over the query's words; empty for one sequence
     agreement   "attention~gradient" -> measure -> [texts], NaN where undefined
+    rows        all of this as one object a text, in the form of analysis/examples.jsonl
     """
 
     tokens: list[list[str]]
@@ -51,34 +53,12 @@ class Explanations(NamedTuple):
     importance: dict[str, list[np.ndarray]]
     query_importance: dict[str, list[np.ndarray]]
     agreement: dict[str, dict[str, np.ndarray]]
-
-    def rows(self) -> list[dict[str, Any]]:
-        """One object a text, as analysis/examples.jsonl has them."""
-        return [
-            {
-                "id": row,
-                "tokens": tokens,
-                "query": None if self.queries is None else self.queries[row],
-                "label": None,
-                "prediction": self.labels[row],
-                "probabilities": self.probabilities[row].tolist(),
-                "attention": self.attention[row].tolist(),
-                "importance": {name: v[row].tolist() for name, v in self.importance.items()},
-                "query_importance": {
-                    name: values[row].tolist() for name, values in self.query_importance.items()
-                },
-                "agreement": {
-                    pair: {name: float(values[row]) for name, values in measures.items()}
-                    for pair, measures in self.agreement.items()
-                },
-            }
-            for row, tokens in enumerate(self.tokens)
-        ]
+    rows: list[dict[str, Any]]
 
     def _repr_html_(self) -> str:
         from attnjax.report.words import fragment  # imported late: only notebooks need it
 
-        return fragment(finite(self.rows()))
+        return fragment(finite(self.rows))
 
 
 class Run(NamedTuple):
@@ -159,6 +139,7 @@ class Run(NamedTuple):
             importance={name: found.explanations[name] for name in settings.methods},
             query_importance=found.query_explanations,
             agreement=found.agreement,
+            rows=list(records(found, words, [None] * len(words), self.labels)),
         )
 
     def study_examples(
