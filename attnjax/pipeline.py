@@ -10,7 +10,7 @@ from etils import epath
 
 from attnjax.analysis.records import records
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
-from attnjax.analysis.study import study
+from attnjax.analysis.study import in_chunks, study
 from attnjax.analysis.summary import summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
 from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
@@ -84,18 +84,18 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
     trained = train(config, dataset, stages, training, folder, stop)
-    params = rows.replicate(trained.params)
     outputs = evaluate_split(
-        rows.compile_rows(make_evaluate(stages)),
-        rows,
-        params,
+        training.compile_rows(make_evaluate(stages)),
+        training,
+        trained.params,
         dataset,
         "test",
-        rows.fit(config.train.batch_size),
+        config.train.batch_size,
         stop.check,
     )
     test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
+    params = rows.replicate(trained.params)
     analysis = analyse(config, dataset, stages, rows, params, folder, stop)
     robustness = evaluate_robustness(config, dataset, stages, rows, params, stop)
     results = {
@@ -198,16 +198,9 @@ def evaluate_robustness(
     if settings.examples == 0 or not settings.robustness:
         return None
     function = make_robustness(stages, settings.robustness, settings.robustness_steps, config.seed)
-    found = evaluate_split(
-        parallel.compile_rows(function),
-        parallel,
-        params,
-        dataset,
-        "test",
-        parallel.fit(config.train.batch_size),
-        stop.check,
-        settings.examples,
-    )
+    split = dataset.splits["test"].head(settings.examples)
+    call = bind(parallel, params)(function)
+    found = in_chunks(call, split, settings.chunk_size, parallel.devices, stop.check)
     return summarise_robustness(found, settings.robustness)
 
 

@@ -66,8 +66,8 @@ def make_robustness(
 
 
 def summarise_robustness(
-    found: dict[str, np.ndarray], epsilons: tuple[float, ...]
+    found: dict[str, list[np.ndarray]], epsilons: tuple[float, ...]
 ) -> dict[str, list[float]]:
-    """Accuracy of each kind at each epsilon."""
-    accuracies = {kind: [float(v) for v in values.mean(axis=0)] for kind, values in found.items()}
+    """Accuracy of each kind at each epsilon; found  kind -> one row [epsilons] an example."""
+    accuracies = {kind: [float(v) for v in np.mean(rows, axis=0)] for kind, rows in found.items()}
     return {"epsilon": list(epsilons), **accuracies}

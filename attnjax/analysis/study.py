@@ -61,14 +61,8 @@ def study(
                   between batches and may raise to stop.
     Rows are independent: neither chunk_size nor the other rows change what is found for one.
     """
-    chunk = min(config.chunk_size, len(split))
-    found = map_rows(
-        compile_rows(make_explain(stages, config, seed)),
-        split,
-        choose_shapes([split], BUCKETS),
-        -(-chunk // devices) * devices,
-        check,
-    )
+    call = compile_rows(make_explain(stages, config, seed))
+    found = in_chunks(call, split, config.chunk_size, devices, check)
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
     floor = {
@@ -92,6 +86,18 @@ def study(
         probabilities.argmax(axis=1),
         probabilities,
     )
+
+
+def in_chunks(
+    call: Callable[[Batch], Any],
+    split: EncodedSplit,
+    chunk_size: int,
+    devices: int,
+    check: Callable[[], None],
+) -> Any:
+    """`map_rows` in chunks that split over the devices, padded to few lengths."""
+    chunk = -(-min(chunk_size, len(split)) // devices) * devices
+    return map_rows(call, split, choose_shapes([split], BUCKETS), chunk, check)
 
 
 def _at_words(rows: dict[str, Rows], masks: Rows) -> dict[str, Rows]:

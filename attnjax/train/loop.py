@@ -105,13 +105,12 @@ def evaluate_split(
     split: str,
     batch_size: int,
     check: Callable[[], None],
-    count: int = -1,
 ) -> dict[str, np.ndarray]:
-    """Per-example outputs of `compiled` for the split's first `count` rows (-1: all), in order.
+    """Per-example outputs of `compiled` for the split's rows, in order.
 
     check  is called between batches and may raise to stop.
     """
-    rows = dataset.splits[split].head(count)
+    rows = dataset.splits[split]
     collected: dict[str, np.ndarray] = {}
     for batch in evaluation_batches(rows, dataset.shapes, batch_size):
         check()

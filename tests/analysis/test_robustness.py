@@ -38,7 +38,7 @@ def test_accuracy_under_nothing_is_clean_and_falls_under_the_worst_case():
     batch = batch._replace(labels=clean.astype(jnp.int32))
     epsilons = (0.0, 1.0, 10.0)
     found = jax.jit(make_robustness(stages, epsilons, 2, 0))(params, batch)
-    summary = summarise_robustness({k: np.asarray(v) for k, v in found.items()}, epsilons)
+    summary = summarise_robustness({k: list(np.asarray(v)) for k, v in found.items()}, epsilons)
     assert summary["epsilon"] == [0.0, 1.0, 10.0]
     for kind in KINDS:
         assert summary[kind][0] == 1.0
