@@ -49,13 +49,17 @@ def validation_score(results: dict[str, Any]) -> float:
     return found["accuracy"] if found["auc"] is None else found["auc"]
 
 
+def winner(tried: list[dict[str, Any]]) -> list[str]:
+    """The overrides of a grid.json that validation prefers."""
+    return max(tried, key=lambda each: each["validation"])["overrides"]
+
+
 def tune(config: str, technique: str, name: str, overrides: list[str]) -> list[str]:
     """Runs the grid with seed 0, keeps the winner's results and returns its overrides."""
     folder = RUNS / name / technique
     stored = folder / "grid.json"
     if stored.exists():
-        tried = json.loads(stored.read_text())
-        return max(tried, key=lambda each: each["validation"])["overrides"]
+        return winner(json.loads(stored.read_text()))
     tried, best = [], None
     for point in grid(technique):
         results = run(config, 0, [*overrides, *point])
@@ -80,14 +84,10 @@ def figures(results: dict[str, Any]) -> dict[str, float | None]:
 
 def table() -> None:
     """Prints the stored scores and agreements, and the values that tuning chose."""
-    stored: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    rows: dict[str, dict[str, list[dict[str, float | None]]]] = {}
     for folder in sorted(RUNS.glob(f"*{SUFFIX}/*")):
-        files = [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*.json"))]
-        stored.setdefault(folder.parent.name.removesuffix(SUFFIX), {})[folder.name] = files
-    rows = {
-        name: {each: [figures(run) for run in files] for each, files in found.items()}
-        for name, found in stored.items()
-    }
+        runs = [figures(json.loads(each.read_text())) for each in sorted(folder.glob("seed_*"))]
+        rows.setdefault(folder.parent.name.removesuffix(SUFFIX), {})[folder.name] = runs
     for figure in ("score", "Kendall's tau", "Pearson's r"):
         cells = {
             (technique, name): spread([each[figure] for each in found.get(technique, [])])
@@ -103,8 +103,7 @@ def tuned(technique: str, name: str) -> str:
     path = RUNS / f"{name}{SUFFIX}" / technique / "grid.json"
     if not path.exists():
         return "–"
-    best = max(json.loads(path.read_text()), key=lambda each: each["validation"])
-    field, _, value = best["overrides"][-1].rpartition("=")
+    field, _, value = winner(json.loads(path.read_text()))[-1].rpartition("=")
     return f"{field.split('.')[-1].replace('_', ' ')} {value}"
 
 
