@@ -15,6 +15,7 @@ from attnjax.config import RunConfig, default_config, field_names, from_config_d
 from attnjax.errors import UserError, suggest
 from attnjax.runtime import (
     Hosts,
+    fuse_outputs,
     is_first_process,
     join_hosts,
     leave_hosts,
@@ -193,6 +194,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    fuse_outputs()
     stop = Stop()
     status = 0
     try:

@@ -132,9 +132,16 @@ def run_jax(
     from attnjax.data.batches import EncodedSplit
     from attnjax.model.stages import build_stages
     from attnjax.pipeline import bind
-    from attnjax.runtime import device_summary, one_device_per_core, use_compile_cache, versions
+    from attnjax.runtime import (
+        device_summary,
+        fuse_outputs,
+        one_device_per_core,
+        use_compile_cache,
+        versions,
+    )
     from attnjax.train.parallel import make_row_parallel
 
+    fuse_outputs()
     one_device_per_core()
     use_compile_cache(options.cache)
     clock = Clock()

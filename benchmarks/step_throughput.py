@@ -88,7 +88,13 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.config import from_config_dict
     from attnjax.losses import make_gradients
     from attnjax.model.stages import build_stages
-    from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
+    from attnjax.runtime import (
+        device_summary,
+        fuse_outputs,
+        keep_heap,
+        use_compile_cache,
+        versions,
+    )
     from attnjax.train.loop import hparams_of
     from attnjax.train.optimizer import make_optimizer, make_schedule
     from attnjax.train.parallel import make_parallel
@@ -97,6 +103,7 @@ def run_jax(options: argparse.Namespace) -> None:
 
     if options.heap == "kept":
         keep_heap()
+    fuse_outputs()
     use_compile_cache("auto")
     relevance = options.technique == "relevance"
     config = from_config_dict(

@@ -6,6 +6,9 @@ import pathlib
 import jax
 import pytest
 
+from attnjax.runtime import fuse_outputs
+
+fuse_outputs()  # as every command does
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")

@@ -9,10 +9,13 @@ import sys
 import threading
 import time
 
+import jax
+import jax.numpy as jnp
 import pytest
 from test_main import ROOT, arguments, write_data
 
 from attnjax import runtime
+from attnjax.train.optimizer import scale_by_amsgrad
 
 VARIABLES = (
     "JAX_PLATFORMS",
@@ -172,3 +175,29 @@ def test_cores_become_devices_of_the_analysis_unless_the_user_has_said(flags, be
         check=False,
     )
     assert done.stdout.split("\n")[0] == expected.format(cores=cores), done.stderr
+
+
+def test_a_pass_over_memory_updates_a_parameter_and_its_moments():
+    optimizer = scale_by_amsgrad()
+    table = jnp.ones((64, 64))
+
+    def step(gradient, state):
+        updates, state = optimizer.update(gradient, state)
+        return table - updates, (state.first, state.second, state.largest)
+
+    compiled = jax.jit(step).lower(table, optimizer.init(table)).compile().as_text()
+    passes = [line for line in compiled.split("ENTRY")[1].splitlines() if " fusion(" in line]
+    assert len([line for line in passes if "f32[64,64]" in line.split(" fusion(")[0]]) == 1
+
+
+def test_fusing_outputs_keeps_what_the_user_has_set(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_backend_extra_options=other=1")
+    runtime.fuse_outputs()
+    assert os.environ["XLA_FLAGS"] == "--xla_backend_extra_options=other=1"
+    monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_enable_fast_math=false")
+    runtime.fuse_outputs()
+    runtime.fuse_outputs()
+    assert os.environ["XLA_FLAGS"].split() == [
+        "--xla_cpu_enable_fast_math=false",
+        "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=true",
+    ]

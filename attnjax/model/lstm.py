@@ -125,21 +125,27 @@ def _run(backward, params, inputs, steps):
 
 def _project(params, inputs):
     length, batch, width = inputs.shape
-    gates = inputs.reshape(-1, width) @ params.input + params.bias[None]
-    return gates.reshape(length, batch, -1)
+    return (inputs.reshape(-1, width) @ params.input).reshape(length, batch, -1)
 
 
 def _step(params, carry, projected, present):
     state, cell = carry
-    i, f, g, o = _activate(projected + state @ params.recurrent, params.recurrent.shape[0])
+    activated = _activate(projected + state @ params.recurrent + params.bias[None])
+    i, f, g, o = _gates(activated)
     cell = present * (f * cell + i * g)
     state = present * (o * jnp.tanh(cell))
-    return state, cell, jnp.concatenate([i, f, g, o], axis=-1)
+    return state, cell, activated
 
 
-def _activate(total, hidden):
-    i, f, g, o = (total[..., k * hidden : (k + 1) * hidden] for k in range(4))
-    return jax.nn.sigmoid(i), jax.nn.sigmoid(f), jnp.tanh(g), jax.nn.sigmoid(o)
+def _activate(total):
+    # sigmoid(x) = (1 + tanh(x / 2)) / 2: one pass over all four gates, which then stay in one array
+    half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], total.dtype), total.shape[-1] // 4)[None]
+    return half * jnp.tanh(half * total) + (1 - half)
+
+
+def _gates(values):
+    hidden = values.shape[-1] // 4
+    return (values[..., k * hidden : (k + 1) * hidden] for k in range(4))
 
 
 def _direction_forward(backward, params, inputs, steps):
@@ -149,16 +155,18 @@ def _direction_forward(backward, params, inputs, steps):
 
 def _direction_backward(backward, saved, grad_states):
     states, cells, activated, params, inputs, steps = saved
-    hidden = params.recurrent.shape[0]
 
     def before(values):
         edge = jnp.zeros_like(values[:1])
         return jnp.concatenate([values[1:], edge] if backward else [edge, values[:-1]])
 
+    # Transposed once: the compiler would fold it into the loop's matmul, which is slower for it.
+    recurrent = jax.lax.optimization_barrier(params.recurrent.T)
+
     def step(carry, now):
         grad_state, grad_cell = carry
         grad_out, cell, cell_before, gates, present = now
-        i, f, g, o = (gates[..., k * hidden : (k + 1) * hidden] for k in range(4))
+        i, f, g, o = _gates(gates)
         grad_state = (grad_state + grad_out) * present
         squashed = jnp.tanh(cell)
         grad_cell = grad_cell * present + grad_state * o * (1 - squashed * squashed)
@@ -171,7 +179,7 @@ def _direction_backward(backward, saved, grad_states):
             ],
             axis=-1,
         )
-        return (grad_gates @ params.recurrent.T, grad_cell * f), grad_gates
+        return (grad_gates @ recurrent, grad_cell * f), grad_gates
 
     zeros = jnp.zeros_like(states[0])
     rows = (grad_states, cells, before(cells), activated, steps)

@@ -9,6 +9,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from attnjax.config import TrainConfig
+from attnjax.runtime import outputs_are_fused
 from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
@@ -61,18 +62,37 @@ def scale_by_amsgrad(
     ) -> tuple[Params, AMSGradState]:
         del params
         taken = state.steps + 1
-        first = jax.tree.map(lambda g, m: b1 * m + (1 - b1) * g, gradient, state.first)
-        second = jax.tree.map(lambda g, v: b2 * v + (1 - b2) * g * g, gradient, state.second)
-        largest = jax.tree.map(jnp.maximum, state.largest, second)
 
-        def scaled(m: Array, v: Array) -> Array:
+        def first(g: Array, m: Array) -> Array:
+            return b1 * m + (1 - b1) * g
+
+        def second(g: Array, v: Array) -> Array:
+            return b2 * v + (1 - b2) * g * g
+
+        def largest(g: Array, v: Array, top: Array) -> Array:
+            return jnp.maximum(top, second(g, v))
+
+        def scaled(g: Array, m: Array, v: Array, top: Array) -> Array:
             steps = taken.astype(m.dtype)
-            return m / (1 - b1**steps) / (jnp.sqrt(v / (1 - b2**steps)) + epsilon)
+            root = jnp.sqrt(largest(g, v, top) / (1 - b2**steps))
+            return first(g, m) / (1 - b1**steps) / (root + epsilon)
 
-        updates = jax.tree.map(scaled, first, largest)
-        return updates, AMSGradState(taken, first, second, largest)
+        g, m, v, top = gradient, state.first, state.second, state.largest
+        moments = _each(first, g, m), _each(second, g, v), _each(largest, g, v, top)
+        return _each(scaled, g, m, v, top), AMSGradState(taken, *moments)
 
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _each(function: Callable[..., Array], *trees: Params) -> Params:
+    """Maps a function over leaves so that a CPU takes one pass for all that is made of them.
+
+    XLA merges passes there that read the same arrays, but not one that reads another's result. So
+    nothing is shared between two calls: the few operations done again cost nothing beside memory.
+    """
+    if outputs_are_fused():
+        return jax.tree.map(lambda *a: function(*jax.lax.optimization_barrier(a)), *trees)
+    return jax.tree.map(function, *trees)
 
 
 def decayed(params: Params) -> Params:
