@@ -85,6 +85,7 @@ class ModelConfig:
     freeze_embeddings: bool = False
     normalize_embeddings: bool = False  # mean 0, variance 1 over word frequency (Miyato et al.)
     share_encoder: bool = False  # one encoder for text and query, where data is scarce
+    match_product: bool = False  # pairs: the decoder sees attended state x query too (Mou et al.)
     hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
 
 

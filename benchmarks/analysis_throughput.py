@@ -6,8 +6,8 @@ python benchmarks/analysis_throughput.py --peer=torch --data=DIR --data-name=imd
 DIR holds the data set's files, as the configuration of that name reads them. The model is the
 configuration's with random parameters (and word vectors of standard deviation 1), or a trained
 run's with --workdir. Each measurement is a process of its own: PyTorch; attnjax with an empty
-compile cache, and with that cache filled, as a run does it (with all agreement measures and their
-floor, where PyTorch has Kendall's tau alone); and once more primitive by primitive ("parts"). They
+compile cache, and with that cache filled, as a run does it (with the floor of every agreement,
+which the peer leaves out); and once more primitive by primitive ("parts"). They
 alternate; medians over rounds are compared. Seconds hold everything from loaded texts to results,
 compilation too, but not imports; "again" is a second time in the process with the warm cache.
 """
@@ -34,6 +34,15 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIDES = ("torch", "cold", "warm", "parts_cold", "parts_warm")
 EXACT = ("attention", "gradient", "leave_one_out")  # equal on both sides, up to rounding
 PAIRS = (("attention", "gradient"), ("attention", "leave_one_out"), ("gradient", "leave_one_out"))
+MEASURES = (  # in the peer's order
+    "kendall",
+    "p_value",
+    "pearson",
+    "spearman",
+    "top_k_kendall",
+    "jensen_shannon",
+    "top_k_overlap",
+)
 TOLERANCE = 1e-3  # of the largest value: float32 through LSTMs of hundreds of steps
 
 Found = dict[str, list[np.ndarray]]
@@ -103,6 +112,7 @@ def run_torch(
     """The peer's results, seconds by primitive, and versions."""
     import torch
 
+    from attnjax.config import AnalysisConfig
     from benchmarks.peers import torch_analysis as peer
 
     torch.set_num_threads(options.threads)
@@ -118,8 +128,9 @@ def run_torch(
         "adversarial_attention",
         lambda: peer.adversarial(model, texts, options.adversaries, options.adversary_steps),
     )
-    found["rank_correlations"] = clock(
-        "rank_correlations", lambda: [peer.kendall(found[a], found[b]) for a, b in PAIRS]
+    found["agreement"] = clock(
+        "agreement",
+        lambda: [peer.agreement(found[a], found[b], AnalysisConfig().top_k) for a, b in PAIRS],
     )
     return found, clock.seconds, {"torch": torch.__version__, "threads": torch.get_num_threads()}
 
@@ -177,9 +188,8 @@ def whole(
     found: Found = {name: done.explanations[name] for name in EXACT}
     found["permutation"] = list(done.permutation["median_change"])
     found["adversarial_attention"] = list(done.adversarial["max_jsd"])
-    found["rank_correlations"] = [
-        np.stack([done.agreement[f"{a}~{b}"][name] for name in ("kendall", "p_value")], axis=1)
-        for a, b in PAIRS
+    found["agreement"] = [
+        np.stack([done.agreement[f"{a}~{b}"][name] for name in MEASURES], axis=1) for a, b in PAIRS
     ]
     return found
 
@@ -226,11 +236,10 @@ def parts(
             found[name] = [row[: len(mask)][mask] for row, mask in rows]
     pairs = {f"{a}~{b}": (found[a], found[b]) for a, b in PAIRS}
     top_k = AnalysisConfig().top_k
-    for label in ("rank_correlations", "rank_correlations again"):
+    for label in ("agreement", "agreement again"):
         agreement = clock(label, lambda: agree(pairs, top_k))
-    found["rank_correlations"] = [
-        np.stack([each[name] for name in ("kendall", "p_value")], axis=1)
-        for each in agreement.values()
+    found["agreement"] = [
+        np.stack([each[name] for name in MEASURES], axis=1) for each in agreement.values()
     ]
     return found
 
@@ -301,7 +310,7 @@ def compare(folder: Path) -> dict[str, Any]:
     relative = {name: apart[name] / float(np.abs(torch[name]).max()) for name in EXACT}
 
     def means(results: dict[str, np.ndarray]) -> dict[str, float]:
-        taus = results["rank_correlations"].reshape(len(PAIRS), -1, 2)[..., 0]
+        taus = results["agreement"].reshape(len(PAIRS), -1, len(MEASURES))[..., 0]
         found = {
             f"tau {a}~{b}": float(np.nanmean(t)) for (a, b), t in zip(PAIRS, taus, strict=True)
         }

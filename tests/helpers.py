@@ -20,10 +20,12 @@ def quick_jit(function):
     return jax.jit(function, compiler_options=options)
 
 
-def small_model(encoder="bilstm", attention="additive", pair=False, classes=3, dtype=jnp.float32):
+def small_model(
+    encoder="bilstm", attention="additive", pair=False, classes=3, dtype=jnp.float32, **more
+):
     """(stages, params) of a tiny model whose parameters are large enough to matter."""
     config = ModelConfig(
-        encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4
+        encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4, **more
     )
     stages = build_stages(config, words=WORDS, classes=classes, pair=pair)
     params = stages.init(jax.random.key(3))

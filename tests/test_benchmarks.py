@@ -8,6 +8,7 @@ from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.gradient import detached
+from attnjax.analysis.pairs import agree
 from attnjax.config import from_config_dict
 from attnjax.losses import Context, count_examples, make_gradients
 from attnjax.model.attention import forward
@@ -84,3 +85,14 @@ def test_the_torch_counterfactuals_keep_their_bounds(peer):
     #  where nothing restrains it, the optimizer drives the attentions apart
     farther = peer.adversarial(model, TEXTS, steps=90, epsilon=1.0, margin=1.0)
     assert farther.mean() > free.mean() + 0.02
+
+
+def test_the_peer_measures_agreement_alike(peer):
+    random = np.random.default_rng(0)
+    a = [random.random(size).astype(np.float32) for size in (12, 5, 1, 30, 7)]
+    b = [(each + random.random(len(each))).astype(np.float32) for each in a]
+    b[4] = np.ones_like(b[4])
+    expected = agree({"a~b": (a, b)}, top_k=6)["a~b"]
+    found = peer.agreement(a, b, 6)
+    for name, column in zip(peer.MEASURES, found.T, strict=True):
+        np.testing.assert_allclose(column, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)

@@ -13,9 +13,9 @@ from attnjax.data.batches import bucket, padded_lengths
 from attnjax.runtime import quick_compile
 
 Ragged = Sequence[np.ndarray]
-SHORT = 64  # up to here, compiling for another padded length costs more than padding
+FEW = 2**28  # comparisons of words up to which another length to compile does not pay
 LENGTHS = 3  # padded lengths in use beyond, one compilation each
-ROWS = 1024  # of one compiled call
+VALUES = 2**15  # of one compiled call: the arrays that its loops go through fit a cache
 
 
 def agree(
@@ -32,20 +32,23 @@ def agree(
         return {name: {} for name in pairs}
     sizes = np.array([len(a) for a, _ in flat])
     padded_sizes = np.maximum(sizes, 1).tolist()
-    lengths = padded_lengths(padded_sizes, 1 if max(padded_sizes) <= SHORT else LENGTHS)
-    order = np.argsort(sizes, kind="stable")
+    few = len(flat) * max(padded_sizes) ** 2 <= FEW
+    lengths = padded_lengths(padded_sizes, 1 if few else LENGTHS)
+    buckets = np.array([bucket(size, lengths) for size in padded_sizes])
     collected: dict[str, np.ndarray] = {}
-    for start in range(0, len(flat), ROWS):
-        chosen = order[start : start + ROWS]
-        padded = bucket(padded_sizes[chosen[-1]], lengths)
-        mask = np.zeros((ROWS, padded), bool)
-        mask[: len(chosen)] = np.arange(padded) < sizes[chosen, None]
-        both = np.zeros((2, ROWS, padded), flat[0][0].dtype)
-        for side in (0, 1):
-            both[side, mask] = np.concatenate([flat[row][side] for row in chosen])
-        found = jax.device_get(_compiled(top_k)(both[0], both[1], mask))
-        for name, values in found.items():
-            collected.setdefault(name, np.full(len(flat), np.nan))[chosen] = values[: len(chosen)]
+    for padded in lengths:
+        members, rows = np.flatnonzero(buckets == padded), max(1, VALUES // padded)
+        for start in range(0, len(members), rows):
+            chosen = members[start : start + rows]
+            mask = np.zeros((rows, padded), bool)
+            mask[: len(chosen)] = np.arange(padded) < sizes[chosen, None]
+            both = np.zeros((2, rows, padded), flat[0][0].dtype)
+            for side in (0, 1):
+                both[side, mask] = np.concatenate([flat[row][side] for row in chosen])
+            found = jax.device_get(_compiled(top_k)(both[0], both[1], mask))
+            for name, values in found.items():
+                column = collected.setdefault(name, np.full(len(flat), np.nan))
+                column[chosen] = values[: len(chosen)]
     results, start = {}, 0
     for name, (first, _) in pairs.items():
         results[name] = {

@@ -144,11 +144,14 @@ class Uniform(nn.Module):
 class Decoder(nn.Module):
     """Logits from the attended state; with a query, after one tanh layer over both.
 
+    `product` lets that layer see context * query as well: with the two, whose difference it can
+    form itself, these are the matching features of Mou et al. (arXiv:1512.08422, section 3.3).
     Two classes of a single sequence share one trained logit z, handed on as [0, z]: their softmax
     is then the logistic sigmoid of z.
     """
 
     classes: int
+    product: bool = False
 
     @nn.compact
     def __call__(
@@ -158,6 +161,8 @@ class Decoder(nn.Module):
         if query is not None:
             hidden = _dense(width // 2, width, "context")(context)
             hidden = hidden + _dense(width // 2, width, "query")(query)
+            if self.product:
+                hidden = hidden + _dense(width // 2, width, "product", bias=False)(context * query)
             return _dense(self.classes, width // 2, "logits")(jnp.tanh(hidden))
         if self.classes == 2:
             logit = _dense(1, width, "logits")(context)
@@ -175,9 +180,12 @@ def read_out(
 
     (sum_t a_t h_t) W = sum_t a_t (h_t W): with h W at hand, each further attention costs a dot
     product over words for every column of W. Two classes of a single sequence have one column.
+    The product with the query is linear in the states as well.
     """
     layer = params["logits" if query is None else "context"]
     values = states @ layer["kernel"]
+    if query is not None and "product" in params:
+        values = values + (states * query[:, None, :]) @ params["product"]["kernel"]
 
     def attended(weights: Float[Array, "*many batch length"]) -> Float[Array, "*many batch inner"]:
         if values.shape[-1] == 1:

@@ -36,7 +36,7 @@ def build_stages(
     embedding = Embedding(words, config.embed_dim, config.embed_scale)
     encoder = ENCODERS[config.encoder](config.hidden_dim)
     attention = ATTENTIONS[config.attention]()
-    decoder = Decoder(classes)
+    decoder = Decoder(classes, product=pair and config.match_product)
 
     def embed(params: Params, batch: Batch) -> Embedded:
         table = params["embed"]

@@ -10,12 +10,14 @@ A model comes as the parameters of attnjax's BiLSTM + additive attention for two
 dicts of NumPy arrays; texts as one array of ids each. Results are lists in the order of the texts.
 """
 
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from scipy import stats
+from scipy.spatial.distance import jensenshannon
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
@@ -211,10 +213,48 @@ def _jensen_shannon(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return parts.sum(dim=-1) / 2
 
 
-def kendall(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
-    """(tau-b, p-value) of each text, [texts, 2]: one call of scipy a text."""
-    found: list[Any] = [stats.kendalltau(x, y) for x, y in zip(a, b, strict=True)]
-    return np.array([(each.statistic, each.pvalue) for each in found])
+MEASURES = (
+    "kendall",
+    "p_value",
+    "pearson",
+    "spearman",
+    "top_k_kendall",
+    "jensen_shannon",
+    "top_k_overlap",
+)
+
+
+def agreement(a: Sequence[np.ndarray], b: Sequence[np.ndarray], top_k: int) -> np.ndarray:
+    """MEASURES of each text, [texts, 7]; NaN where undefined: scipy, text by text."""
+    with warnings.catch_warnings(), np.errstate(invalid="ignore"):
+        warnings.simplefilter("ignore")  # of constant rows
+        return np.array([_measures(x, y, top_k) for x, y in zip(a, b, strict=True)])
+
+
+def _measures(a: np.ndarray, b: np.ndarray, top_k: int) -> tuple[Any, ...]:
+    tau: Any = stats.kendalltau(a, b)
+    correlations: list[Any] = [np.nan, np.nan]
+    if len(a) > 1:
+        correlations = [each(a, b).statistic for each in (stats.pearsonr, stats.spearmanr)]
+    k = min(top_k, len(a))
+    top_a, top_b = (set(np.argsort(-each, kind="stable")[:k].tolist()) for each in (a, b))
+    shared = sorted(top_a & top_b)
+    divergence = jensenshannon(a, b) ** 2 if a.any() and b.any() else np.nan
+    distance = _top_k_kendall(a, b, top_a, top_b, shared)
+    return (tau.statistic, tau.pvalue, *correlations, distance, divergence, len(shared) / k)
+
+
+def _top_k_kendall(
+    a: np.ndarray, b: np.ndarray, top_a: set[int], top_b: set[int], shared: list[int]
+) -> float:
+    """Their Kendall distance of two lists of words, for p = 1/2."""
+    tau: Any = stats.kendalltau(a[shared], b[shared])
+    reversed_pairs = np.nan_to_num((1 - tau.statistic) / 2 * len(shared) ** 2)
+    outranked = sum(a[i] < a[j] for i in shared for j in top_a - top_b)
+    outranked += sum(b[i] < b[j] for i in shared for j in top_b - top_a)
+    missing = len(top_a) - len(shared)
+    pairs = reversed_pairs + outranked + missing * (missing - 1) / 2
+    return float(pairs / (len(top_a) + missing) ** 2)
 
 
 def _store(found: list[Any], batch: Texts32, values: torch.Tensor) -> None:

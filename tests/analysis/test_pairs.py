@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attnjax.analysis.pairs import SHORT, agree, shuffled
+from attnjax.analysis import pairs
+from attnjax.analysis.pairs import agree, shuffled
 
 
 def ragged(lengths, seed):
@@ -12,9 +13,13 @@ def ragged(lengths, seed):
     return [random.random(length).astype(np.float32) for length in lengths]
 
 
-@pytest.mark.parametrize("longest", [30, SHORT + 9])
-def test_each_row_of_each_pair_stands_in_its_place(longest):
-    lengths = [5, 2, longest, 1, 9]
+@pytest.mark.parametrize("few", [0, pairs.FEW])
+@pytest.mark.parametrize("values", [1, 70, pairs.VALUES])
+def test_each_row_of_each_pair_stands_in_its_place(monkeypatch, few, values):
+    """However many padded lengths there are, and however many rows a compiled call has."""
+    monkeypatch.setattr(pairs, "FEW", few)
+    monkeypatch.setattr(pairs, "VALUES", values)
+    lengths = [5, 2, 30, 1, 9]
     a, b, c = (ragged(lengths, seed) for seed in range(3))
     found = agree({"a~b": (a, b), "b~c": (b, c)}, top_k=3)
     for name, first, second in (("a~b", a, b), ("b~c", b, c)):

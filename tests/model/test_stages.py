@@ -94,10 +94,13 @@ def test_impossible_answers_get_probability_zero():
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, rtol=1e-6)
 
 
-@pytest.mark.parametrize(("pair", "classes"), [(False, 2), (False, 3), (True, 2), (True, 4)])
+@pytest.mark.parametrize(
+    ("pair", "classes", "product"),
+    [(False, 2, False), (False, 3, True), (True, 2, False), (True, 2, True), (True, 4, False)],
+)
 @pytest.mark.parametrize("candidates", [False, True])
-def test_reading_many_attentions_equals_decoding_each(pair, classes, candidates):
-    stages, params = small_model("average", pair=pair, classes=classes)
+def test_reading_many_attentions_equals_decoding_each(pair, classes, product, candidates):
+    stages, params = small_model("average", pair=pair, classes=classes, match_product=product)
     batch = batch_of(sentences([5, 2]), sentences([3, 1]) if pair else None)
     if candidates:
         batch = batch._replace(candidates=jnp.arange(2)[:, None] != jnp.arange(classes)[None, :])
@@ -155,3 +158,21 @@ def test_a_shared_encoder_reads_the_query_with_the_texts_weights():
     np.testing.assert_allclose(
         encoded.query, final_states(encoded.states, batch.mask), rtol=1e-6, atol=1e-7
     )
+
+
+def test_the_decoder_can_see_the_product_of_both_sequences():
+    stages, params = small_model(pair=True, match_product=True)
+    assert "product" not in small_model(match_product=True)[1]["decode"], "one sequence has none"
+    trace = forward(stages, params, batch_of(sentences([4, 2]), sentences([3, 1])))
+    context = np.einsum("bl,blw->bw", trace.weights, trace.encoded.states)
+    query = np.asarray(trace.encoded.query)
+    decode = params["decode"]
+    hidden = np.tanh(
+        context @ decode["context"]["kernel"]
+        + decode["context"]["bias"][None]
+        + query @ decode["query"]["kernel"]
+        + decode["query"]["bias"][None]
+        + (context * query) @ decode["product"]["kernel"]
+    )
+    logits = hidden @ decode["logits"]["kernel"] + decode["logits"]["bias"][None]
+    np.testing.assert_allclose(trace.logits, logits, rtol=1e-5, atol=1e-6)
