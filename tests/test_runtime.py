@@ -177,6 +177,7 @@ def test_cores_become_devices_of_the_analysis_unless_the_user_has_said(flags, be
     assert done.stdout.split("\n")[0] == expected.format(cores=cores), done.stderr
 
 
+@pytest.mark.skipif(jax.__version_info__ >= (0, 11), reason="JAX 0.11 and later merge less")
 def test_a_pass_over_memory_updates_a_parameter_and_its_moments():
     optimizer = scale_by_amsgrad()
     table = jnp.ones((64, 64))
