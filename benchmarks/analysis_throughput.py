@@ -34,15 +34,6 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SIDES = ("torch", "cold", "warm", "parts_cold", "parts_warm")
 EXACT = ("attention", "gradient", "leave_one_out")  # equal on both sides, up to rounding
 PAIRS = (("attention", "gradient"), ("attention", "leave_one_out"), ("gradient", "leave_one_out"))
-MEASURES = (  # in the peer's order
-    "kendall",
-    "p_value",
-    "pearson",
-    "spearman",
-    "top_k_kendall",
-    "jensen_shannon",
-    "top_k_overlap",
-)
 TOLERANCE = 1e-3  # of the largest value: float32 through LSTMs of hundreds of steps
 
 Found = dict[str, list[np.ndarray]]
@@ -189,7 +180,7 @@ def whole(
     found["permutation"] = list(done.permutation["median_change"])
     found["adversarial_attention"] = list(done.adversarial["max_jsd"])
     found["agreement"] = [
-        np.stack([done.agreement[f"{a}~{b}"][name] for name in MEASURES], axis=1) for a, b in PAIRS
+        np.stack(list(done.agreement[f"{a}~{b}"].values()), axis=1) for a, b in PAIRS
     ]
     return found
 
@@ -238,9 +229,7 @@ def parts(
     top_k = AnalysisConfig().top_k
     for label in ("agreement", "agreement again"):
         agreement = clock(label, lambda: agree(pairs, top_k))
-    found["agreement"] = [
-        np.stack([each[name] for name in MEASURES], axis=1) for each in agreement.values()
-    ]
+    found["agreement"] = [np.stack(list(each.values()), axis=1) for each in agreement.values()]
     return found
 
 
@@ -310,7 +299,7 @@ def compare(folder: Path) -> dict[str, Any]:
     relative = {name: apart[name] / float(np.abs(torch[name]).max()) for name in EXACT}
 
     def means(results: dict[str, np.ndarray]) -> dict[str, float]:
-        taus = results["agreement"].reshape(len(PAIRS), -1, len(MEASURES))[..., 0]
+        taus = results["agreement"].reshape(len(PAIRS), len(results["permutation"]), -1)[..., 0]
         found = {
             f"tau {a}~{b}": float(np.nanmean(t)) for (a, b), t in zip(PAIRS, taus, strict=True)
         }

@@ -8,7 +8,9 @@ hypothesis and label. Pairs labelled "-" are left out. Attention is over the pre
 
 All of SNLI: not measured. A subset of 20,000 pairs on a 2-core CPU (shared AMD EPYC), with
 --config.train.batch_size=32 --config.train.schedule=linear --config.train.epochs=3: 33 s of
-training, test accuracy 0.610 ± 0.004 over 3 seeds.
+training, test accuracy 0.610 ± 0.004 over 3 seeds. With --config.model.match_product=True
+--config.adversary.technique=word_vat --config.adversary.epsilon=0.3 besides: 0.622 ± 0.001 over
+3 seeds, 4 min of training.
 """
 
 from ml_collections import ConfigDict

@@ -215,12 +215,12 @@ def _jensen_shannon(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 MEASURES = (
     "kendall",
-    "p_value",
     "pearson",
     "spearman",
     "top_k_kendall",
     "jensen_shannon",
     "top_k_overlap",
+    "p_value",
 )
 
 
@@ -241,7 +241,7 @@ def _measures(a: np.ndarray, b: np.ndarray, top_k: int) -> tuple[Any, ...]:
     shared = sorted(top_a & top_b)
     divergence = jensenshannon(a, b) ** 2 if a.any() and b.any() else np.nan
     distance = _top_k_kendall(a, b, top_a, top_b, shared)
-    return (tau.statistic, tau.pvalue, *correlations, distance, divergence, len(shared) / k)
+    return (tau.statistic, *correlations, distance, divergence, len(shared) / k, tau.pvalue)
 
 
 def _top_k_kendall(
