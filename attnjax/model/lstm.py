@@ -2,9 +2,10 @@
 
 Time comes first inside. The backward direction runs its scan from the last step to the first, so
 its padding comes first; multiplying the state by the mask keeps it at zero there, and nothing is
-reversed or gathered. The gradient is written out (`_direction_backward`): the scan saves the
-gates, the reverse scan yields the gradient of all gate inputs, and weight gradients are then one
-matmul each instead of one per time step.
+reversed or gathered. The gradient is written out (`_both_backward`): the scan saves the gates,
+the reverse scan (`_pull`) yields the gradient of all gate inputs, and weight gradients are then
+one matmul each instead of one per time step. On a CPU the loops of `lstm_cpu.py` take the place
+of both scans.
 
 `bilstm_without` gives the states of a row for each of its tokens left out. A token left out is a
 step not taken, so nothing is gathered or projected again; the forward states before it and the
@@ -18,6 +19,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
+
+from attnjax.model import lstm_cpu
 
 
 class LSTMParams(NamedTuple):
@@ -43,11 +46,8 @@ def bilstm(
     inputs  [batch, length, embed]; mask  True on tokens, which fill each row from the left.
     Returns [batch, length, 2 * hidden], exactly 0 on padding and independent of it.
     """
-    inputs = inputs.swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
-    ahead, back = (LSTMParams(*(each[side] for each in params)) for side in (0, 1))
-    both: Any = [_direction(False, ahead, inputs, steps), _direction(True, back, inputs, steps)]
-    return jnp.concatenate(both, axis=-1).swapaxes(0, 1)
+    return _both(params, inputs.swapaxes(0, 1), steps)
 
 
 def final_states(
@@ -76,9 +76,9 @@ def bilstm_without(
     hidden = params.recurrent.shape[1]
     inputs = inputs.swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
-    sides = [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
+    sides = _sides(params)
     gates = [_project(side, inputs) for side in sides]
-    ahead, back = (_run(bool(side), sides[side], inputs, steps)[:2] for side in (0, 1))
+    ahead, back = (_run(bool(k), sides[k], gates[k], steps)[:2] for k in (0, 1))
     whole = jnp.concatenate([ahead[0], back[0]], axis=-1).swapaxes(0, 1)
     # (state, cell) that reach position t: index t of the forward ones, t + 1 of the backward ones.
     before = [jnp.pad(values, ((1, 0), (0, 0), (0, 0))) for values in ahead]
@@ -105,22 +105,42 @@ def bilstm_without(
     return without
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _direction(backward, params, inputs, steps):
-    return _run(backward, params, inputs, steps)[0]
+def _sides(params):
+    return [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
 
 
-def _run(backward, params, inputs, steps):
-    hidden = params.recurrent.shape[0]
+@jax.custom_vjp
+def _both(params, inputs, steps):
+    return _both_forward(params, inputs, steps)[0]
 
-    def step(carry, now):
-        projected, present = now
-        state, cell, activated = _step(params, carry, projected, present)
-        return (state, cell), (state, cell, activated)
 
-    gates = _project(params, inputs)
-    zeros = jnp.zeros_like(gates[0, :, :hidden])
-    return jax.lax.scan(step, (zeros, zeros), (gates, steps), reverse=backward)[1]
+def _both_forward(params, inputs, steps):
+    found = [
+        _run(bool(side), each, _project(each, inputs), steps)
+        for side, each in enumerate(_sides(params))
+    ]
+    states = jnp.concatenate([states for states, _, _ in found], axis=-1).swapaxes(0, 1)
+    return states, (found, params, inputs, steps)
+
+
+def _both_backward(saved, grad_states):
+    found, params, inputs, steps = saved
+    flat = inputs.reshape(-1, inputs.shape[-1])
+    grad_states = grad_states.swapaxes(0, 1)
+    grads, grad_inputs = [], []
+    for side, (each, (states, cells, gates)) in enumerate(zip(_sides(params), found, strict=True)):
+        # Transposed once: the compiler would fold it into the loop's matmul, which is slower so.
+        transposed = jax.lax.optimization_barrier(each.recurrent.T)
+        pulled = _pull(bool(side), transposed, cells, gates, steps, grad_states)
+        past = lstm_cpu.before(bool(side), states)
+        pulled, past = (a.reshape(-1, a.shape[-1]) for a in (pulled, past))
+        grads.append(LSTMParams(flat.T @ pulled, past.T @ pulled, pulled.sum(axis=0)))
+        grad_inputs.append(pulled @ each.input.T)
+    grad_params = LSTMParams(*(jnp.stack(pair) for pair in zip(*grads, strict=True)))
+    return grad_params, sum(grad_inputs[1:], grad_inputs[0]).reshape(inputs.shape), None
+
+
+_both.defvjp(_both_forward, _both_backward)
 
 
 def _project(params, inputs):
@@ -130,43 +150,31 @@ def _project(params, inputs):
 
 def _step(params, carry, projected, present):
     state, cell = carry
-    activated = _activate(projected + state @ params.recurrent + params.bias[None])
-    i, f, g, o = _gates(activated)
+    activated = lstm_cpu.activate(projected + state @ params.recurrent + params.bias[None])
+    i, f, g, o = lstm_cpu.split(activated)
     cell = present * (f * cell + i * g)
     state = present * (o * jnp.tanh(cell))
     return state, cell, activated
 
 
-def _activate(total):
-    # sigmoid(x) = (1 + tanh(x / 2)) / 2: one pass over all four gates, which then stay in one array
-    half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], total.dtype), total.shape[-1] // 4)[None]
-    return half * jnp.tanh(half * total) + (1 - half)
+def _run_scan(backward, params, projected, steps):
+    """States, cells and activated gates of one direction, [length, batch, ...]."""
+
+    def step(carry, now):
+        state, cell, activated = _step(params, carry, *now)
+        return (state, cell), (state, cell, activated)
+
+    zeros = jnp.zeros_like(projected[0, :, : projected.shape[-1] // 4])
+    return jax.lax.scan(step, (zeros, zeros), (projected, steps), reverse=backward)[1]
 
 
-def _gates(values):
-    hidden = values.shape[-1] // 4
-    return (values[..., k * hidden : (k + 1) * hidden] for k in range(4))
-
-
-def _direction_forward(backward, params, inputs, steps):
-    states, cells, activated = _run(backward, params, inputs, steps)
-    return states, (states, cells, activated, params, inputs, steps)
-
-
-def _direction_backward(backward, saved, grad_states):
-    states, cells, activated, params, inputs, steps = saved
-
-    def before(values):
-        edge = jnp.zeros_like(values[:1])
-        return jnp.concatenate([values[1:], edge] if backward else [edge, values[:-1]])
-
-    # Transposed once: the compiler would fold it into the loop's matmul, which is slower for it.
-    recurrent = jax.lax.optimization_barrier(params.recurrent.T)
+def _pull_scan(backward, transposed, cells, gates, steps, grad_states):
+    """Gradient of the gates' inputs of one direction, from that of both directions' states."""
 
     def step(carry, now):
         grad_state, grad_cell = carry
         grad_out, cell, cell_before, gates, present = now
-        i, f, g, o = _gates(gates)
+        i, f, g, o = lstm_cpu.split(gates)
         grad_state = (grad_state + grad_out) * present
         squashed = jnp.tanh(cell)
         grad_cell = grad_cell * present + grad_state * o * (1 - squashed * squashed)
@@ -179,15 +187,28 @@ def _direction_backward(backward, saved, grad_states):
             ],
             axis=-1,
         )
-        return (grad_gates @ recurrent, grad_cell * f), grad_gates
+        return (grad_gates @ transposed, grad_cell * f), grad_gates
 
-    zeros = jnp.zeros_like(states[0])
-    rows = (grad_states, cells, before(cells), activated, steps)
-    grad_gates = jax.lax.scan(step, (zeros, zeros), rows, reverse=not backward)[1]
-    grad_gates, past = (a.reshape(-1, a.shape[-1]) for a in (grad_gates, before(states)))
-    flat = inputs.reshape(-1, inputs.shape[-1])
-    grad_params = LSTMParams(flat.T @ grad_gates, past.T @ grad_gates, grad_gates.sum(axis=0))
-    return grad_params, (grad_gates @ params.input.T).reshape(inputs.shape), None
+    grad_out = jnp.split(grad_states, 2, axis=-1)[backward]
+    zeros = jnp.zeros_like(grad_out[0])
+    rows = (grad_out, cells, lstm_cpu.before(backward, cells), gates, steps)
+    return jax.lax.scan(step, (zeros, zeros), rows, reverse=not backward)[1]
 
 
-_direction.defvjp(_direction_forward, _direction_backward)
+def _on_cpu(fast, plain):
+    """fast on a CPU, plain elsewhere; its derivative, on both, is plain's."""
+
+    @partial(jax.custom_vjp, nondiff_argnums=(0,))
+    def chosen(backward, *values):
+        both = {"cpu": partial(fast, backward), "default": partial(plain, backward)}
+        return jax.lax.platform_dependent(*values, **both)
+
+    def pull_back(backward, values, grads):
+        return jax.vjp(partial(plain, backward), *values)[1](grads)
+
+    chosen.defvjp(lambda backward, *values: (chosen(backward, *values), values), pull_back)
+    return chosen
+
+
+_run: Callable[..., Any] = _on_cpu(lstm_cpu.run, _run_scan)
+_pull: Callable[..., Any] = _on_cpu(lstm_cpu.pull, _pull_scan)

@@ -1,6 +1,7 @@
 """The kernel against torch.nn.LSTM, against plain autodiff, and under padding."""
 
 import pathlib
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
+from attnjax.model import lstm, lstm_cpu
 from attnjax.model.lstm import LSTMParams, bilstm, final_states
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "lstm.npz")
@@ -95,6 +97,28 @@ def test_first_and_second_derivatives_equal_plain_autodiff():
         quick_jit(jax.grad(loss(literal_bilstm), (0, 1)))(params, inputs),
     )
     compare(second(bilstm)(params, inputs), second(literal_bilstm)(params, inputs))
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("backward", [False, True])
+def test_loops_of_the_cpu_equal_the_scans(backward):
+    params, inputs, mask = example()
+    one = LSTMParams(*(each[int(backward)] for each in params))
+    steps = mask.T.astype(inputs.dtype)[..., None]
+    projected = lstm._project(one, inputs.swapaxes(0, 1))
+    states, cells, gates = quick_jit(partial(lstm_cpu.run, backward))(one, projected, steps)
+    for found, expected in zip(
+        (states, cells, gates * steps), lstm._run_scan(backward, one, projected, steps), strict=True
+    ):
+        np.testing.assert_allclose(found, expected * steps, rtol=1e-12, atol=1e-15)
+    grad_states = jax.random.normal(jax.random.key(3), (*states.shape[:2], 6), states.dtype)
+    values = one.recurrent.T, cells, gates, steps, grad_states
+    np.testing.assert_allclose(
+        quick_jit(partial(lstm_cpu.pull, backward))(*values),
+        lstm._pull_scan(backward, *values),
+        rtol=1e-12,
+        atol=1e-15,
+    )
 
 
 def test_padding_changes_no_bit():

@@ -1,0 +1,146 @@
+"""The two loops of the LSTM kernel, written so that XLA:CPU runs both directions side by side.
+
+XLA:CPU runs at the same time, on different cores, what shares no memory. Two loops share memory
+as soon as one step computes a value that has a buffer of its own: that buffer is free after the
+first loop, and the second one gets it. So no step here has one. Everything that it computes is
+handed on, in the place of something that it has read:
+
+- state and grad_state are kept on padding (where(present, new, old)), not set to zero;
+- the matmul comes last in a step, and its product is read by the next one;
+- gates and their gradients are put one step later where they were computed from;
+- whether to go on is a value handed on as well, not computed by the loop's condition;
+- places move by minimum and maximum: XLA would merge plain counters into one and derive the
+  others from it, in buffers of their own;
+- what a step reads twice, it reads through `again`, or XLA would keep it in a buffer.
+
+Each loop of `pull` also writes into the gradient of the states. That only makes XLA give it a copy
+of that array: the copies end on different cores, where the loops then start. Without them both
+loops would wait in the queue of one core.
+
+The equations are those of the scans in `lstm.py`, and so are the values, except for gates on
+padding, which nothing reads. benchmarks/step_throughput.py measures what it is worth.
+"""
+
+import jax
+import jax.numpy as jnp
+
+
+def activate(total):
+    """Gates from their inputs: sigmoid, sigmoid, tanh, sigmoid of the four parts of the last axis.
+
+    sigmoid(x) = (1 + tanh(x / 2)) / 2: one pass over all of them, which then stay in one array.
+    """
+    half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], total.dtype), total.shape[-1] // 4)[None]
+    return half * jnp.tanh(half * total) + (1 - half)
+
+
+def split(gates):
+    """The gates i, f, g, o: the four parts of the last axis."""
+    hidden = gates.shape[-1] // 4
+    return [gates[..., k * hidden : (k + 1) * hidden] for k in range(4)]
+
+
+def before(backward, values):
+    """The values of the step before, in the order in which the direction takes steps."""
+    edge = jnp.zeros_like(values[:1])
+    return jnp.concatenate([values[1:], edge] if backward else [edge, values[:-1]])
+
+
+def run(backward, params, projected, steps):
+    """States, cells and activated gates of one direction, each [length, batch, ...]."""
+    hidden = projected.shape[-1] // 4
+    present = steps != 0
+
+    def take(place, last_place, values):
+        state, cell, product, activated, gates, states, cells = values
+        gates = _put(gates, activated, last_place)
+        activated = activate(_at(gates, place) + product + params.bias[None])
+        i, f, g, o = split(activated)
+        cell = _at(steps, place) * (f * cell + i * g)
+        state = jnp.where(_at(present, place), o * jnp.tanh(cell), state)
+        states, cells = _put(states, state, place), _put(cells, cell, place)
+        return state, cell, state @ params.recurrent, activated, gates, states, cells
+
+    first, last = (-1, 0) if backward else (0, -1)
+    zeros = jnp.zeros_like(projected[0, :, :hidden])
+    stack = jnp.zeros_like(projected[..., :hidden])
+    start = (zeros, zeros, jnp.zeros_like(projected[0]), projected[first], projected, stack, stack)
+    *_, activated, gates, states, cells = _loop(backward, take, start, len(steps))
+    return states * steps, cells, gates.at[last].set(activated)
+
+
+def pull(backward, transposed, cells, gates, steps, grad_states):
+    """Gradient of the gates' inputs of one direction, from that of both directions' states.
+
+    transposed  [4 * hidden, hidden], the recurrent weights
+    grad_states  [length, batch, 2 * hidden]
+    """
+    hidden = cells.shape[-1]
+    own = hidden if backward else 0
+    present = steps != 0
+    forget, squashes, cells_before = split(gates)[1], jnp.tanh(cells), before(backward, cells)
+
+    def take(place, last_place, values):
+        product, grad_state, grad_cell, grad_gates, gates, grad_states = values
+        gates = _put(gates, grad_gates, last_place)
+        grad_out = _at(grad_states, place, own, hidden)
+        grad_state = jnp.where(_at(present, place), product + grad_out, grad_state)
+        grad_states = _put(grad_states, grad_state, place, own)
+        again = jax.lax.optimization_barrier((gates, squashes))
+        i, f, g, o = (_at(gates, place, k * hidden, hidden) for k in range(4))
+        i_again, g_again, o_again = (_at(again[0], place, k * hidden, hidden) for k in (0, 2, 3))
+        squashed, squashed_again = _at(squashes, place), _at(again[1], place)
+        by_state = o_again * (1 - squashed_again * squashed_again)
+        grad_cell = grad_cell * _at(forget, last_place) + grad_state * by_state
+        grad_cell = _at(steps, place) * grad_cell
+        for k, part in enumerate(
+            [
+                grad_cell * g_again * i * (1 - i),
+                grad_cell * _at(cells_before, place) * f * (1 - f),
+                grad_cell * i_again * (1 - g * g),
+                grad_state * squashed * o * (1 - o),
+            ]
+        ):
+            grad_gates = jax.lax.dynamic_update_slice(grad_gates, part, (0, k * hidden))
+        return grad_gates @ transposed, grad_state, grad_cell, grad_gates, gates, grad_states
+
+    first, last = (0, -1) if backward else (-1, 0)
+    zeros = jnp.zeros_like(cells[0])
+    start = (zeros, zeros, zeros, gates[first], gates, grad_states)
+    *_, grad_gates, gates, _ = _loop(not backward, take, start, len(steps))
+    return gates.at[last].set(grad_gates)
+
+
+def _loop(reverse, take, values, length):
+    """Values after take(place, last_place, values) for each place in order.
+
+    The first place follows itself: what `take` puts there at first must be there already.
+    """
+    step = -1 if reverse else 1
+    first, last = (length - 1, 0) if reverse else (0, length - 1)
+
+    def move(place):
+        return jnp.maximum(place - 1, 0) if reverse else jnp.minimum(place + 1, length - 1)
+
+    def body(carry):
+        place, last_place, _, values = carry
+        place, last_place = move(place), move(last_place)
+        return place, last_place, place != last, take(place, last_place, values)
+
+    # A place outside, as the first last_place is, means the nearest one inside.
+    start = (jnp.int32(first - step), jnp.int32(first - 2 * step), jnp.bool_(length > 0), values)
+    return jax.lax.while_loop(lambda carry: carry[2], body, start)[3]
+
+
+def _at(values, place, lane=0, lanes=None):
+    """values[place, :, lane : lane + lanes]; all lanes unless told."""
+    _, batch, width = values.shape
+    start = (place, jnp.int32(0), jnp.int32(lane))
+    size = (1, batch, width if lanes is None else lanes)
+    return jax.lax.dynamic_slice(values, start, size, allow_negative_indices=False)[0]
+
+
+def _put(values, value, place, lane=0):
+    start = (place, jnp.int32(0), jnp.int32(lane))
+    update = jax.lax.dynamic_update_slice
+    return update(values, value[None], start, allow_negative_indices=False)
