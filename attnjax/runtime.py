@@ -6,6 +6,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import signal
 import socket
 import sys
 import threading
@@ -269,6 +270,22 @@ def device_summary() -> dict[str, Any]:
         "processes": jax.process_count(),
         "cores": os.cpu_count(),
     }
+
+
+def keep_to_share(number: int, count: int) -> None:
+    """Keeps this process to its share of the cores, and ends it with the one that started it.
+
+    Call it before JAX starts, with a pipe from the other process as stdin.
+    """
+
+    def end() -> None:
+        os.read(0, 1)  # returns once nobody can write to the pipe any more
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=end, daemon=True).start()
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[number::count] or cores)
 
 
 def one_device_per_core(most: int = MOST_CORES) -> bool:

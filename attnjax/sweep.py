@@ -10,7 +10,8 @@ What varies; every combination is one run, equal to `python -m attnjax.main` wit
   --sweep.seeds=N     N seeds, from config.seed on
 How it is done:
   --sweep.draw        grid, or uniform: a:b:n are n random draws from [a, b]
-  --sweep.mode        auto (measures a few steps of each), vmap, map or turn
+  --sweep.mode        auto (measures a few steps of each), vmap, map or turn; on a CPU with several
+                      cores, auto divides the points among processes, one for each core
   --sweep.memory=GB   what the runs of a chunk may take, over all devices; half of it all
 
 A run's folder DIR/point_0007 (DIR: runs/NAME_sweep) holds config.json, vocab.json, metrics.jsonl,
@@ -20,7 +21,9 @@ sweep.csv and sweep.tex, and figures/. The same command again goes on after the 
 """
 
 import dataclasses
+import json
 import logging
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -40,6 +43,7 @@ from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
     keep_heap,
+    keep_to_share,
     one_device_per_core,
     use_compile_cache,
     versions,
@@ -47,7 +51,7 @@ from attnjax.runtime import (
 from attnjax.train.loop import monitored
 from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
-from attnjax.train.programs import Programs, choose, remembered, structure
+from attnjax.train.programs import Programs, choose, free_memory, remembered, structure
 from attnjax.train.stop import Stop
 from attnjax.train.sweep import Outcome, train_chunk
 from attnjax.types import Stages
@@ -66,6 +70,9 @@ SWEEP = "sweep.json"
 # What may change when a sweep goes on: it changes no result.
 INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 
+# A process more must train so many points at least: it starts and compiles for itself.
+LEAST_POINTS = 4
+
 logger = logging.getLogger(__name__)
 
 
@@ -82,36 +89,79 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     if not any(each.lstrip("-").split("=")[0] == "workdir" for each in rest[1:]):
         workdir += "_sweep"
     points = points_of(config, asked)
+    if asked.share:
+        keep_to_share(*asked.share)
     if config.train.tensorboard or config.train.profile_steps:
         raise UserError(
             "train.tensorboard and train.profile_steps are for one run: python -m attnjax.main"
         )
     if config.train.keep_heap:
         keep_heap()
-    if config.train.devices == 0:
-        one_device_per_core(len(points))
+    cores = config.train.devices == 0 and one_device_per_core(len(points))
     use_compile_cache(config.train.compile_cache)
     parallel = make_row_parallel(dataclasses.replace(config.train, parallel="jit"))
     folder = open_workdir(workdir)
     stored = _same_sweep(folder, config, points)
     dataset = load_dataset(config)
+    stages = model_of(config, dataset)
+    bench = _Bench(dataset, stages, parallel, folder, stop)
+    if asked.share:
+        number, count = asked.share
+        memory = (asked.memory or free_memory(1)) // count
+        # On a core of its own a way is as good as another (8.7 to 9.5 ms a step of bAbI 1), and
+        # finding the best by a hair compiles them all.
+        asked = asked._replace(memory=memory, mode="map")
+        print(json.dumps(bench.train_all(points[number::count], asked)))
+        return
     logger.info("data: %s", dataset.summary)
     logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
     write_json(folder / SWEEP, stored)
-    stages = model_of(config, dataset)
-    bench = _Bench(dataset, stages, parallel, folder, stop)
-    groups: dict[RunConfig, list[Point]] = {}
-    for point in points:
-        groups.setdefault(structure(point.config), []).append(point)
-    for members in groups.values():
-        stored["ways"] += bench.train(members, asked)
-        write_json(folder / SWEEP, stored)
+    waiting = bench.unfinished(points)
+    processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
+    if cores and asked.mode == "auto" and processes > 1:
+        stored["ways"] += _spread(arguments, processes, stop)
+    else:
+        stored["ways"] += bench.train_all(points, asked)
+    write_json(folder / SWEEP, stored)
     rows = [_row(folder, point, dataset) for point in points]
     write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset))
     failed = sum(row["failed"] for row in rows)
     print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
     if failed:
         logger.warning("%d of %d runs failed: their loss was not finite", failed, len(rows))
+
+
+def _spread(arguments: Sequence[str], count: int, stop: Stop) -> list[dict[str, Any]]:
+    """Trains the points in processes of this command, each on its share of points and cores.
+
+    A core for each process is faster than all cores for each point: a small step has little that
+    several cores could share, and processes do not wait for each other.
+    """
+    command = [sys.executable, "-m", "attnjax.sweep", *arguments[1:]]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    processes = [
+        subprocess.Popen([*command, f"--sweep.share={number}/{count}"], **pipes)
+        for number in range(count)
+    ]
+    try:
+        while any(each.poll() is None for each in processes):
+            stop.check()
+            if any(each.poll() for each in processes):
+                break
+            time.sleep(0.05)
+    finally:
+        for each in processes:
+            assert each.stdin is not None
+            each.stdin.close()  # those that still run stop, and keep what they have finished
+            each.wait()
+    found = [each.stdout.read() for each in processes if each.stdout is not None]
+    failed = [each.returncode for each in processes if each.returncode]
+    if failed or not all(found):
+        raise UserError(
+            f"a process of the sweep ended early (status {failed[0] if failed else 0}); the same "
+            "command goes on after the last finished chunk, with --sweep.mode=turn in one process"
+        )
+    return [way for text in found for way in json.loads(text)]
 
 
 class _Bench:
@@ -123,11 +173,19 @@ class _Bench:
         self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
         self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
 
-    def train(self, points: list[Point], asked: Sweep) -> list[dict[str, Any]]:
-        """Trains the unfinished points of one structure; returns how, and what other ways took."""
-        waiting = [point for point in points if not (self.folder / point.name / RESULTS).exists()]
-        if not waiting:
-            return []
+    def unfinished(self, points: list[Point]) -> list[Point]:
+        """The points without results."""
+        return [point for point in points if not (self.folder / point.name / RESULTS).exists()]
+
+    def train_all(self, points: list[Point], asked: Sweep) -> list[dict[str, Any]]:
+        """Trains the unfinished points, structure by structure; returns how."""
+        groups: dict[RunConfig, list[Point]] = {}
+        for point in self.unfinished(points):
+            groups.setdefault(structure(point.config), []).append(point)
+        return [self.train(members, asked) for members in groups.values()]
+
+    def train(self, waiting: list[Point], asked: Sweep) -> dict[str, Any]:
+        """Trains points of one structure; returns how, and what other ways took."""
         waiting.sort(key=lambda point: point.config.seed)  # runs of one seed share their batches
         config = waiting[0].config
         runs = place_runs(min(self.parallel.devices, len(waiting)))
@@ -146,15 +204,13 @@ class _Bench:
                 len(chunk),
             )
             self.finish(chunk, programs)
-        return [
-            {
-                "technique": config.adversary.technique,
-                "way": programs.way,
-                "runs_on_a_device": programs.together,
-                "devices": runs.devices,
-                "ms_a_step_and_run": took,
-            }
-        ]
+        return {
+            "technique": config.adversary.technique,
+            "way": programs.way,
+            "runs_on_a_device": programs.together,
+            "devices": runs.devices,
+            "ms_a_step_and_run": took,
+        }
 
     def finish(self, points: list[Point], programs: Programs) -> None:
         """Trains one chunk and writes the folders of its runs."""

@@ -1,9 +1,13 @@
 """The whole sweep command on small data: files, resumption, refusals."""
 
+import contextlib
 import csv
 import json
 import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -201,3 +205,58 @@ def test_a_stopped_sweep_goes_on_after_its_last_finished_chunk(tmp_path, monkeyp
     assert failed["test"] is None
     assert rows[1]["accuracy"] is None
     assert "point_0001 at step" in (tmp_path / "run" / "sweep.html").read_text()
+
+
+SEVERAL = ("--sweep.epsilon=0.5:4:8", "--sweep.technique=attention_at", "--config.train.epochs=1")
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+TWO_CORES = pytest.mark.skipif(CORES < 2, reason="needs two cores: one process for each")
+
+
+def process_of(*words):
+    """The process whose command line has these words in it, if there is one."""
+    for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if all(word in path.read_text() for word in words):
+                return int(path.parent.name)
+    return None
+
+
+def without_devices():
+    """The environment of a user: no fake devices, which would keep the sweep to one process."""
+    return {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+
+
+@TWO_CORES
+def test_the_cores_of_a_cpu_share_the_points_in_processes(tmp_path):
+    data, workdir = write_small_data(tmp_path / "data"), tmp_path / "run"
+    command = [sys.executable, "-m", "attnjax.sweep", *arguments(data, workdir, *SEVERAL)[1:]]
+    done = subprocess.run(command, env=without_devices(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    stored = json.loads((workdir / "sweep.json").read_text())
+    assert len(stored["ways"]) == 2
+    rows = [json.loads(line) for line in (workdir / "sweep.jsonl").read_text().splitlines()]
+    assert len(rows) == 8
+    assert not any(row["failed"] for row in rows)
+    alone = arguments(data, tmp_path / "alone", "--config.train.epochs=1")
+    alone += ["--config.adversary.technique=attention_at", "--config.adversary.epsilon=0.5"]
+    assert train_one(alone) == 0
+    expected = json.loads((tmp_path / "alone" / "results.json").read_text())
+    np.testing.assert_allclose(rows[0]["auc"], expected["test"]["auc"], rtol=1e-5)
+
+
+@TWO_CORES
+def test_a_process_that_is_killed_ends_the_sweep_in_one_line_and_it_goes_on(tmp_path):
+    data, workdir = write_small_data(tmp_path / "data"), tmp_path / "run"
+    command = [sys.executable, "-m", "attnjax.sweep", *arguments(data, workdir, *SEVERAL)[1:]]
+    sweep = subprocess.Popen(command, env=without_devices(), stderr=subprocess.PIPE, text=True)
+    share = None
+    while share is None:
+        assert sweep.poll() is None
+        share = process_of(str(workdir), "--sweep.share=1/2")
+    os.kill(share, signal.SIGKILL)
+    _, errors = sweep.communicate()
+    assert sweep.returncode == 2
+    assert "a process of the sweep ended early (status -9)" in errors.splitlines()[-1]
+    done = subprocess.run(command, env=without_devices(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len((workdir / "sweep.jsonl").read_text().splitlines()) == 8

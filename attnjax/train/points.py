@@ -28,12 +28,14 @@ class Sweep(NamedTuple):
 
     given   name -> text, of what varies; varied  those numeric fields that have several values
     memory  bytes, or None
+    share   (number, count) in one of several processes that share the points, or None
     """
 
     given: dict[str, str]
     mode: str
     draw: str
     memory: int | None
+    share: tuple[int, int] | None = None
 
     @property
     def varied(self) -> list[str]:
@@ -63,7 +65,7 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
         if not flag.startswith("-") or not flag.lstrip("-").startswith("sweep."):
             rest.append(each)
             continue
-        if name not in (*VARY, *SETTINGS, "memory"):
+        if name not in (*VARY, *SETTINGS, "memory", "share"):
             raise UserError(
                 f"a sweep cannot vary '{name}': it varies {', '.join(VARY)}; what changes the "
                 "model or the data is a sweep of its own"
@@ -83,11 +85,17 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
         memory = int(1e9 * _number("memory", given.pop("memory")))
         if memory <= 0:
             raise UserError("--sweep.memory must be positive: gigabytes for the runs of a chunk")
+    share = None
+    if "share" in given:
+        number, _, count = given.pop("share").partition("/")
+        share = int(_number("share", number)), int(_number("share", count))
+        if not 0 <= share[0] < share[1]:
+            raise UserError("--sweep.share is what a sweep tells its processes; leave it out")
     if not given:
         raise UserError(
             "nothing varies; give at least one of " + ", ".join(f"--sweep.{name}" for name in VARY)
         )
-    return Sweep(given, settings["mode"], settings["draw"], memory), rest
+    return Sweep(given, settings["mode"], settings["draw"], memory, share), rest
 
 
 def points_of(config: RunConfig, sweep: Sweep) -> list[Point]:
