@@ -137,7 +137,7 @@ def _both_backward(saved, grad_states):
         grads.append(LSTMParams(flat.T @ pulled, past.T @ pulled, pulled.sum(axis=0)))
         grad_inputs.append(pulled @ each.input.T)
     grad_params = LSTMParams(*(jnp.stack(pair) for pair in zip(*grads, strict=True)))
-    return grad_params, sum(grad_inputs[1:], grad_inputs[0]).reshape(inputs.shape), None
+    return grad_params, (grad_inputs[0] + grad_inputs[1]).reshape(inputs.shape), None
 
 
 _both.defvjp(_both_forward, _both_backward)
