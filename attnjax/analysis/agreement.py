@@ -87,6 +87,7 @@ class _Pairs(NamedTuple):
     b: _Ties
 
 
+@jax.jit
 def _count_pairs(a: Rows, b: Rows, mask: Mask) -> _Pairs:
     size = jnp.sum(mask, axis=-1).astype(a.dtype)
     size = jnp.where(_any_nan(a, b, mask), jnp.nan, size)
@@ -154,6 +155,7 @@ def _exact_p_values() -> tuple[np.ndarray, np.ndarray]:
     return table, np.array([1 / math.factorial(n) for n in range(171)] + [0.0])
 
 
+@jax.jit
 def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     """Pearson's correlation, -1..1, as `scipy.stats.pearsonr`.
 
@@ -184,6 +186,7 @@ def spearman(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     return pearson(_ranks(a, mask), _ranks(b, mask), mask)
 
 
+@jax.jit
 def _ranks(values: Rows, mask: Mask) -> Rows:
     """Mean ranks from 1: [[0.2, 0.9, 0.2]] -> [[1.5, 3, 1.5]]; NaN off the mask, and for NaN."""
     values = jnp.where(mask, values, jnp.nan)
@@ -251,6 +254,7 @@ class _Top(NamedTuple):
     real: Bool[Array, "batch k"]
 
 
+@partial(jax.jit, static_argnames="k")
 def _top(values: Rows, mask: Mask, k: int) -> _Top:
     k = min(k, values.shape[1])
     values = jnp.where(values == 0, 0, values)  # top_k puts -0.0 below 0.0

@@ -36,6 +36,7 @@ class LSTMParams(NamedTuple):
     bias: Float[Array, "2 gates"]
 
 
+@jax.jit
 def bilstm(
     params: LSTMParams,
     inputs: Float[Array, "batch length embed"],

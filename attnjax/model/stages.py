@@ -116,7 +116,9 @@ def build_stages(
         decoders = decoder.init(keys[4], context, query)["params"]
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-    return Stages(init, embed, encode, score, decode, read, encode_without)
+    # Compiled on their own they are traced once for each shape, however often programs use them.
+    pure = (jax.jit(each) for each in (embed, encode, score, decode))
+    return Stages(init, *pure, read, encode_without)
 
 
 def normalized(

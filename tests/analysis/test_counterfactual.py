@@ -1,5 +1,7 @@
 """Counterfactual attention: literal versions, the closed-form gradient, bounds, invariance."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -33,6 +35,10 @@ def permute(stages, params, batch, count, jit=quick_jit):
     return {name: np.asarray(values) for name, values in found.items()}
 
 
+def keys_of(batch):
+    return jax.vmap(partial(jax.random.fold_in, KEY))(batch.rows)
+
+
 def total_variation(a, b):
     return np.abs(np.asarray(a, np.float64) - np.asarray(b, np.float64)).sum(axis=-1) / 2
 
@@ -51,8 +57,7 @@ def test_permutation_equals_shuffling_one_by_one(pair, classes):
     trace = forward(stages, params, batch)
     weights = np.asarray(trace.weights)
     changes = []
-    for number in range(6):
-        ranks = np.asarray(_random_ranks(batch.words, batch.rows, KEY, jnp.int32(number)))
+    for ranks in np.asarray(_random_ranks(batch.words, keys_of(batch), jnp.arange(6))):
         shuffled = np.zeros_like(weights)
         for row, words in enumerate(np.asarray(batch.words)):
             places = np.flatnonzero(words)
@@ -71,7 +76,7 @@ def test_permutation_equals_shuffling_one_by_one(pair, classes):
 
 def test_every_permutation_is_equally_likely():
     batch = batch_of(sentences([4]))
-    draw = jax.jit(jax.vmap(lambda n: _random_ranks(batch.words, batch.rows, KEY, n)))
+    draw = jax.jit(partial(_random_ranks, batch.words, keys_of(batch)))
     ranks = np.asarray(draw(jnp.arange(4800)))[:, 0, 1:5]
     _, counts = np.unique(ranks, axis=0, return_counts=True)
     assert len(counts) == 24
@@ -80,16 +85,16 @@ def test_every_permutation_is_equally_likely():
 
 def test_examples_are_shuffled_independently():
     batch = batch_of(sentences([20, 20]))
-    ranks = np.asarray(_random_ranks(batch.words, batch.rows, KEY, jnp.int32(0)))
+    (ranks,) = np.asarray(_random_ranks(batch.words, keys_of(batch), jnp.arange(1)))
     assert (ranks[0] != ranks[1]).sum() > 10
-    again = _random_ranks(batch.words, batch.rows[::-1], KEY, jnp.int32(0))
+    (again,) = _random_ranks(batch.words, keys_of(batch)[::-1], jnp.arange(1))
     np.testing.assert_array_equal(again[::-1], ranks)
 
 
 def test_equal_random_numbers_still_give_a_permutation(monkeypatch):
     batch = batch_of(sentences([6, 2, 20]))
     monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.zeros(shape, jnp.uint32))
-    ranks = np.asarray(_random_ranks(batch.words, batch.rows, KEY, jnp.int32(0)))
+    (ranks,) = np.asarray(_random_ranks(batch.words, keys_of(batch), jnp.arange(1)))
     for row, words in zip(ranks, np.asarray(batch.words), strict=True):
         np.testing.assert_array_equal(row[words], np.arange(words.sum()))
 
