@@ -124,6 +124,9 @@ class Stages(NamedTuple):
         (Encoded, tokens left) of the batch that lacks this position of that segment, found
         faster than by encoding it anew. Tokens left say where the states' words now are: closed
         up, or with PAD in place of the one left out. None where there is no faster way.
+    encode_scaled  (params, Embedded, factors, batch) -> Encoded of the vectors times one factor a
+        token, factors.text [batch, length] and factors.query likewise, in such a way that it is
+        quick to differentiate by the factors. None where there is no quicker way than to multiply.
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -141,6 +144,7 @@ class Stages(NamedTuple):
         ]
         | None
     ) = None
+    encode_scaled: Callable[[Params, Embedded, Any, Batch], Encoded] | None = None
 
 
 class HParams(NamedTuple):

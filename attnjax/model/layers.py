@@ -1,8 +1,9 @@
 """The layers, as Flax modules: the only file that imports Flax.
 
-An encoder maps (inputs, mask) to (states, summary); `ENCODERS` and `ATTENTIONS` are the tables
-that a new one joins by one line. Initial values follow `torch.nn`'s defaults, as the reference
-models do: uniform within 1/sqrt(fan-in), and within 1/sqrt(hidden) for the LSTM.
+An encoder maps (inputs, mask) to (states, summary), and may be given factors of the inputs, one a
+token. `ENCODERS` and `ATTENTIONS` are the tables that a new one joins by one line. Initial values
+follow `torch.nn`'s defaults, as the reference models do: uniform within 1/sqrt(fan-in), and within
+1/sqrt(hidden) for the LSTM.
 """
 
 from collections.abc import Callable
@@ -28,6 +29,10 @@ def _dense(width: int, inputs: int, name: str | None = None, bias: bool = True) 
     return nn.Dense(width, use_bias=bias, kernel_init=init, bias_init=init, name=name)
 
 
+def _scale(inputs: Array, factors: Array | None) -> Array:
+    return inputs if factors is None else inputs * factors[..., None]
+
+
 class Embedding(nn.Module):
     """Looks up word vectors: normal with standard deviation `scale`, 0 on padding."""
 
@@ -49,7 +54,10 @@ class BiLSTM(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch length embed"], mask: Bool[Array, "batch length"]
+        self,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        factors: Float[Array, "batch length"] | None = None,
     ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
         init = _uniform(self.hidden**-0.5)
         gates = 4 * self.hidden
@@ -58,7 +66,7 @@ class BiLSTM(nn.Module):
             self.param("recurrent", init, (2, self.hidden, gates)),
             self.param("bias", init, (2, gates)),
         )
-        states = bilstm(params, inputs, mask)
+        states = bilstm(params, inputs, mask, factors)
         return states, final_states(states, mask)
 
 
@@ -69,10 +77,13 @@ class CNN(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch length embed"], mask: Bool[Array, "batch length"]
+        self,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        factors: Float[Array, "batch length"] | None = None,
     ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
         real = mask[..., None]
-        inputs = jnp.where(real, inputs, 0)
+        inputs = jnp.where(real, _scale(inputs, factors), 0)
         maps = []
         for width in (1, 3, 5, 7):
             init = _uniform((width * inputs.shape[-1]) ** -0.5)
@@ -95,8 +106,12 @@ class Average(nn.Module):
 
     @nn.compact
     def __call__(
-        self, inputs: Float[Array, "batch length embed"], mask: Bool[Array, "batch length"]
+        self,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        factors: Float[Array, "batch length"] | None = None,
     ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
+        inputs = _scale(inputs, factors)
         states = jnp.tanh(_dense(self.hidden, inputs.shape[-1], "project")(inputs))
         states = jnp.where(mask[..., None], states, 0)
         count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1)

@@ -2,10 +2,10 @@
 
 Time comes first inside. The backward direction runs its scan from the last step to the first, so
 its padding comes first; multiplying the state by the mask keeps it at zero there, and nothing is
-reversed or gathered. The gradient is written out (`_both_backward`): the scan saves the gates,
-the reverse scan (`_pull`) yields the gradient of all gate inputs, and weight gradients are then
-one matmul each instead of one per time step. On a CPU the loops of `lstm_cpu.py` take the place
-of both scans.
+reversed or gathered. All inputs are projected beforehand, in one matmul. The gradient of the rest
+is written out (`_both_backward`): the scan saves the gates, the reverse scan (`_pull`) yields the
+gradient of all gate inputs, and weight gradients are then one matmul each instead of one per time
+step. On a CPU the loops of `lstm_cpu.py` take the place of both scans.
 
 `bilstm_without` gives the states of a row for each of its tokens left out. A token left out is a
 step not taken, so nothing is gathered or projected again; the forward states before it and the
@@ -41,14 +41,20 @@ def bilstm(
     params: LSTMParams,
     inputs: Float[Array, "batch length embed"],
     mask: Bool[Array, "batch length"],
+    factors: Float[Array, "batch length"] | None = None,
 ) -> Float[Array, "batch length states"]:
     """Hidden states of both directions, forward half first (Hochreiter & Schmidhuber 1997).
 
-    inputs  [batch, length, embed]; mask  True on tokens, which fill each row from the left.
+    inputs   [batch, length, embed]; mask  True on tokens, which fill each row from the left
+    factors  of the inputs, one a token. It is their projections that are multiplied: a derivative
+             by the factors then takes no matmul with the input weights.
     Returns [batch, length, 2 * hidden], exactly 0 on padding and independent of it.
     """
     steps = mask.T.astype(inputs.dtype)[..., None]
-    return _both(params, inputs.swapaxes(0, 1), steps)
+    projected = [_project(each, inputs.swapaxes(0, 1)) for each in _sides(params)]
+    if factors is not None:
+        projected = [each * factors.T[..., None] for each in projected]
+    return _both(params.recurrent, params.bias, projected, steps)
 
 
 def final_states(
@@ -79,7 +85,7 @@ def bilstm_without(
     steps = mask.T.astype(inputs.dtype)[..., None]
     sides = _sides(params)
     gates = [_project(side, inputs) for side in sides]
-    ahead, back = (_run(bool(k), sides[k], gates[k], steps)[:2] for k in (0, 1))
+    ahead, back = (_run(bool(k), *sides[k][1:], gates[k], steps)[:2] for k in (0, 1))
     whole = jnp.concatenate([ahead[0], back[0]], axis=-1).swapaxes(0, 1)
     # (state, cell) that reach position t: index t of the forward ones, t + 1 of the backward ones.
     before = [jnp.pad(values, ((1, 0), (0, 0), (0, 0))) for values in ahead]
@@ -94,7 +100,7 @@ def bilstm_without(
             def step(index, values):
                 states, *carry = values
                 now = position - 1 - index if side else position + 1 + index
-                state, cell, _ = _step(sides[side], carry, gates[side][now], steps[now])
+                state, cell, _ = _step(*sides[side][1:], carry, gates[side][now], steps[now])
                 return put(states, state, now, side * hidden), state, cell
 
             states = put(states, carry[0], position, side * hidden)
@@ -111,34 +117,31 @@ def _sides(params):
 
 
 @jax.custom_vjp
-def _both(params, inputs, steps):
-    return _both_forward(params, inputs, steps)[0]
+def _both(recurrent, bias, projected, steps):
+    return _both_forward(recurrent, bias, projected, steps)[0]
 
 
-def _both_forward(params, inputs, steps):
+def _both_forward(recurrent, bias, projected, steps):
     found = [
-        _run(bool(side), each, _project(each, inputs), steps)
-        for side, each in enumerate(_sides(params))
+        _run(bool(side), recurrent[side], bias[side], projected[side], steps) for side in (0, 1)
     ]
     states = jnp.concatenate([states for states, _, _ in found], axis=-1).swapaxes(0, 1)
-    return states, (found, params, inputs, steps)
+    return states, (found, recurrent, steps)
 
 
 def _both_backward(saved, grad_states):
-    found, params, inputs, steps = saved
-    flat = inputs.reshape(-1, inputs.shape[-1])
+    found, recurrent, steps = saved
     grad_states = grad_states.swapaxes(0, 1)
-    grads, grad_inputs = [], []
-    for side, (each, (states, cells, gates)) in enumerate(zip(_sides(params), found, strict=True)):
+    grads, grad_recurrent, grad_bias = [], [], []
+    for side, (states, cells, gates) in enumerate(found):
         # Transposed once: the compiler would fold it into the loop's matmul, which is slower so.
-        transposed = jax.lax.optimization_barrier(each.recurrent.T)
-        pulled = _pull(bool(side), transposed, cells, gates, steps, grad_states)
+        transposed = jax.lax.optimization_barrier(recurrent[side].T)
+        grads.append(_pull(bool(side), transposed, cells, gates, steps, grad_states))
         past = lstm_cpu.before(bool(side), states)
-        pulled, past = (a.reshape(-1, a.shape[-1]) for a in (pulled, past))
-        grads.append(LSTMParams(flat.T @ pulled, past.T @ pulled, pulled.sum(axis=0)))
-        grad_inputs.append(pulled @ each.input.T)
-    grad_params = LSTMParams(*(jnp.stack(pair) for pair in zip(*grads, strict=True)))
-    return grad_params, (grad_inputs[0] + grad_inputs[1]).reshape(inputs.shape), None
+        pulled, past = (a.reshape(-1, a.shape[-1]) for a in (grads[side], past))
+        grad_recurrent.append(past.T @ pulled)
+        grad_bias.append(pulled.sum(axis=0))
+    return jnp.stack(grad_recurrent), jnp.stack(grad_bias), grads, None
 
 
 _both.defvjp(_both_forward, _both_backward)
@@ -149,20 +152,20 @@ def _project(params, inputs):
     return (inputs.reshape(-1, width) @ params.input).reshape(length, batch, -1)
 
 
-def _step(params, carry, projected, present):
+def _step(recurrent, bias, carry, projected, present):
     state, cell = carry
-    activated = lstm_cpu.activate(projected + state @ params.recurrent + params.bias[None])
+    activated = lstm_cpu.activate(projected + state @ recurrent + bias[None])
     i, f, g, o = lstm_cpu.split(activated)
     cell = present * (f * cell + i * g)
     state = present * (o * jnp.tanh(cell))
     return state, cell, activated
 
 
-def _run_scan(backward, params, projected, steps):
+def _run_scan(backward, recurrent, bias, projected, steps):
     """States, cells and activated gates of one direction, [length, batch, ...]."""
 
     def step(carry, now):
-        state, cell, activated = _step(params, carry, *now)
+        state, cell, activated = _step(recurrent, bias, carry, *now)
         return (state, cell), (state, cell, activated)
 
     zeros = jnp.zeros_like(projected[0, :, : projected.shape[-1] // 4])
@@ -201,14 +204,14 @@ def _on_cpu(fast, plain):
 
     @partial(jax.custom_vjp, nondiff_argnums=(0,))
     def chosen(backward, *values):
-        both = {"cpu": partial(fast, backward), "default": partial(plain, backward)}
-        return jax.lax.platform_dependent(*values, **both)
+        # Chosen while tracing: platform_dependent would trace both, and both are right everywhere.
+        return (fast if jax.default_backend() == "cpu" else plain)(backward, *values)
 
     def pull_back(backward, values, grads):
         return jax.vjp(partial(plain, backward), *values)[1](grads)
 
     chosen.defvjp(lambda backward, *values: (chosen(backward, *values), values), pull_back)
-    return chosen
+    return jax.jit(chosen, static_argnums=0)  # traced once for each shape
 
 
 _run: Callable[..., Any] = _on_cpu(lstm_cpu.run, _run_scan)

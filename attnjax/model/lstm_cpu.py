@@ -46,7 +46,7 @@ def before(backward, values):
     return jnp.concatenate([values[1:], edge] if backward else [edge, values[:-1]])
 
 
-def run(backward, params, projected, steps):
+def run(backward, recurrent, bias, projected, steps):
     """States, cells and activated gates of one direction, each [length, batch, ...]."""
     hidden = projected.shape[-1] // 4
     present = steps != 0
@@ -54,12 +54,12 @@ def run(backward, params, projected, steps):
     def take(place, last_place, values):
         state, cell, product, activated, gates, states, cells = values
         gates = _put(gates, activated, last_place)
-        activated = activate(_at(gates, place) + product + params.bias[None])
+        activated = activate(_at(gates, place) + product + bias[None])
         i, f, g, o = split(activated)
         cell = _at(steps, place) * (f * cell + i * g)
         state = jnp.where(_at(present, place), o * jnp.tanh(cell), state)
         states, cells = _put(states, state, place), _put(cells, cell, place)
-        return state, cell, state @ params.recurrent, activated, gates, states, cells
+        return state, cell, state @ recurrent, activated, gates, states, cells
 
     first, last = (-1, 0) if backward else (0, -1)
     zeros = jnp.zeros_like(projected[0, :, :hidden])

@@ -49,12 +49,16 @@ def build_stages(
         return Embedded(text, query)
 
     def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
+        return encode_scaled(params, embedded, Embedded(None, None), batch)
+
+    def encode_scaled(params: Params, embedded: Embedded, factors: Any, batch: Batch) -> Encoded:
         weights = params["encode"]
-        states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask)
+        text = {"params": weights["text"]}
+        states, _ = encoder.apply(text, embedded.text, batch.mask, factors.text)
         if embedded.query is None:
             return Encoded(states, None)
-        shared = weights["text" if config.share_encoder else "query"]
-        _, summary = encoder.apply({"params": shared}, embedded.query, batch.query_mask)
+        query = {"params": weights["text" if config.share_encoder else "query"]}
+        _, summary = encoder.apply(query, embedded.query, batch.query_mask, factors.query)
         return Encoded(states, summary)
 
     def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:
@@ -117,8 +121,10 @@ def build_stages(
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
     # Compiled on their own they are traced once for each shape, however often programs use them.
-    pure = (jax.jit(each) for each in (embed, encode, score, decode))
-    return Stages(init, *pure, read, encode_without)
+    embed, encode, encode_scaled, score, decode = map(
+        jax.jit, (embed, encode, encode_scaled, score, decode)
+    )
+    return Stages(init, embed, encode, score, decode, read, encode_without, encode_scaled)
 
 
 def normalized(

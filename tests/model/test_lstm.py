@@ -106,9 +106,10 @@ def test_loops_of_the_cpu_equal_the_scans(backward):
     one = LSTMParams(*(each[int(backward)] for each in params))
     steps = mask.T.astype(inputs.dtype)[..., None]
     projected = lstm._project(one, inputs.swapaxes(0, 1))
-    states, cells, gates = quick_jit(partial(lstm_cpu.run, backward))(one, projected, steps)
+    rest = one.recurrent, one.bias, projected, steps
+    states, cells, gates = quick_jit(partial(lstm_cpu.run, backward))(*rest)
     for found, expected in zip(
-        (states, cells, gates * steps), lstm._run_scan(backward, one, projected, steps), strict=True
+        (states, cells, gates * steps), lstm._run_scan(backward, *rest), strict=True
     ):
         np.testing.assert_allclose(found, expected * steps, rtol=1e-12, atol=1e-15)
     grad_states = jax.random.normal(jax.random.key(3), (*states.shape[:2], 6), states.dtype)

@@ -1,4 +1,8 @@
-"""Gradient-based importance."""
+"""Gradient-based importance.
+
+sum_d e_d * dy/de_d is the derivative of y by a factor of the token's vector e, at 1. One number a
+token is quicker to differentiate by than a vector, see `Stages.encode_scaled`.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from attnjax.analysis.importance import segments
 from attnjax.model.attention import attend
-from attnjax.types import Batch, Embedded, Params, Segment, Stages
+from attnjax.types import Batch, Embedded, Encoded, Params, Segment, Stages
 
 POINTS = 32  # on the path of integrated gradients
 
@@ -25,9 +29,10 @@ def gradient(
     """
     del key
     words = segments.words(batch, segment)
-    embedded, slope = _slope(stages, params, batch)
-    contribution = segments.values(_contributions(embedded, slope), segment)
-    return jnp.where(words, jnp.abs(contribution), 0)
+    embedded = stages.embed(params, batch)
+    probability = _by_factors(stages, params, embedded, batch)
+    slope = jax.grad(lambda factors: probability(factors).max(axis=-1).sum())(_ones(embedded))
+    return jnp.where(words, jnp.abs(segments.values(slope, segment)), 0)
 
 
 def gradient_norm(
@@ -40,7 +45,12 @@ def gradient_norm(
     """
     del key
     words = segments.words(batch, segment)
-    _, slope = _slope(stages, params, batch)
+
+    def predicted(embedded: Embedded) -> Float[Array, ""]:
+        encoded = stages.encode(params, embedded, batch)
+        return _probabilities(stages, params, encoded, batch).max(axis=-1).sum()
+
+    slope = jax.grad(predicted)(stages.embed(params, batch))
     norms = jnp.linalg.norm(segments.values(slope, segment), axis=-1)
     return jnp.where(words, norms, 0)
 
@@ -58,9 +68,8 @@ def integrated_gradients(
     del key
     words = segments.words(batch, segment)
     embedded = stages.embed(params, batch)
-    slope = _mean_slope(_predicted_class(stages, params, embedded, batch), embedded)
-    contribution = segments.values(_contributions(embedded, slope), segment)
-    return jnp.where(words, jnp.abs(contribution), 0)
+    contributions = _integral(_predicted_class(stages, params, embedded, batch), embedded)
+    return jnp.where(words, jnp.abs(segments.values(contributions, segment)), 0)
 
 
 def completeness_error(stages: Stages, params: Params, batch: Batch) -> Float[Array, " batch"]:
@@ -70,19 +79,10 @@ def completeness_error(stages: Stages, params: Params, batch: Batch) -> Float[Ar
     """
     embedded = stages.embed(params, batch)
     probability = _predicted_class(stages, params, embedded, batch)
-    contributions = _contributions(embedded, _mean_slope(probability, embedded))
-    total = sum(each.sum(axis=-1) for each in jax.tree.leaves(contributions))
-    change = probability(embedded) - probability(jax.tree.map(jnp.zeros_like, embedded))
+    total = sum(each.sum(axis=-1) for each in jax.tree.leaves(_integral(probability, embedded)))
+    ones = _ones(embedded)
+    change = probability(ones) - probability(jax.tree.map(jnp.zeros_like, ones))
     return jnp.abs(total - change)
-
-
-def probabilities(
-    stages: Stages, params: Params, embedded: Embedded, batch: Batch
-) -> Float[Array, "batch classes"]:
-    """Class probabilities as a function of the word vectors."""
-    encoded = stages.encode(params, embedded, batch)
-    _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
-    return jax.nn.softmax(logits, axis=-1)
 
 
 def detached(stages: Stages) -> Stages:
@@ -94,48 +94,58 @@ def detached(stages: Stages) -> Stages:
     return stages._replace(decode=decode)
 
 
-def _slope(stages: Stages, params: Params, batch: Batch) -> tuple[Embedded, Embedded]:
-    """The word vectors, and the derivative of the likeliest class's probability by them."""
-    embedded = stages.embed(params, batch)
+def _probabilities(
+    stages: Stages, params: Params, encoded: Encoded, batch: Batch
+) -> Float[Array, "batch classes"]:
+    _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
+    return jax.nn.softmax(logits, axis=-1)
 
-    def predicted(each: Embedded) -> Float[Array, ""]:
-        return probabilities(stages, params, each, batch).max(axis=-1).sum()
 
-    return embedded, jax.grad(predicted)(embedded)
+def _ones(embedded: Embedded) -> Any:
+    """A factor of 1 for each token, [batch, length] in either segment."""
+    return jax.tree.map(lambda vectors: jnp.ones(vectors.shape[:-1], vectors.dtype), embedded)
+
+
+def _by_factors(
+    stages: Stages, params: Params, embedded: Embedded, batch: Batch
+) -> Callable[[Any], Float[Array, "batch classes"]]:
+    """Factors of the tokens' vectors -> class probabilities."""
+
+    def probabilities(factors: Any) -> Float[Array, "batch classes"]:
+        if stages.encode_scaled is None:
+            scaled = jax.tree.map(lambda e, f: e * f[..., None], embedded, factors)
+            encoded = stages.encode(params, scaled, batch)
+        else:
+            encoded = stages.encode_scaled(params, embedded, factors, batch)
+        return _probabilities(stages, params, encoded, batch)
+
+    return probabilities
 
 
 def _predicted_class(
     stages: Stages, params: Params, embedded: Embedded, batch: Batch
-) -> Callable[[Embedded], Float[Array, " batch"]]:
-    """Vectors -> probability of the class that is likeliest at `embedded`."""
-    found = probabilities(stages, params, embedded, batch).argmax(axis=-1)[:, None]
-
-    def probability(each: Embedded) -> Float[Array, " batch"]:
-        return jnp.take_along_axis(probabilities(stages, params, each, batch), found, axis=1)[:, 0]
-
-    return probability
+) -> Callable[[Any], Float[Array, " batch"]]:
+    """Factors -> probability of the class that is likeliest where all are 1."""
+    probabilities = _by_factors(stages, params, embedded, batch)
+    found = probabilities(_ones(embedded)).argmax(axis=-1)[:, None]
+    return lambda factors: jnp.take_along_axis(probabilities(factors), found, axis=1)[:, 0]
 
 
-def _mean_slope(
-    probability: Callable[[Embedded], Float[Array, " batch"]], embedded: Embedded
-) -> Embedded:
-    """Mean derivative on the straight path from zero, by Gauss-Legendre quadrature.
+def _integral(probability: Callable[[Any], Float[Array, " batch"]], embedded: Embedded) -> Any:
+    """Signed contributions of the tokens, [batch, length] in either segment.
 
-    One point after the other, so that memory stays that of one pass.
+    At place a of the straight path from zero, a token contributes the derivative by its factor,
+    all factors being a; the integral is taken by Gauss-Legendre quadrature. One point after the
+    other, so that memory stays that of one pass.
     """
-    slope = jax.grad(lambda each: probability(each).sum())
+    slope = jax.grad(lambda factors: probability(factors).sum())
     nodes, weights = np.polynomial.legendre.leggauss(POINTS)
-    dtype = embedded.text.dtype
+    dtype, ones = embedded.text.dtype, _ones(embedded)
     points = jnp.asarray((nodes + 1) / 2, dtype), jnp.asarray(weights / 2, dtype)
 
     def add(total: Any, point: Any) -> Any:
         place, weight = point
-        here = slope(jax.tree.map(lambda e: place * e, embedded))
+        here = slope(jax.tree.map(lambda each: place * each, ones))
         return jax.tree.map(lambda t, s: t + weight * s, total, here), None
 
-    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, embedded), points)[0]
-
-
-def _contributions(embedded: Embedded, slope: Embedded) -> Any:
-    """sum_d e_d * slope_d of every token, [batch, length] in either segment."""
-    return jax.tree.map(lambda e, s: jnp.sum(e * s, axis=-1), embedded, slope)
+    return jax.lax.scan(add, jax.tree.map(jnp.zeros_like, ones), points)[0]
