@@ -51,7 +51,8 @@ def bilstm(
     Returns [batch, length, 2 * hidden], exactly 0 on padding and independent of it.
     """
     steps = mask.T.astype(inputs.dtype)[..., None]
-    projected = [_project(each, inputs.swapaxes(0, 1)) for each in _sides(params)]
+    inputs = jnp.where(mask[..., None], inputs, 0).swapaxes(0, 1)
+    projected = [_project(each, inputs) for each in params.input]
     if factors is not None:
         projected = [each * factors.T[..., None] for each in projected]
     return _both(params.recurrent, params.bias, projected, steps)
@@ -84,7 +85,7 @@ def bilstm_without(
     inputs = inputs.swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
     sides = _sides(params)
-    gates = [_project(side, inputs) for side in sides]
+    gates = [_project(side.input, inputs) for side in sides]
     ahead, back = (_run(bool(k), *sides[k][1:], gates[k], steps)[:2] for k in (0, 1))
     whole = jnp.concatenate([ahead[0], back[0]], axis=-1).swapaxes(0, 1)
     # (state, cell) that reach position t: index t of the forward ones, t + 1 of the backward ones.
@@ -147,9 +148,19 @@ def _both_backward(saved, grad_states):
 _both.defvjp(_both_forward, _both_backward)
 
 
-def _project(params, inputs):
+@jax.custom_vjp
+def _project(weights, inputs):
     length, batch, width = inputs.shape
-    return (inputs.reshape(-1, width) @ params.input).reshape(length, batch, -1)
+    return (inputs.reshape(-1, width) @ weights).reshape(length, batch, -1)
+
+
+def _project_backward(saved, grad):
+    weights, inputs = saved
+    flat, grad = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])
+    return flat.T @ grad, (grad @ weights.T).reshape(inputs.shape)
+
+
+_project.defvjp(lambda *values: (_project(*values), values), _project_backward)
 
 
 def _step(recurrent, bias, carry, projected, present):

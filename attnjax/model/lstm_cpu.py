@@ -47,7 +47,10 @@ def before(backward, values):
 
 
 def run(backward, recurrent, bias, projected, steps):
-    """States, cells and activated gates of one direction, each [length, batch, ...]."""
+    """States, cells and activated gates of one direction, each [length, batch, ...].
+
+    projected  0 behind the longest row: no step is taken there, and the gates remain 0
+    """
     hidden = projected.shape[-1] // 4
     present = steps != 0
 
@@ -61,18 +64,19 @@ def run(backward, recurrent, bias, projected, steps):
         states, cells = _put(states, state, place), _put(cells, cell, place)
         return state, cell, state @ recurrent, activated, gates, states, cells
 
-    first, last = (-1, 0) if backward else (0, -1)
     zeros = jnp.zeros_like(projected[0, :, :hidden])
     stack = jnp.zeros_like(projected[..., :hidden])
-    start = (zeros, zeros, jnp.zeros_like(projected[0]), projected[first], projected, stack, stack)
-    *_, activated, gates, states, cells = _loop(backward, take, start, len(steps))
-    return states * steps, cells, gates.at[last].set(activated)
+    outer = projected[-1 if backward else 0]
+    start = (zeros, zeros, jnp.zeros_like(outer), outer, projected, stack, stack)
+    last, (*_, activated, gates, states, cells) = _loop(backward, take, start, jnp.max(jnp.sum(steps, axis=0)))
+    return states * steps, cells, _put(gates, activated, last)
 
 
 def pull(backward, transposed, cells, gates, steps, grad_states):
     """Gradient of the gates' inputs of one direction, from that of both directions' states.
 
     transposed  [4 * hidden, hidden], the recurrent weights
+    gates  0 behind the longest row: no step is taken there, and there they remain
     grad_states  [length, batch, 2 * hidden]
     """
     hidden = cells.shape[-1]
@@ -104,36 +108,39 @@ def pull(backward, transposed, cells, gates, steps, grad_states):
             grad_gates = jax.lax.dynamic_update_slice(grad_gates, part, (0, k * hidden))
         return grad_gates @ transposed, grad_state, grad_cell, grad_gates, gates, grad_states
 
-    first, last = (0, -1) if backward else (-1, 0)
     zeros = jnp.zeros_like(cells[0])
-    start = (zeros, zeros, zeros, gates[first], gates, grad_states)
-    *_, grad_gates, gates, _ = _loop(not backward, take, start, len(steps))
-    return gates.at[last].set(grad_gates)
+    start = (zeros, zeros, zeros, gates[0 if backward else -1], gates, grad_states)
+    last, (*_, grad_gates, gates, _) = _loop(not backward, take, start, jnp.sum(jnp.any(present, axis=1)))
+    return _put(gates, grad_gates, last)
 
 
-def _loop(reverse, take, values, length):
-    """Values after take(place, last_place, values) for each place in order.
+def _loop(reverse, take, values, longest):
+    """Goes from place 0 to the end of the longest row, or back: values = take(place, last, values).
 
-    The first place follows itself: what `take` puts there at first must be there already.
+    What `take` puts at last_place at first must be there already. Where places go down from the
+    end of the longest row, that is what is at the outermost place: 0, if there is any behind it.
+    Returns the last place and the values.
     """
+    ends = jnp.int32(0), jnp.maximum(longest.astype(jnp.int32) - 1, 0)
+    first, last = ends[::-1] if reverse else ends
     step = -1 if reverse else 1
-    first, last = (length - 1, 0) if reverse else (0, length - 1)
 
-    def move(place):
-        return jnp.maximum(place - 1, 0) if reverse else jnp.minimum(place + 1, length - 1)
+    def move(place, last):
+        return jnp.maximum(place - 1, last) if reverse else jnp.minimum(place + 1, last)
 
     def body(carry):
-        place, last_place, _, values = carry
-        place, last_place = move(place), move(last_place)
-        return place, last_place, place != last, take(place, last_place, values)
+        place, last_place, last, _, values = carry
+        place, last_place = move(place, last), move(last_place, last)
+        return place, last_place, last, place != last, take(place, last_place, values)
 
-    # A place outside, as the first last_place is, means the nearest one inside.
-    start = (jnp.int32(first - step), jnp.int32(first - 2 * step), jnp.bool_(length > 0), values)
-    return jax.lax.while_loop(lambda carry: carry[2], body, start)[3]
+    start = (first - step, first - 2 * step, last, jnp.bool_(True), values)
+    place, *_, values = jax.lax.while_loop(lambda carry: carry[3], body, start)
+    # Not `last`: XLA would put both directions' last values in one go, after the slower loop.
+    return place, values
 
 
 def _at(values, place, lane=0, lanes=None):
-    """values[place, :, lane : lane + lanes]; all lanes unless told."""
+    """values[place, :, lane : lane + lanes], at the nearest place inside; all lanes unless told."""
     _, batch, width = values.shape
     start = (place, jnp.int32(0), jnp.int32(lane))
     size = (1, batch, width if lanes is None else lanes)

@@ -100,12 +100,15 @@ def test_first_and_second_derivatives_equal_plain_autodiff():
 
 
 @pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("padding", [0, 1, 4])
 @pytest.mark.parametrize("backward", [False, True])
-def test_loops_of_the_cpu_equal_the_scans(backward):
+def test_loops_of_the_cpu_equal_the_scans(backward, padding):
     params, inputs, mask = example()
+    inputs = jnp.pad(jnp.where(mask[..., None], inputs, 0), ((0, 0), (0, padding), (0, 0)))
+    mask = jnp.pad(mask, ((0, 0), (0, padding)))
     one = LSTMParams(*(each[int(backward)] for each in params))
     steps = mask.T.astype(inputs.dtype)[..., None]
-    projected = lstm._project(one, inputs.swapaxes(0, 1))
+    projected = lstm._project(one.input, inputs.swapaxes(0, 1))
     rest = one.recurrent, one.bias, projected, steps
     states, cells, gates = quick_jit(partial(lstm_cpu.run, backward))(*rest)
     for found, expected in zip(
@@ -114,6 +117,7 @@ def test_loops_of_the_cpu_equal_the_scans(backward):
         np.testing.assert_allclose(found, expected * steps, rtol=1e-12, atol=1e-15)
     grad_states = jax.random.normal(jax.random.key(3), (*states.shape[:2], 6), states.dtype)
     values = one.recurrent.T, cells, gates, steps, grad_states
+    np.testing.assert_array_equal(gates[6:], 0)
     np.testing.assert_allclose(
         quick_jit(partial(lstm_cpu.pull, backward))(*values),
         lstm._pull_scan(backward, *values),
