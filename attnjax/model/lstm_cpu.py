@@ -13,6 +13,10 @@ handed on, in the place of something that it has read:
   others from it, in buffers of their own;
 - what a step reads twice, it reads through `again`, or XLA would keep it in a buffer.
 
+Nor may one loop wait for the other. What both would need and XLA could compute at one go is made
+differently in each, or a copy of it is made after the first loop: `run` and `pull` count the steps
+in two ways, and a loop's last values are put where its own place says.
+
 Each loop of `pull` also writes into the gradient of the states. That only makes XLA give it a copy
 of that array: the copies end on different cores, where the loops then start. Without them both
 loops would wait in the queue of one core.
@@ -68,7 +72,8 @@ def run(backward, recurrent, bias, projected, steps):
     stack = jnp.zeros_like(projected[..., :hidden])
     outer = projected[-1 if backward else 0]
     start = (zeros, zeros, jnp.zeros_like(outer), outer, projected, stack, stack)
-    last, (*_, activated, gates, states, cells) = _loop(backward, take, start, jnp.max(jnp.sum(steps, axis=0)))
+    longest = jnp.max(jnp.sum(steps, axis=0))
+    last, (*_, activated, gates, states, cells) = _loop(backward, take, start, longest)
     return states * steps, cells, _put(gates, activated, last)
 
 
@@ -110,7 +115,8 @@ def pull(backward, transposed, cells, gates, steps, grad_states):
 
     zeros = jnp.zeros_like(cells[0])
     start = (zeros, zeros, zeros, gates[0 if backward else -1], gates, grad_states)
-    last, (*_, grad_gates, gates, _) = _loop(not backward, take, start, jnp.sum(jnp.any(present, axis=1)))
+    longest = jnp.sum(jnp.any(present, axis=1))  # otherwise than in `run`, which see above
+    last, (*_, grad_gates, gates, _) = _loop(not backward, take, start, longest)
     return _put(gates, grad_gates, last)
 
 

@@ -49,16 +49,20 @@ def build_stages(
         return Embedded(text, query)
 
     def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
-        return encode_scaled(params, embedded, Embedded(None, None), batch)
+        return _encode(params, embedded, None, None, batch)
 
-    def encode_scaled(params: Params, embedded: Embedded, factors: Any, batch: Batch) -> Encoded:
+    def encode_scaled(
+        params: Params, embedded: Embedded, factors: Embedded, batch: Batch
+    ) -> Encoded:
+        return _encode(params, embedded, factors.text, factors.query, batch)
+
+    def _encode(params: Params, embedded: Embedded, text: Any, query: Any, batch: Batch) -> Encoded:
         weights = params["encode"]
-        text = {"params": weights["text"]}
-        states, _ = encoder.apply(text, embedded.text, batch.mask, factors.text)
+        states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask, text)
         if embedded.query is None:
             return Encoded(states, None)
-        query = {"params": weights["text" if config.share_encoder else "query"]}
-        _, summary = encoder.apply(query, embedded.query, batch.query_mask, factors.query)
+        shared = {"params": weights["text" if config.share_encoder else "query"]}
+        _, summary = encoder.apply(shared, embedded.query, batch.query_mask, query)
         return Encoded(states, summary)
 
     def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:

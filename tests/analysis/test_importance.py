@@ -187,6 +187,20 @@ def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, p
         np.testing.assert_allclose(generic[segment], found, rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
+@pytest.mark.parametrize("method", ["gradient", "integrated_gradients"])
+def test_factors_of_the_encoder_equal_scaled_vectors(encoder, method):
+    stages, params = small_model(encoder, "dot", pair=True, dtype=jnp.float64)
+    rows, query = sentences([3, 5]), sentences([2, 4], seed=1)
+    batch = batch_of(rows, query, length=9, query_length=7, dtype=np.float64)
+    found = explain(method, stages, params, batch)
+    generic = explain(method, stages._replace(encode_scaled=None), params, batch)
+    for segment, values in found.items():
+        assert values.any()
+        np.testing.assert_allclose(generic[segment], values, rtol=1e-10, atol=1e-14)
+
+
 def test_leave_one_out_in_single_precision():
     stages, params = small_model()
     rows = sentences([3, 5])

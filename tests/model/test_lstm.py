@@ -49,8 +49,8 @@ def example(dtype=jnp.float64):
         jax.random.normal(keys[1], (2, 3, 12), dtype),
         jax.random.normal(keys[2], (2, 12), dtype),
     )
-    inputs = jax.random.normal(keys[3], (4, 6, 4), dtype)
-    mask = jnp.arange(6)[None, :] < jnp.array(LENGTHS)[:, None]
+    inputs = jax.random.normal(keys[3], (4, 8, 4), dtype)
+    mask = jnp.arange(8)[None, :] < jnp.array(LENGTHS)[:, None]
     return params, inputs, mask
 
 
@@ -100,12 +100,12 @@ def test_first_and_second_derivatives_equal_plain_autodiff():
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("padding", [0, 1, 4])
+@pytest.mark.parametrize("padding", [0, 1, 2])
 @pytest.mark.parametrize("backward", [False, True])
 def test_loops_of_the_cpu_equal_the_scans(backward, padding):
     params, inputs, mask = example()
-    inputs = jnp.pad(jnp.where(mask[..., None], inputs, 0), ((0, 0), (0, padding), (0, 0)))
-    mask = jnp.pad(mask, ((0, 0), (0, padding)))
+    inputs, mask = (each[:, : max(LENGTHS) + padding] for each in (inputs, mask))
+    inputs = jnp.where(mask[..., None], inputs, 0)
     one = LSTMParams(*(each[int(backward)] for each in params))
     steps = mask.T.astype(inputs.dtype)[..., None]
     projected = lstm._project(one.input, inputs.swapaxes(0, 1))
@@ -117,7 +117,7 @@ def test_loops_of_the_cpu_equal_the_scans(backward, padding):
         np.testing.assert_allclose(found, expected * steps, rtol=1e-12, atol=1e-15)
     grad_states = jax.random.normal(jax.random.key(3), (*states.shape[:2], 6), states.dtype)
     values = one.recurrent.T, cells, gates, steps, grad_states
-    np.testing.assert_array_equal(gates[6:], 0)
+    np.testing.assert_array_equal(gates[max(LENGTHS) :], 0)
     np.testing.assert_allclose(
         quick_jit(partial(lstm_cpu.pull, backward))(*values),
         lstm._pull_scan(backward, *values),
@@ -135,6 +135,23 @@ def test_padding_changes_no_bit():
     grad = jax.grad(lambda x: jnp.sum(bilstm(params, x, mask) ** 2))(other)
     assert not grad[~mask].any()
     assert grad[mask].all()
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_factors_multiply_the_inputs():
+    params, inputs, mask = example()
+    factors = jax.random.uniform(jax.random.key(5), mask.shape, inputs.dtype)
+
+    def scaled(factors):
+        return jnp.sum(jnp.sin(bilstm(params, inputs * factors[..., None], mask)))
+
+    def directly(factors):
+        return jnp.sum(jnp.sin(bilstm(params, inputs, mask, factors)))
+
+    for found, expected in zip(
+        jax.value_and_grad(directly)(factors), jax.value_and_grad(scaled)(factors), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
 def test_row_alone_equals_row_in_batch():
