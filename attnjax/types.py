@@ -65,6 +65,13 @@ class Embedded(NamedTuple):
     query: Float[Array, "batch query_length embed"] | None
 
 
+class Factors(NamedTuple):
+    """One factor a token. text [batch, length], query likewise or None."""
+
+    text: Float[Array, "batch length"]
+    query: Float[Array, "batch query_length"] | None
+
+
 class Encoded(NamedTuple):
     """Encoder output. states [batch, length, width]; query [batch, width], its summary, or None."""
 
@@ -125,8 +132,8 @@ class Stages(NamedTuple):
         faster than by encoding it anew. Tokens left say where the states' words now are: closed
         up, or with PAD in place of the one left out. None where there is no faster way.
     encode_scaled  (params, Embedded, factors, batch) -> Encoded of the vectors times one factor a
-        token, factors.text [batch, length] and factors.query likewise, in such a way that it is
-        quick to differentiate by the factors. None where there is no quicker way than to multiply.
+        token, Factors(text [batch, length], query likewise or None), in the way that is quickest to
+        differentiate by the factors. None: the vectors are multiplied.
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -144,7 +151,7 @@ class Stages(NamedTuple):
         ]
         | None
     ) = None
-    encode_scaled: Callable[[Params, Embedded, Any, Batch], Encoded] | None = None
+    encode_scaled: Callable[[Params, Embedded, Factors, Batch], Encoded] | None = None
 
 
 class HParams(NamedTuple):

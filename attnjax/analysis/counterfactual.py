@@ -34,7 +34,8 @@ from attnjax.types import Batch, Encoded, Params, Stages
 BINS = ((0.0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1.0))  # of maximum attention
 UNROLLED = 16  # comparisons of random values that one turn of the loop makes for every word
 TOGETHER = 5  # permutations of a text that are drawn at once
-NEVER = 2**30  # above every random value
+PLACE_BITS = 14  # of a random value, or more for longer texts
+NEVER = 2**31 - 1  # above every random value
 
 
 class Attended(NamedTuple):
@@ -83,17 +84,19 @@ def _random_ranks(
     """Ranks 0, 1, ... of random values among each row's words: random permutations of them.
 
     keys  one a row; numbers  of the permutations. A value's last bits are its place, so that no two
-    are equal. Counting the smaller ones takes length^2 comparisons, which vectorise; sorting does
-    not, and takes 5 times as long for 20 words and 3 times for 240.
+    are equal; the 18 bits before are random, and equal for one pair of words in 2^18. Counting the
+    smaller values takes length^2 comparisons, which vectorise; sorting does not, and takes 5 times
+    as long for 20 words and 3 times for 240.
     """
     length = words.shape[-1]
 
     def draw(number: Int[Array, ""], key: Key[Array, ""]) -> Array:
-        return jax.random.bits(jax.random.fold_in(key, number), (length,))
+        return jax.random.bits(jax.random.fold_in(key, number), (length,), jnp.uint32)
 
     places = jnp.arange(length, dtype=jnp.int32)
-    drawn = (jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(numbers, keys) >> 2).astype(jnp.int32)
-    values = drawn >> length.bit_length() << length.bit_length() | places[None, None]
+    drawn = jax.vmap(jax.vmap(draw, (None, 0)), (0, None))(numbers, keys)
+    last = max(PLACE_BITS, length.bit_length())  # padding must not change it for usual texts
+    values = jax.lax.bitcast_convert_type(drawn, jnp.int32) >> last << last | places[None, None]
     values = jnp.where(words[None], values, NEVER)
     whole = -(-length // UNROLLED) * UNROLLED
     others = jnp.pad(values, ((0, 0), (0, 0), (0, whole - length)), constant_values=NEVER)

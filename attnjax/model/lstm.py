@@ -2,10 +2,10 @@
 
 Time comes first inside. The backward direction runs its scan from the last step to the first, so
 its padding comes first; multiplying the state by the mask keeps it at zero there, and nothing is
-reversed or gathered. All inputs are projected beforehand, in one matmul. The gradient of the rest
-is written out (`_both_backward`): the scan saves the gates, the reverse scan (`_pull`) yields the
-gradient of all gate inputs, and weight gradients are then one matmul each instead of one per time
-step. On a CPU the loops of `lstm_cpu.py` take the place of both scans.
+reversed or gathered. All inputs are projected beforehand. The gradients are written out: the scan
+saves the gates, the reverse scan (`_pull`) yields the gradient of all gate inputs, and weight
+gradients are then one matmul each instead of one per time step. On a CPU the loops of `lstm_cpu.py`
+take the place of both scans; they end at the longest row.
 
 `bilstm_without` gives the states of a row for each of its tokens left out. A token left out is a
 step not taken, so nothing is gathered or projected again; the forward states before it and the
@@ -82,7 +82,7 @@ def bilstm_without(
     """
     longest = mask.sum(axis=1).max()
     hidden = params.recurrent.shape[1]
-    inputs = inputs.swapaxes(0, 1)
+    inputs = jnp.where(mask[..., None], inputs, 0).swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
     sides = _sides(params)
     gates = [_project(side.input, inputs) for side in sides]
@@ -155,6 +155,7 @@ def _project(weights, inputs):
 
 
 def _project_backward(saved, grad):
+    # As matrices: left to autodiff, the matmuls have three axes.
     weights, inputs = saved
     flat, grad = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])
     return flat.T @ grad, (grad @ weights.T).reshape(inputs.shape)

@@ -13,16 +13,18 @@ handed on, in the place of something that it has read:
   others from it, in buffers of their own;
 - what a step reads twice, it reads through `again`, or XLA would keep it in a buffer.
 
-Nor may one loop wait for the other. What both would need and XLA could compute at one go is made
-differently in each, or a copy of it is made after the first loop: `run` and `pull` count the steps
-in two ways, and a loop's last values are put where its own place says.
+Nor may the loop of one direction wait for that of the other. XLA computes at one go what both need
+and what can be, after the slower loop, or copies after the first loop what the second one changes.
+So `run` and `pull` count the steps in two ways, and a loop's last values are put where its own
+place says.
 
 Each loop of `pull` also writes into the gradient of the states. That only makes XLA give it a copy
 of that array: the copies end on different cores, where the loops then start. Without them both
 loops would wait in the queue of one core.
 
 The equations are those of the scans in `lstm.py`, and so are the values, except for gates on
-padding, which nothing reads. benchmarks/step_throughput.py measures what it is worth.
+padding: within the longest row nothing depends on them, and behind it they are 0, which `pull`
+hands on as their gradient. benchmarks/step_throughput.py measures what it is worth.
 """
 
 import jax
@@ -115,34 +117,49 @@ def pull(backward, transposed, cells, gates, steps, grad_states):
 
     zeros = jnp.zeros_like(cells[0])
     start = (zeros, zeros, zeros, gates[0 if backward else -1], gates, grad_states)
-    longest = jnp.sum(jnp.any(present, axis=1))  # otherwise than in `run`, which see above
+    longest = jnp.sum(jnp.any(present, axis=1))  # not as in `run`: see the file's head
     last, (*_, grad_gates, gates, _) = _loop(not backward, take, start, longest)
     return _put(gates, grad_gates, last)
 
 
 def _loop(reverse, take, values, longest):
-    """Goes from place 0 to the end of the longest row, or back: values = take(place, last, values).
+    """Values after take(place, last_place, values) from place 0 to the end of the longest row.
 
+    reverse  from there to place 0
     What `take` puts at last_place at first must be there already. Where places go down from the
     end of the longest row, that is what is at the outermost place: 0, if there is any behind it.
-    Returns the last place and the values.
+    Returns the place it ended at and the values.
     """
-    ends = jnp.int32(0), jnp.maximum(longest.astype(jnp.int32) - 1, 0)
-    first, last = ends[::-1] if reverse else ends
+    ends = jnp.int32(0), jnp.maximum(_over_runs(longest.astype(jnp.int32)) - 1, 0)
+    first, end = ends[::-1] if reverse else ends
     step = -1 if reverse else 1
 
-    def move(place, last):
-        return jnp.maximum(place - 1, last) if reverse else jnp.minimum(place + 1, last)
+    def move(place, end):
+        return jnp.maximum(place - 1, end) if reverse else jnp.minimum(place + 1, end)
 
     def body(carry):
-        place, last_place, last, _, values = carry
-        place, last_place = move(place, last), move(last_place, last)
-        return place, last_place, last, place != last, take(place, last_place, values)
+        place, last_place, end, _, values = carry
+        place, last_place = move(place, end), move(last_place, end)
+        return place, last_place, end, place != end, take(place, last_place, values)
 
-    start = (first - step, first - 2 * step, last, jnp.bool_(True), values)
+    start = (first - step, first - 2 * step, end, jnp.bool_(True), values)
     place, *_, values = jax.lax.while_loop(lambda carry: carry[3], body, start)
-    # Not `last`: XLA would put both directions' last values in one go, after the slower loop.
     return place, values
+
+
+@jax.custom_batching.custom_vmap
+def _over_runs(longest):
+    """The longest row of all runs that go through a step by vmap: they share the loop's places.
+
+    With a place for each run, every step would copy all that the loop hands on.
+    """
+    return longest
+
+
+@_over_runs.def_vmap
+def _longest_of_all(runs, batched, longest):
+    del runs, batched
+    return _over_runs(jnp.max(longest, axis=0)), False
 
 
 def _at(values, place, lane=0, lanes=None):

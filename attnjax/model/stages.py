@@ -11,7 +11,7 @@ from attnjax.config import ModelConfig
 from attnjax.model.attention import attention_weights
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, read_out
 from attnjax.model.without import WITHOUT, close_up
-from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Read, Segment, Stages
+from attnjax.types import PAD, Batch, Embedded, Encoded, Factors, Params, Read, Segment, Stages
 
 IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
 
@@ -49,20 +49,23 @@ def build_stages(
         return Embedded(text, query)
 
     def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
-        return _encode(params, embedded, None, None, batch)
+        return encode_both(params, embedded, None, batch)
 
     def encode_scaled(
-        params: Params, embedded: Embedded, factors: Embedded, batch: Batch
+        params: Params, embedded: Embedded, factors: Factors, batch: Batch
     ) -> Encoded:
-        return _encode(params, embedded, factors.text, factors.query, batch)
+        return encode_both(params, embedded, factors, batch)
 
-    def _encode(params: Params, embedded: Embedded, text: Any, query: Any, batch: Batch) -> Encoded:
+    def encode_both(
+        params: Params, embedded: Embedded, factors: Factors | None, batch: Batch
+    ) -> Encoded:
+        text, query = factors or (None, None)
         weights = params["encode"]
         states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask, text)
         if embedded.query is None:
             return Encoded(states, None)
-        shared = {"params": weights["text" if config.share_encoder else "query"]}
-        _, summary = encoder.apply(shared, embedded.query, batch.query_mask, query)
+        own = {"params": weights["text" if config.share_encoder else "query"]}
+        _, summary = encoder.apply(own, embedded.query, batch.query_mask, query)
         return Encoded(states, summary)
 
     def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:
@@ -124,7 +127,7 @@ def build_stages(
         decoders = decoder.init(keys[4], context, query)["params"]
         return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-    # Compiled on their own they are traced once for each shape, however often programs use them.
+    # Under a jit of their own they are traced once a shape, however often a program uses them.
     embed, encode, encode_scaled, score, decode = map(
         jax.jit, (embed, encode, encode_scaled, score, decode)
     )

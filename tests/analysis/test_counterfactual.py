@@ -91,9 +91,20 @@ def test_examples_are_shuffled_independently():
     np.testing.assert_array_equal(again[::-1], ranks)
 
 
+@pytest.mark.usefixtures("double_precision")
+def test_random_ranks_depend_on_neither_padding_nor_precision():
+    short, long = (batch_of(sentences([20, 3]), length=length) for length in (22, 300))
+    with jax.enable_x64(False):
+        single = _random_ranks(short.words, keys_of(short), jnp.arange(8))
+    for batch in (short, long):
+        ranks = np.asarray(_random_ranks(batch.words, keys_of(batch), jnp.arange(8)))
+        np.testing.assert_array_equal(ranks[:, :, :22], single)
+        assert sorted(ranks[0, 0, 1:21]) == list(range(20))
+
+
 def test_equal_random_numbers_still_give_a_permutation(monkeypatch):
     batch = batch_of(sentences([6, 2, 20]))
-    monkeypatch.setattr(jax.random, "bits", lambda key, shape: jnp.zeros(shape, jnp.uint32))
+    monkeypatch.setattr(jax.random, "bits", lambda key, shape, kind: jnp.zeros(shape, kind))
     (ranks,) = np.asarray(_random_ranks(batch.words, keys_of(batch), jnp.arange(1)))
     for row, words in zip(ranks, np.asarray(batch.words), strict=True):
         np.testing.assert_array_equal(row[words], np.arange(words.sum()))

@@ -154,6 +154,39 @@ def test_factors_multiply_the_inputs():
         np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
 
 
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("length", [1, 3])
+def test_rows_without_any_token_have_no_states(length):
+    params, inputs, _ = example()
+    mask = jnp.zeros((4, length), bool)
+
+    def loss(params, inputs):
+        return jnp.sum(jnp.cos(bilstm(params, inputs, mask)))
+
+    value, grads = jax.value_and_grad(loss, (0, 1))(params, inputs[:, :length])
+    assert value == 4 * length * 6
+    assert not any(grad.any() for grad in jax.tree.leaves(grads))
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_runs_of_a_vmap_share_the_end_of_the_longest_row():
+    params, inputs, mask = example()
+    masks = jnp.stack([mask, mask & (jnp.arange(8) < 2)[None]])
+
+    def slope(mask):
+        return jax.grad(lambda p: jnp.sum(jnp.sin(bilstm(p, inputs, mask))))(params)
+
+    program = str(jax.make_jaxpr(jax.vmap(slope))(masks))
+    assert "while" in program
+    assert "operand_batching_dims=(0" not in program  # a place for each run would be in it
+    for run, each in enumerate(masks):
+        jax.tree.map(
+            lambda a, b, run=run: np.testing.assert_allclose(a[run], b, rtol=1e-12, atol=1e-14),
+            jax.vmap(slope)(masks),
+            slope(each),
+        )
+
+
 def test_row_alone_equals_row_in_batch():
     params, inputs, mask = example(jnp.float32)
     states = bilstm(params, inputs, mask)

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Key
 
 from attnjax.analysis.importance import segments
 from attnjax.model.attention import attend
-from attnjax.types import Batch, Embedded, Encoded, Params, Segment, Stages
+from attnjax.types import Batch, Embedded, Encoded, Factors, Params, Segment, Stages
 
 POINTS = 32  # on the path of integrated gradients
 
@@ -101,19 +101,22 @@ def _probabilities(
     return jax.nn.softmax(logits, axis=-1)
 
 
-def _ones(embedded: Embedded) -> Any:
-    """A factor of 1 for each token, [batch, length] in either segment."""
-    return jax.tree.map(lambda vectors: jnp.ones(vectors.shape[:-1], vectors.dtype), embedded)
+def _ones(embedded: Embedded) -> Factors:
+    """A factor of 1 for each token."""
+    return Factors(
+        *jax.tree.map(lambda vectors: jnp.ones(vectors.shape[:-1], vectors.dtype), embedded)
+    )
 
 
 def _by_factors(
     stages: Stages, params: Params, embedded: Embedded, batch: Batch
-) -> Callable[[Any], Float[Array, "batch classes"]]:
+) -> Callable[[Factors], Float[Array, "batch classes"]]:
     """Factors of the tokens' vectors -> class probabilities."""
 
-    def probabilities(factors: Any) -> Float[Array, "batch classes"]:
+    def probabilities(factors: Factors) -> Float[Array, "batch classes"]:
         if stages.encode_scaled is None:
-            scaled = jax.tree.map(lambda e, f: e * f[..., None], embedded, factors)
+            like: Any = Embedded(*factors)
+            scaled = jax.tree.map(lambda e, f: e * f[..., None], embedded, like)
             encoded = stages.encode(params, scaled, batch)
         else:
             encoded = stages.encode_scaled(params, embedded, factors, batch)
@@ -124,14 +127,14 @@ def _by_factors(
 
 def _predicted_class(
     stages: Stages, params: Params, embedded: Embedded, batch: Batch
-) -> Callable[[Any], Float[Array, " batch"]]:
+) -> Callable[[Factors], Float[Array, " batch"]]:
     """Factors -> probability of the class that is likeliest where all are 1."""
     probabilities = _by_factors(stages, params, embedded, batch)
     found = probabilities(_ones(embedded)).argmax(axis=-1)[:, None]
     return lambda factors: jnp.take_along_axis(probabilities(factors), found, axis=1)[:, 0]
 
 
-def _integral(probability: Callable[[Any], Float[Array, " batch"]], embedded: Embedded) -> Any:
+def _integral(probability: Callable[[Factors], Float[Array, " batch"]], embedded: Embedded) -> Any:
     """Signed contributions of the tokens, [batch, length] in either segment.
 
     At place a of the straight path from zero, a token contributes the derivative by its factor,

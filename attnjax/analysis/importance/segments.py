@@ -4,10 +4,10 @@ from typing import Any
 
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.types import Batch, Embedded, Segment
+from attnjax.types import Batch, Embedded, Factors, Segment
 
 
-def values(embedded: Embedded, segment: Segment) -> Float[Array, "batch length *embed"]:
+def values(embedded: Embedded | Factors, segment: Segment) -> Float[Array, "batch length *embed"]:
     """One segment's word vectors, or what was computed for each of them, gradients for example."""
     return _present(embedded.text if segment == "text" else embedded.query)
 
