@@ -6,8 +6,8 @@ python -m attnjax.main --config=configs/imdb.py --config.data.source=files --con
 DIR holds aclImdb/ as it comes out of its archive, or {train,test}.jsonl with text and label. 15 %
 of train become validation; reviews are cut at 400 words, words seen under 10 times are unknown.
 
-On a 2-core CPU (shared AMD EPYC, loaded): 5 minutes of training; test accuracy 0.882, AUC 0.951,
-1 seed.
+On a 2-core CPU (shared AMD EPYC, loaded): 5 minutes of training; test accuracy 0.868 ± 0.012, AUC
+0.950 ± 0.004 over 3 seeds.
 """
 
 from ml_collections import ConfigDict
