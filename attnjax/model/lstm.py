@@ -155,7 +155,7 @@ def _project(weights, inputs):
 
 
 def _project_backward(saved, grad):
-    # As matrices: left to autodiff, the matmuls have three axes.
+    # Autodiff would compute the gradient of the weights transposed, and turn it round.
     weights, inputs = saved
     flat, grad = inputs.reshape(-1, inputs.shape[-1]), grad.reshape(-1, grad.shape[-1])
     return flat.T @ grad, (grad @ weights.T).reshape(inputs.shape)

@@ -49,14 +49,9 @@ def build_stages(
         return Embedded(text, query)
 
     def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
-        return encode_both(params, embedded, None, batch)
+        return encode_scaled(params, embedded, None, batch)
 
     def encode_scaled(
-        params: Params, embedded: Embedded, factors: Factors, batch: Batch
-    ) -> Encoded:
-        return encode_both(params, embedded, factors, batch)
-
-    def encode_both(
         params: Params, embedded: Embedded, factors: Factors | None, batch: Batch
     ) -> Encoded:
         text, query = factors or (None, None)
