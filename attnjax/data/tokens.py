@@ -5,6 +5,7 @@ that a raw text lacks is either undone (quotes, brackets) or done (contractions)
 """
 
 import re
+from functools import lru_cache
 
 NUMBER = "<num>"
 
@@ -60,14 +61,12 @@ def tokenize(text: str) -> list[str]:
     text = text.lower().translate(_CURLY)
     if "<br" in text:
         text = _LINE_BREAK.sub(" ", text)
-    return [
-        token if token.isalpha() or (len(token) == 1 and not token.isdecimal()) else _spell(token)
-        for token in _TOKEN.findall(text)
-    ]
+    return list(map(_spell, _TOKEN.findall(text)))
 
 
+@lru_cache(maxsize=2**18)  # gives a word that comes again the same string: less memory and hashing
 def _spell(token: str) -> str:
-    if token[0] == "@":
+    if token[0] == "@" or token.isalpha():
         return token
     if any(letter.isdecimal() for letter in token):
         return NUMBER

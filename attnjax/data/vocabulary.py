@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import chain, repeat
 
 import numpy as np
 
@@ -35,7 +36,7 @@ class Vocabulary:
 
         build([["b", "a"], ["b", "c"]], 1).tokens[4:] == ("b", "a", "c")
         """
-        counts = Counter(token for sentence in sentences for token in sentence)
+        counts = Counter(chain.from_iterable(sentences))
         kept = [word for word, n in counts.items() if n >= min_count and word not in SPECIALS]
         return cls(SPECIALS + tuple(sorted(kept, key=lambda word: (-counts[word], word))))
 
@@ -46,8 +47,8 @@ class Vocabulary:
 
     def ids(self, tokens: Sequence[str]) -> np.ndarray:
         """Returns int32 [len(tokens) + 2]: <sos>, one id a token (<unk> if unknown), <eos>."""
-        index = self._index
-        return np.array([SOS, *(index.get(token, UNK) for token in tokens), EOS], np.int32)
+        known = map(self._index.get, tokens, repeat(UNK))
+        return np.fromiter(chain((SOS,), known, (EOS,)), np.int32, len(tokens) + 2)
 
     def words(self, ids: np.ndarray | Iterable[int]) -> list[str]:
         """Returns the word of every id, specials and padding included."""

@@ -95,3 +95,8 @@ def test_imdb_takes_well_under_a_minute(real_data):
     for text in texts:
         tokenize(text)
     assert (time.perf_counter() - start) * 50_000 / len(texts) < 40  # measured: 7 s
+
+
+def test_a_word_that_comes_again_is_one_object():
+    words = [word for text in ("It moves.", "it Moves well.") for word in tokenize(text)]
+    assert len({id(word) for word in words}) == len(set(words)) == 4
