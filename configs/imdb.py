@@ -6,8 +6,9 @@ python -m attnjax.main --config=configs/imdb.py --config.data.source=files --con
 DIR holds aclImdb/ as it comes out of its archive, or {train,test}.jsonl with text and label. 15 %
 of train become validation; reviews are cut at 400 words, words seen under 10 times are unknown.
 
-On a 2-core CPU (shared AMD EPYC, loaded): 5 minutes of training; test accuracy 0.868 ± 0.012, AUC
-0.950 ± 0.004 over 3 seeds.
+On one core of a shared Intel Xeon: 6 minutes of training; test accuracy 0.880 ± 0.004, AUC
+0.950 ± 0.002 over 3 seeds. With a constant learning rate accuracy was 0.868 ± 0.012 at the same AUC:
+the threshold of 1/2 was not where the classes part.
 """
 
 from ml_collections import ConfigDict
@@ -23,6 +24,7 @@ def get_config() -> ConfigDict:
     config.data.max_length = 400
     config.data.min_count = 10
     config.train.epochs = 2
+    config.train.schedule = "linear"
     config.analysis.examples = 400
     config.analysis.chunk_size = 32  # long texts: keeps the analysis within 2 GB
     config.analysis.methods = ("gradient",)
