@@ -7,7 +7,8 @@ earlier checkpoints whole. Several processes save and restore together, into the
 """
 
 import logging
-from typing import Any
+import uuid
+from typing import Any, NamedTuple
 
 from etils import epath
 
@@ -16,6 +17,14 @@ from attnjax.runtime import is_first_process
 from attnjax.types import Params, TrainState
 
 logger = logging.getLogger(__name__)
+
+
+class Best(NamedTuple):
+    """The parameters that scored best on validation, after which step, and what they scored."""
+
+    params: Params
+    step: int
+    validation: dict[str, Any]
 
 
 def _placed(leaf: Any) -> Any:
@@ -34,12 +43,15 @@ def _placed(leaf: Any) -> Any:
 
 
 class Checkpoints:
-    """The checkpoints of one run; use it as a context manager so that saves are finished."""
+    """The checkpoints of one run; use it as a context manager so that saves are finished.
 
-    def __init__(self, folder: epath.Path):
-        self._folder = folder
+    read_only  touches nothing: another process may be training this run
+    """
+
+    def __init__(self, folder: epath.Path, read_only: bool = False):
+        self._folder, self._read_only = folder, read_only
         self._managers: dict[str, Any] = {}
-        self._saved: dict[str, int] = {}  # step of the last save by this process
+        self._saved: dict[str, int] = {}  # last step that this process saved or restored
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -71,12 +83,15 @@ class Checkpoints:
         like  a state of the same structure. Raises UserError if every checkpoint is damaged.
         """
         restored = self._restore("latest", like._asdict())
-        return None if restored is None else (TrainState(**restored[0]), restored[1])
+        return None if restored is None else (TrainState(**restored[1]), restored[2])
 
-    def restore_best(self, like: Params) -> tuple[Params, dict[str, Any]] | None:
-        """The best parameters and their validation scores, or None where nothing was saved."""
+    def restore_best(self, like: Params) -> Best | None:
+        """The best undamaged parameters, or None where nothing was saved."""
         restored = self._restore("best", {"params": like})
-        return None if restored is None else (restored[0]["params"], restored[1])
+        if restored is None:
+            return None
+        step, arrays, validation = restored
+        return Best(arrays["params"], step, validation)
 
     def _manager(self, name: str) -> Any:
         if name not in self._managers:
@@ -90,8 +105,9 @@ class Checkpoints:
                     return False
 
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=2,
-                cleanup_tmp_directories=True,
+                max_to_keep=None if self._read_only else 2,
+                cleanup_tmp_directories=not self._read_only,
+                read_only=self._read_only,
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     barrier_sync_key_prefix=name
                 ),
@@ -119,7 +135,8 @@ class Checkpoints:
             ),
         )
 
-    def _restore(self, name: str, like: dict[str, Any]) -> tuple[dict[str, Any], Any] | None:
+    def _restore(self, name: str, like: dict[str, Any]) -> tuple[int, dict[str, Any], Any] | None:
+        """(step, arrays, meta) of the newest checkpoint that can be read."""
         import jax
         import orbax.checkpoint as ocp
 
@@ -136,15 +153,17 @@ class Checkpoints:
                         state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
                     ),
                 )
-                if step != steps[0]:
-                    self._forget(name, [each for each in steps if each > step])
-                return found["state"], found["meta"]
             except Exception as error:  # any failure to read is damage, whatever Orbax calls it
                 logger.warning(
                     "checkpoint %s is damaged (%s); trying the one before",
                     self._folder / name / str(step),
                     str(error).strip().split("\n")[0][:200],
                 )
+                continue
+            if step != steps[0] and not self._read_only:
+                self._forget(name, [each for each in steps if each > step])
+            self._saved[name] = step
+            return step, found["state"], found["meta"]
         if steps:
             raise UserError(
                 f"every checkpoint under {self._folder / name} is damaged; delete the folder "
@@ -161,6 +180,6 @@ class Checkpoints:
         for step in steps:
             damaged = self._folder / name / str(step)
             if is_first_process() and damaged.exists():
-                damaged.rename(self._folder / f"damaged_{name}_{step}")
+                damaged.rename(self._folder / f"damaged_{name}_{step}_{uuid.uuid4().hex[:8]}")
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices("damaged checkpoints are set aside")

@@ -144,7 +144,7 @@ class RelevanceConfig:
 class AnalysisConfig:
     """What is measured on the test split after training."""
 
-    examples: int = -1  # first examples of the test split; -1 takes all, 0 skips the analysis
+    examples: int = -1  # of the test split, at random; -1 takes all, 0 skips the analysis
     methods: tuple[str, ...] = ("gradient", "leave_one_out")
     detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
     chunk_size: int = 128  # examples in one compiled call: bounds memory, changes no result
@@ -187,6 +187,8 @@ def from_config_dict(config: ConfigDict | dict[str, Any]) -> RunConfig:
     Raises UserError for an unknown field, a value of the wrong type, or one out of range.
     """
     raw = config.to_dict() if isinstance(config, ConfigDict) else config
+    if not isinstance(raw, dict):
+        raise UserError(f"a configuration has named fields; this is {type(raw).__name__}: {raw!r}")
     run = _build(RunConfig, raw, "")
     _check(run)
     return run
@@ -237,13 +239,16 @@ def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
 def _coerce(name: str, hint: Any, value: Any) -> Any:
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
+        if isinstance(value, list | tuple) and len(value) == 1:
+            (value,) = value  # "--config.data.labels=a,b" arrives as ("a,b",)
         if isinstance(value, str):
             value = [part for part in value.split(",") if part]
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = [value]
         if isinstance(value, list | tuple):
-            # "--config.analysis.robustness=" arrives as ("",): an empty list is meant
-            return tuple(_coerce(name, kind, each) for each in value if each != "")
+            if kind is str:  # "--config.data.labels=0,1" arrives as numbers
+                value = [str(each) if type(each) is int else each for each in value]
+            return tuple(_coerce(name, kind, each) for each in value)
     elif hint is float:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
@@ -311,6 +316,9 @@ def _check(run: RunConfig) -> None:
         value = _lookup(run, name)
         if not (value >= least and math.isfinite(value)):
             raise UserError(f"config field '{name}' must be at least {least}, not {value}")
+    for name in ("seed", "data.seed"):
+        if _lookup(run, name) >= 2**32:
+            raise UserError(f"config field '{name}' must be below 2^32, not {_lookup(run, name)}")
     for name in ("data.train_examples", "data.max_length", "analysis.examples"):
         value = _lookup(run, name)
         if value < 1 and value != -1 and not (name == "analysis.examples" and value == 0):
@@ -349,6 +357,8 @@ def _check(run: RunConfig) -> None:
         _choice("data.name", data.name, ("1", "2", "3"))
         if run.task != "qa":
             raise UserError(f"data.source='babi_simulator' is a qa task, not task='{run.task}'")
+    if model.encoder == "average" and model.hidden_dim < 2:
+        raise UserError("model.hidden_dim must be at least 2: additive attention is half as wide")
     if model.encoder == "cnn" and model.hidden_dim % 4:
         raise UserError(
             f"model.hidden_dim={model.hidden_dim} must be a multiple of 4: "

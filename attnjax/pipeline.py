@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from attnjax.analysis.records import records
@@ -13,6 +14,7 @@ from attnjax.analysis.robustness import make_robustness, summarise_robustness
 from attnjax.analysis.study import in_chunks, study
 from attnjax.analysis.summary import summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
+from attnjax.data.batches import sample
 from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
 from attnjax.errors import UserError
 from attnjax.metrics import scores
@@ -32,11 +34,14 @@ from attnjax.train.step import make_evaluate
 from attnjax.train.stop import Stop
 from attnjax.types import Params, Stages
 from attnjax.workdir import (
+    CHECKPOINTS,
     CONFIG,
     EXAMPLES,
     REPORT,
     RESULTS,
     VOCABULARY,
+    delete,
+    finite,
     open_workdir,
     read_json,
     write_json,
@@ -80,6 +85,7 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     )
     dataset = load_dataset(config)
     logger.info("data: %s", dataset.summary)
+    refuse_other_data(dataset, folder)
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
@@ -132,8 +138,17 @@ def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
 
 def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
     """Writes vocab.json: what `load_run` needs of the data."""
-    vocabulary = {"tokens": dataset.vocabulary.tokens, "labels": dataset.labels}
-    write_json(folder / VOCABULARY, {**vocabulary, "frequencies": dataset.frequencies})
+    write_json(folder / VOCABULARY, _vocabulary(dataset))
+
+
+def _vocabulary(dataset: Dataset) -> dict[str, Any]:
+    return finite(
+        {
+            "tokens": dataset.vocabulary.tokens,
+            "labels": dataset.labels,
+            "frequencies": dataset.frequencies,
+        }
+    )
 
 
 def model_of(config: RunConfig, dataset: Dataset) -> Stages:
@@ -158,8 +173,10 @@ def analyse(
 ) -> dict[str, Any]:
     """Explains test examples, writes analysis/examples.jsonl and returns the summary."""
     if config.analysis.examples == 0:
+        delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
         return {}
-    split = dataset.splits["test"].head(config.analysis.examples)
+    rows = analysed_rows(config, dataset)
+    split = dataset.splits["test"].take(rows)
     found = study(
         config.analysis,
         stages,
@@ -169,10 +186,17 @@ def analyse(
         parallel.devices,
         stop.check,
     )
-    words = [tokenize_example(each) for each in dataset.examples["test"][: len(split)]]
+    examples = [dataset.examples["test"][row] for row in rows]
+    words = [tokenize_example(each, config.data.max_length) for each in examples]
     truth = [dataset.labels[number] for number in split.labels]
-    write_json_lines(folder / EXAMPLES, records(found, words, truth, dataset.labels))
+    ids = rows.tolist()
+    write_json_lines(folder / EXAMPLES, records(found, words, ids, truth, dataset.labels))
     return summarise(found, config.analysis, dataset.labels, split.labels)
+
+
+def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
+    """Which rows of the test split the analysis looks at: the same for every seed of a run."""
+    return sample(len(dataset.splits["test"]), config.analysis.examples, config.data.seed)
 
 
 def bind(parallel: Parallel, params: Params) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -198,7 +222,7 @@ def evaluate_robustness(
     if settings.examples == 0 or not settings.robustness:
         return None
     function = make_robustness(stages, settings.robustness, settings.robustness_steps, config.seed)
-    split = dataset.splits["test"].head(settings.examples)
+    split = dataset.splits["test"].take(analysed_rows(config, dataset))
     call = bind(parallel, params)(function)
     found = in_chunks(call, split, settings.chunk_size, parallel.devices, stop.check)
     return summarise_robustness(found, settings.robustness)
@@ -206,8 +230,8 @@ def evaluate_robustness(
 
 def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
     """Raises UserError if the workdir holds a run that this configuration would not continue."""
-    if not (folder / CONFIG).exists():
-        return
+    if not ((folder / CONFIG).exists() and (folder / CHECKPOINTS).exists()):
+        return  # nothing has been trained yet
     stored = flatten(to_dict(from_config_dict(read_json(folder / CONFIG))))
     wanted = flatten(to_dict(config))
     for name, value in wanted.items():
@@ -216,4 +240,15 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
         raise UserError(
             f"workdir {folder} holds a run with {name}={stored[name]!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"
+        )
+
+
+def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
+    """Raises UserError if the run in the workdir was trained on other words or other labels."""
+    if not ((folder / VOCABULARY).exists() and (folder / CHECKPOINTS).exists()):
+        return
+    if read_json(folder / VOCABULARY) != _vocabulary(dataset):
+        raise UserError(
+            f"workdir {folder} holds a run on other data: the words or labels of the train split "
+            "are not what they were; restore the data, or choose another --workdir"
         )

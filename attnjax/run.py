@@ -6,7 +6,6 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from etils import epath
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.records import records
@@ -21,7 +20,7 @@ from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
 from attnjax.train.step import make_evaluate
 from attnjax.types import EOS, Batch, Params, Stages
-from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, finite, read_json
+from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, find_workdir, finite, read_json
 
 Text = str | Sequence[str | Sequence[str]]
 
@@ -84,7 +83,8 @@ class Run(NamedTuple):
         return encode(examples, self._words(examples), self.vocab, self.labels)
 
     def _words(self, examples: Sequence[Example]) -> list[Tokenized]:
-        words = [tokenize_example(each) for each in examples]
+        longest = self.config.data.max_length
+        words = [tokenize_example(each, longest) for each in examples]
         for each, tokens in zip(examples, words, strict=True):
             if not tokens.text or tokens.query == []:
                 raise UserError(f"{each.place} has no token; leave it out")
@@ -139,7 +139,7 @@ class Run(NamedTuple):
             importance={name: found.explanations[name] for name in settings.methods},
             query_importance=found.query_explanations,
             agreement=found.agreement,
-            rows=list(records(found, words, [None] * len(words), self.labels)),
+            rows=list(records(found, words, range(len(words)), [None] * len(words), self.labels)),
         )
 
     def study_examples(
@@ -184,7 +184,7 @@ def load_run(workdir: str) -> Run:
 
     Raises UserError where the folder holds no such run.
     """
-    folder = epath.Path(workdir)
+    folder = find_workdir(workdir)
     config = from_config_dict(read_json(folder / CONFIG))
     stored = read_json(folder / VOCABULARY)
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
@@ -196,8 +196,8 @@ def load_run(workdir: str) -> Run:
         frequencies=np.asarray(stored["frequencies"], np.float32),
     )
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
-    with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+    with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
     if best is None:
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    return Run(best[0], stages, vocabulary, labels, config)
+    return Run(best.params, stages, vocabulary, labels, config)

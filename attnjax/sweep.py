@@ -38,7 +38,7 @@ from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import RESUMABLE, bind, model_of, write_vocabulary
+from attnjax.pipeline import RESUMABLE, analysed_rows, bind, model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -278,7 +278,7 @@ def agreement(
     if config.analysis.examples == 0:
         return {}
     settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0)
-    split = dataset.splits["test"].head(settings.examples)
+    split = dataset.splits["test"].take(analysed_rows(config, dataset))
     found = study(
         settings,
         stages,

@@ -83,7 +83,7 @@ def find_workdir(path: str) -> epath.Path:
 
 def _folder(path: str) -> epath.Path:
     if "://" not in path:
-        return epath.Path(os.path.abspath(path))
+        return epath.Path(os.path.abspath(os.path.expanduser(path)))  # no shell expands --x=~/y
     _check_remote(path)
     return epath.Path(path)
 
@@ -117,6 +117,12 @@ def write_text(path: epath.Path, text: str) -> None:
     partial = path.parent / (path.name + ".partial")
     partial.write_text(text)
     partial.replace(path)
+
+
+def delete(path: epath.Path) -> None:
+    """Deletes a file if it is there."""
+    if is_first_process():
+        path.unlink(missing_ok=True)
 
 
 def append_text(path: epath.Path, text: str) -> None:
@@ -156,7 +162,7 @@ def read_json_lines(path: epath.Path) -> list[Any]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text().split("\n"):  # words may hold the other separators
         try:
             rows.append(json.loads(line))
         except ValueError:

@@ -45,6 +45,7 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
     from attnjax import load_run
     from attnjax.config import flatten, from_config_dict
+    from attnjax.data.batches import sample
     from attnjax.data.dataset import load_dataset
     from attnjax.model.stages import build_stages, word_vectors
 
@@ -70,7 +71,8 @@ def prepare(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     model = (config.model.encoder, config.model.attention, len(dataset.labels), dataset.pair)
     if model != ("bilstm", "additive", 2, False):
         raise SystemExit("the peer is a BiLSTM with additive attention for two classes")
-    texts = dataset.splits["test"].head(options.examples).tokens
+    test = dataset.splits["test"]
+    texts = test.take(sample(len(test), options.examples, config.data.seed)).tokens
     vectors = word_vectors(stages, params, len(dataset.vocabulary))  # normalised, where it is
     params = flatten({**jax.device_get(params), "embed": {"table": np.asarray(vectors)}})
     lengths = np.array([len(each) for each in texts])
@@ -317,7 +319,9 @@ def main() -> None:
     parser.add_argument("--peer", choices=["torch"], default="torch")
     parser.add_argument("--data", help="folder of the data set's files")
     parser.add_argument("--data-name", default="sst", help="a configuration: sst, imdb, ...")
-    parser.add_argument("--examples", type=int, default=-1, help="first test texts; -1 takes all")
+    parser.add_argument(
+        "--examples", type=int, default=-1, help="test texts at random; -1 takes all"
+    )
     parser.add_argument("--workdir", help="analyse this trained run's model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--chunk", type=int, default=128, help="texts of one compiled call")

@@ -9,19 +9,21 @@ from attnjax.analysis.study import Study
 def records(
     found: Study,
     words: Sequence[tuple[list[str], list[str] | None]],
+    ids: Sequence[int],
     truth: Sequence[str | None],
     labels: tuple[str, ...],
 ) -> Iterator[dict[str, Any]]:
     """One object per example; values stand in the order of the tokens.
 
     words  (text, query or None) of each example: its own words, also those the vocabulary knows as
-    <unk> only; truth  its class name, None where unknown; labels  all class names
+    <unk> only; ids  its number in the split or file; truth  its class name, None where unknown;
+    labels  all class names
     """
     for row, prediction in enumerate(found.predictions):
         text, query = words[row]
         record: dict[str, Any] = {
-            "id": row,
-            "tokens": text[: len(found.explanations["attention"][row])],
+            "id": ids[row],
+            "tokens": text,
             "query": query,
             "label": truth[row],
             "prediction": labels[prediction],

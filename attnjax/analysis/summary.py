@@ -22,8 +22,11 @@ def summarise(
 ) -> dict[str, Any]:
     """The "analysis" object of results.json, of which design.md and the README tell the form.
 
-    labels  class names; truth  [rows] class numbers, -1 where unknown
+    labels  class names; truth  [rows] class numbers
+    "model" holds the scores on these examples, which "uniform_attention" is to be compared with.
     """
+    likelihoods = found.probabilities[np.arange(len(truth)), truth]
+    losses = -np.log(np.maximum(likelihoods, np.finfo(likelihoods.dtype).tiny))
     summary: dict[str, Any] = {
         "examples": len(found.predictions),
         "agreement": {
@@ -35,6 +38,7 @@ def summarise(
             for pair, values in found.agreement.items()
         },
         "ceiling": None,
+        "model": scores(truth, found.probabilities, losses),
         "uniform_attention": scores(truth, found.uniform["probabilities"], found.uniform["loss"]),
     }
     if found.query_agreement:

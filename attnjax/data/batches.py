@@ -35,17 +35,25 @@ class EncodedSplit:
     def __len__(self) -> int:
         return len(self.tokens)
 
-    def head(self, count: int) -> "EncodedSplit":
-        """The first `count` rows; all of them where count is negative."""
-        if count < 0:
-            return self
+    def take(self, rows: np.ndarray) -> "EncodedSplit":
+        """These rows alone, in this order."""
         query, candidates = self.query, self.candidates
         return EncodedSplit(
-            self.tokens[:count],
-            None if query is None else query[:count],
-            self.labels[:count],
-            None if candidates is None else candidates[:count],
+            [self.tokens[row] for row in rows],
+            None if query is None else [query[row] for row in rows],
+            self.labels[rows],
+            None if candidates is None else candidates[rows],
         )
+
+
+def sample(rows: int, count: int, seed: int) -> np.ndarray:
+    """The numbers, ascending, of `count` rows drawn at random; all of them where count is negative.
+
+    At random, since data sets come sorted: IMDB's test split has all negative reviews first.
+    """
+    if not 0 <= count < rows:
+        return np.arange(rows)
+    return np.sort(np.random.default_rng(seed).permutation(rows)[:count])
 
 
 class Shapes(NamedTuple):

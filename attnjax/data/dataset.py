@@ -1,6 +1,7 @@
 """Configuration -> the encoded data set: the one way from any source to ids."""
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -83,12 +84,14 @@ def load_dataset(config: RunConfig) -> Dataset:
         logger.warning(
             "%d texts have more than data.max_length=%d words and were cut", cut, data.max_length
         )
-    labels = label_names(splits["train"])
-    if len(labels) < 2:
+    if len(alone := label_names(splits["train"])) < 2:
         raise UserError(
-            f"every row of the train split has the label '{''.join(labels)}'; "
+            f"every row of the train split has the label '{''.join(alone)}'; "
             "training needs at least two classes"
         )
+    # A class may have lost its last row of train by now, and still counts in the other splits.
+    others = [each._replace(candidates=()) for each in (*splits["validation"], *splits["test"])]
+    labels = label_names([*splits["train"], *others])
     vocabulary = Vocabulary.build(
         (sequence for each in words["train"] for sequence in (each.text, each.query or [])),
         data.min_count,
@@ -134,10 +137,11 @@ def _read(config: RunConfig) -> Splits:
     return splits
 
 
-def tokenize_example(example: Example) -> Tokenized:
-    """Splits text and query into words."""
+def tokenize_example(example: Example, max_length: int = -1) -> Tokenized:
+    """Splits text and query into words, the first `max_length` of each; -1 keeps all."""
     query = None if example.query is None else tokenize(example.query)
-    return Tokenized(tokenize(example.text), query)
+    words = Tokenized(tokenize(example.text), query)
+    return words if max_length < 0 else _cut(words, max_length)
 
 
 def _keep(example: Example, words: Tokenized, data: DataConfig) -> bool:
@@ -166,11 +170,10 @@ def _cut(words: Tokenized, length: int) -> Tokenized:
 
 def label_names(examples: Sequence[Example]) -> tuple[str, ...]:
     """Class names in order: whole numbers by value, all else alphabetically."""
-    names = {each.label for each in examples} | {
-        name for each in examples for name in each.candidates
-    }
-    numeric = all(name.lstrip("-").isdigit() for name in names)
-    return tuple(sorted(names, key=(lambda name: int(name)) if numeric else None))
+    names = {name for each in examples for name in (each.label, *each.candidates)}
+    if all(re.fullmatch("-?[0-9]+", name) for name in names):
+        return tuple(sorted(names, key=lambda name: (int(name), name)))
+    return tuple(sorted(names))
 
 
 def encode(

@@ -1,5 +1,6 @@
 """A folder of {train,validation,test}.{jsonl,csv,tsv}, or an official release, to examples."""
 
+import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -30,8 +31,8 @@ def read_files(config: DataConfig, task: str) -> Splits:
     Returns train, test and, where there is one, validation (IMDB's release also: unlabelled).
     Raises UserError that names the file and line of whatever is wrong.
     """
-    folder = Path(config.path).expanduser()
-    if not folder.exists():
+    folder = Path(os.path.expanduser(config.path))
+    if not os.path.exists(folder):  # False too for a name that the system cannot hold
         raise UserError(
             f"data.path: there is no folder {folder}; give the folder of the data files"
         )
@@ -69,8 +70,8 @@ def read_unlabelled(
 
     name  what the user called the file by, for messages
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
         raise UserError(f"{name}: there is no file {path}; give the path of a data file")
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{name}: {path} must end in {', '.join(SUFFIXES)}, for what it holds")

@@ -52,7 +52,14 @@ def read_json_rows(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, 
             continue
         try:
             row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            if "\\ud" in line.lower():
+                json.dumps(row, ensure_ascii=False).encode()
+        except UnicodeEncodeError as error:
+            raise UserError(
+                f"{name}, line {number}: {error.object[error.start]!a} is half of a character; "
+                "correct the text, which was cut in the middle of one"
+            ) from error
+        except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
             raise UserError(
                 f"{name}, line {number}: not JSON ({error}); write one JSON object a line"
             ) from error

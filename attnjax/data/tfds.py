@@ -3,9 +3,9 @@
 import contextlib
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -108,9 +108,11 @@ def _prepared_builder(config: DataConfig, task: str) -> Any:
     module = OLD_LAYOUT.get(name.split("/")[0].split(":")[0])
     if module:
         importlib.import_module(module)
-    data_dir = str(Path(config.path).expanduser()) if config.path else None
+    data_dir = os.path.expanduser(config.path) if config.path else None
     try:
         builder = tfds.builder(name, data_dir=data_dir)
+    except ImportError as error:  # such as huggingface:NAME
+        raise UserError(f"data.name: '{name}' needs a package that is missing ({error})") from error
     except AssertionError as error:  # the name is known, the version asked for is not
         raise UserError(f"data.name: {error}") from error
     except ValueError as error:  # DatasetNotFoundError, or no such configuration of a data set

@@ -1,6 +1,7 @@
 """Pretrained word vectors, from the files that GloVe, fastText and word2vec users have."""
 
 import gzip
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -43,8 +44,8 @@ def read_vectors(
     and .npz ("vectors", and "words" or a vocab.txt beside it).
     Raises UserError for a missing or damaged file and for another dimension.
     """
-    path = Path(path).expanduser()
-    if not path.is_file():
+    path = Path(os.path.expanduser(path))
+    if not os.path.isfile(path):
         raise UserError(f"data.vectors: there is no file {path}; give the path of a vector file")
     vectors = np.zeros((len(words), dimension), np.float32)
     found = np.zeros(len(words), bool)
@@ -65,6 +66,11 @@ def read_vectors(
             raise UserError(f"data.vectors: {place}: '{words[row]}' is not finite; {_REMEDY}")
         vectors[row] = vector
         found[row] = True
+    if not found.any():
+        raise UserError(
+            f"data.vectors: {path} has a vector for none of the {len(words)} words of the train "
+            "split; its words must be lower-case tokens"
+        )
     for row, word in enumerate(words):  # a word listed twice in `words` gets the vector twice
         first = rows[word]
         vectors[row], found[row] = vectors[first], found[first]
@@ -84,7 +90,7 @@ def _text_entries(
 ) -> Iterator[tuple[int, np.ndarray, str]]:
     # A line may start with a word that contains blanks (". . ." in glove.840B): the first piece
     # decides cheaply whether the line can matter, the whole word whether it does.
-    first_pieces = {word.split(" ", 1)[0].encode() for word in rows}
+    first_pieces = {word.encode().split(None, 1)[0] for word in rows if word.strip()}
     checked = False
     for number, line in enumerate(_lines(path), 1):
         place = f"{path}, line {number}"
@@ -95,9 +101,10 @@ def _text_entries(
                 continue
             _check_dimension(path, _count_numbers(fields, place), dimension)
             checked = True
-        if line.split(b" ", 1)[0] not in first_pieces:
+        first, *_ = line.split(None, 1) or [b""]
+        if first not in first_pieces:
             continue
-        word, *numbers = line.rstrip().rsplit(b" ", dimension)
+        word, *numbers = line.strip().rsplit(None, dimension)
         row = rows.get(word.decode("utf-8", "replace"))
         if row is None and len(numbers) == dimension:
             continue
@@ -149,7 +156,8 @@ def _npz_entries(
                 raise UserError(f"data.vectors: {path} has no key 'vectors' (it has {keys})")
             vectors = archive["vectors"]
             if not missing:
-                listed = [str(word) for word in archive["words"].tolist()]
+                words = archive["words"].tolist()
+                listed = [w.decode() if isinstance(w, bytes) else str(w) for w in words]
             elif beside.is_file():
                 listed = beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
             else:

@@ -7,27 +7,39 @@ from attnjax.report.wording import measure, measures_of, pair_label, spaced
 
 FLOOR, CEILING = "floor", ("ceiling, first", "ceiling, second")
 CLASS_FLOOR, CLASS_CEILING = "floor, all classes", tuple(f"{name}, all classes" for name in CEILING)
+ANALYSED = "analysed examples"
 DESCRIBED = ("mean", "std", INTERVAL)
 
 
 def scores_table(results: dict[str, Any]) -> Table:
-    """Test scores, and those of the same model with uniform attention where they are known."""
-    uniform = (results.get("analysis") or {}).get("uniform_attention") or {}
+    """Test scores, and those of the same model with uniform attention where they are known.
+
+    Where fewer examples were analysed than there are, the model's own scores on those stand beside.
+    """
+    analysis, test = results.get("analysis") or {}, results.get("test") or {}
+    uniform = analysis.get("uniform_attention") or {}
+    own = analysis.get("model") or test
+    partial = bool(uniform) and uniform.get("examples") != test.get("examples")
+    if own.get("examples") != uniform.get("examples"):
+        uniform = {}  # of other examples: nothing to compare with
     rows = []
-    for name, value in (results.get("test") or {}).items():
-        other = uniform.get(name)
+    for name, value in test.items():
+        first, other = own.get(name), uniform.get(name)
         difference = None
-        if isinstance(value, float) and isinstance(other, float):
-            difference = other - value
+        if isinstance(first, float) and isinstance(other, float):
+            difference = other - first
         rows.append(
             {
                 "score": name.replace("_", "-"),
                 "test": value,
+                ANALYSED: first,
                 "uniform attention": other,
                 "difference": difference,
             }
         )
-    columns = ("score", "test", "uniform attention", "difference")
+    columns = ("score", "test", ANALYSED, "uniform attention", "difference")
+    if not (partial and uniform):
+        columns = tuple(name for name in columns if name != ANALYSED)
     caption = "Scores on the test split" + (
         ", as trained and with attention held uniform." if uniform else "."
     )

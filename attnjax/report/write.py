@@ -21,6 +21,7 @@ from attnjax.report.figures import (
 from attnjax.report.page import asset, inline, remove, write_page
 from attnjax.report.rationales import write_rationales
 from attnjax.report.summaries import (
+    ANALYSED,
     CEILING,
     CLASS_CEILING,
     CLASS_FLOOR,
@@ -148,10 +149,15 @@ def _cards(scores: Table) -> list[tuple[str, str, str]]:
         (
             row["score"],
             formatted(row["test"]),
-            formatted(row["uniform attention"]) if row["difference"] is not None else "",
+            _beside(row, ANALYSED in scores.columns) if row["difference"] is not None else "",
         )
         for row in scores.rows
     ]
+
+
+def _beside(row: dict[str, Any], partial: bool) -> str:
+    own = f", trained {formatted(row[ANALYSED])} on the same examples" if partial else ""
+    return formatted(row["uniform attention"]) + own
 
 
 def _timing(timing: dict[str, float | None]) -> str:

@@ -154,11 +154,11 @@ def train(
     progress = loop.progress
     pure = progress.train_s - progress.compile_s
     return Trained(
-        params=parallel.replicate(best[0]),
-        best_step=progress.best_step,
-        validation=best[1],
+        params=parallel.replicate(best.params),
+        best_step=best.step,
+        validation=best.validation,
         timing={
-            "train_examples_per_s": progress.examples / pure if pure > 0 else None,
+            "train_examples_per_s": progress.examples / pure if progress.examples else None,
             "compile_s": progress.compile_s,
             "train_s": progress.train_s,
             "start_s": loop.start_s,
@@ -253,7 +253,6 @@ class _Loop:
             )
         self.waiting.append(sums)
         self.progress.step += 1
-        self.progress.examples += int((batch.rows >= 0).sum())
         if first:
             before = self.progress.train_s
             self.drain()
@@ -262,6 +261,8 @@ class _Loop:
             if self.start_s is None:
                 self.start_s = process_age_s()
                 logger.info("first step done %.1f s after the start", self.start_s or math.nan)
+        else:  # of steps whose time counts as compilation, none count in the throughput
+            self.progress.examples += int((batch.rows >= 0).sum())
         self.profile.after(self.progress.step, self.drain)
         self.log.advance()
 
@@ -275,10 +276,9 @@ class _Loop:
         now = time.perf_counter()
         progress.train_s, self.since = progress.train_s + now - self.since, now
         if not math.isfinite(progress.pending.get("loss", 0.0)):
-            raise UserError(
-                f"the training loss is not finite between steps {progress.pending_from + 1} and "
-                f"{progress.step}; in another workdir, lower train.learning_rate or set "
-                "train.gradient_clip"
+            raise _not_finite(
+                f"training loss is not finite between steps {progress.pending_from + 1} and "
+                f"{progress.step}"
             )
 
     def report(self) -> None:
@@ -317,6 +317,8 @@ class _Loop:
             self.settings.batch_size,
             self.stop.check,
         )
+        if not np.isfinite(outputs["loss"]).all():  # what the epoch's last step did to the model
+            raise _not_finite(f"validation loss is not finite after step {progress.step}")
         labels = self.dataset.splits["validation"].labels
         found = scores(labels, outputs["probabilities"], outputs["loss"])
         value = found[self.monitor]
@@ -347,6 +349,12 @@ class _Loop:
     def pure_seconds(self) -> float:
         """Seconds of training steps without those that compiled."""
         return self.progress.train_s - self.progress.compile_s
+
+
+def _not_finite(what: str) -> UserError:
+    return UserError(
+        f"the {what}; in another workdir, lower train.learning_rate or set train.gradient_clip"
+    )
 
 
 def _batches(config: RunConfig, dataset: Dataset, devices: int, start: int) -> Iterator[Batch]:

@@ -14,8 +14,11 @@ from types import FrameType
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
-class Stopped(Exception):
-    """The run was asked to stop; whatever can be resumed has been saved."""
+class Stopped(BaseException):
+    """The run was asked to stop; whatever can be resumed has been saved.
+
+    No Exception: it may come anywhere, and must not look like a failure of what it interrupts.
+    """
 
 
 class Stop:

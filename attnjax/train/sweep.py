@@ -172,6 +172,10 @@ class _Chunk:
         outputs = evaluate_runs(
             self.programs, params, self.dataset, split, self.settings.batch_size, self.stop.check
         )
+        for run, losses in enumerate(outputs["loss"]):
+            if self.failed[run] is None and not np.isfinite(losses).all():
+                self.failed[run] = self.steps  # by the update that this step made
+                logger.warning("a run's %s loss is not finite at step %d", split, self.steps)
         return [
             {}
             if failed is not None

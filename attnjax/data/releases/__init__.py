@@ -3,6 +3,7 @@
 LAYOUTS is the one table: a new release joins by one line.
 """
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -38,12 +39,12 @@ LAYOUTS = {
 
 def recognise(path: str | Path) -> str | None:
     """Returns the name of the release that lies in this folder, None where it is none of them."""
-    return next((name for name, _ in _matches(Path(path).expanduser())), None)
+    return next((name for name, _ in _matches(Path(os.path.expanduser(path)))), None)
 
 
 def read_release(config: DataConfig, task: str) -> Splits:
     """Reads the release in `config.path`; raises UserError where it is none, or of another task."""
-    folder = Path(config.path).expanduser()
+    folder = Path(os.path.expanduser(config.path))
     for name, root in _matches(folder):
         layout = LAYOUTS[name]
         if layout.task != task:
