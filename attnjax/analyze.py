@@ -25,7 +25,7 @@ from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
 from attnjax.config import RunConfig, from_config_dict, to_dict
 from attnjax.data.dataset import load_dataset
-from attnjax.data.files import read_unlabelled
+from attnjax.data.files import SUFFIXES, read_unlabelled
 from attnjax.errors import UserError
 from attnjax.pipeline import analyse, evaluate_robustness, meet_devices
 from attnjax.report.words import write_examples_page
@@ -79,7 +79,8 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     if values["second"].value is not None:
         raise UserError("--second compares two runs on the test split; leave out --input")
     path = values["input"].value
-    stem = os.path.basename(path).split(".")[0]
+    name = os.path.basename(path)
+    stem = next((name.removesuffix(each) for each in SUFFIXES if name.endswith(each)), name)
     output = values["output"].value or os.path.join(workdir, "explained", stem)
     explain_file(config, workdir, path, output)
 
@@ -113,7 +114,9 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
     """Analyses the run in the workdir as `config.analysis` says and rewrites what it had found."""
     folder = find_workdir(workdir)
     results = read_json(folder / RESULTS)
-    other = None if second is None else find_workdir(second)
+    if not {"timing", "analysis"} <= set(results):
+        raise UserError(f"{folder / RESULTS} is not the results of an attnjax run")
+    other = None if second is None else _second(folder, find_workdir(second), config, results)
     parallel = meet_devices(config)[1]
     run = load_run(workdir)
     dataset = load_dataset(config)
@@ -135,6 +138,27 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
     write_json(folder / RESULTS, results)
     write_report(folder)
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def _second(
+    folder: epath.Path, other: epath.Path, config: RunConfig, results: dict[str, Any]
+) -> epath.Path:
+    """The other run's folder; raises UserError where no ceiling could come of the two."""
+    seeds = [read_json(each / CONFIG)["seed"] for each in (folder, other)]
+    if seeds[0] == seeds[1]:
+        raise UserError(
+            f"--second={other} has the same seed, {seeds[0]}; give a run that differs in its seed"
+        )
+    wanted = results["data"]["examples"]["test"]
+    if config.analysis.examples >= 0:
+        wanted = min(wanted, config.analysis.examples)
+    found = len(read_json_lines(other / EXAMPLES))
+    if not wanted or found != wanted:
+        raise UserError(
+            f"{other} analysed {found} examples and {folder} is to analyse {wanted}; "
+            "analyse both with the same data and the same analysis.examples"
+        )
+    return other
 
 
 def ceiling(folder: epath.Path, other: epath.Path, top_k: int) -> dict[str, Any]:

@@ -32,7 +32,6 @@ null.
 import contextlib
 import io
 import logging
-import os
 import shlex
 import sys
 from itertools import combinations, product
@@ -59,7 +58,7 @@ from attnjax.report.runs import (
     conditions,
     read_runs,
 )
-from attnjax.workdir import write_json
+from attnjax.workdir import PARTIAL, absolute, write_json
 
 USAGE = "usage: python -m attnjax.compare RUN RUN ... [--out=DIR] [--seed=0]"
 OUT = "runs/comparison"
@@ -112,7 +111,7 @@ def compare(folders: list[str], out: str, seed: int) -> None:
     Raises UserError for a folder that holds no finished and analysed run, one that is named
     twice, runs over different test texts, and an `out` that holds anything but a comparison.
     """
-    folder = epath.Path(out) if "://" in out else epath.Path(os.path.abspath(out))
+    folder = absolute(out)
     refuse_other_files(folder)
     found = compare_runs(read_runs(folders), seed)
     command = ["python", "-m", "attnjax.compare", *folders, f"--out={out}", f"--seed={seed}"]
@@ -133,7 +132,7 @@ def refuse_other_files(folder: epath.Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; choose a folder with --out=DIR")
-    names = sorted(each.name for each in folder.iterdir())
+    names = sorted(each.name.removesuffix(PARTIAL) for each in folder.iterdir())
     foreign = [name for name in names if name not in FILES]
     if foreign or (names and COMPARISON not in names):
         raise UserError(

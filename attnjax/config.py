@@ -187,8 +187,6 @@ def from_config_dict(config: ConfigDict | dict[str, Any]) -> RunConfig:
     Raises UserError for an unknown field, a value of the wrong type, or one out of range.
     """
     raw = config.to_dict() if isinstance(config, ConfigDict) else config
-    if not isinstance(raw, dict):
-        raise UserError(f"a configuration has named fields; this is {type(raw).__name__}: {raw!r}")
     run = _build(RunConfig, raw, "")
     _check(run)
     return run

@@ -18,6 +18,7 @@ from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
+from attnjax.train.programs import remembered
 from attnjax.train.step import make_evaluate
 from attnjax.types import EOS, Batch, Params, Stages
 from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, find_workdir, finite, read_json
@@ -68,6 +69,7 @@ class Run(NamedTuple):
     vocab: Vocabulary
     labels: tuple[str, ...]
     config: RunConfig
+    compile: Callable[[Callable[..., Any]], Callable[..., Any]]  # once, however often it is used
 
     @property
     def pair(self) -> bool:
@@ -99,7 +101,7 @@ class Run(NamedTuple):
             raise UserError("predict takes a list of texts: predict([text])")
         split = self.encode(texts)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
-        evaluate = jax.jit(make_evaluate(self.stages))
+        evaluate = self.compile(make_evaluate(self.stages))
         shapes = Shapes((16,), (16,) if self.pair else ())
         for batch in evaluation_batches(split, shapes, min(32, max(len(split), 1))):
             real = batch.rows >= 0
@@ -117,6 +119,8 @@ class Run(NamedTuple):
 
         run.explain(["a fine film"]).importance["gradient"][0].shape == (3,)
         """
+        if isinstance(methods, str):
+            raise UserError(f"explain takes a list of methods: methods=[{methods!r}]")
         if isinstance(texts, str):
             raise UserError("explain takes a list of texts: explain([text])")
         settings = dataclasses.replace(
@@ -160,7 +164,7 @@ class Run(NamedTuple):
                 )
 
         def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-            compiled = jax.jit(function)
+            compiled = self.compile(function)
             return lambda batch: jax.device_get(compiled(self.params, batch))
 
         return words, study(settings, self.stages, split, self.config.seed, compile_rows)
@@ -171,12 +175,23 @@ class Run(NamedTuple):
             if not isinstance(text, str):
                 raise UserError(f"{place} must be a string, not {type(text).__name__}")
             return Example(text, None, "", place=place)
-        if isinstance(text, str) or not 2 <= len(text) <= 3:
-            names = "(story, question)" if self.config.task == "qa" else "(premise, hypothesis)"
+        answers = self.config.task == "qa"
+        names = "(story, question[, candidates])" if answers else "(premise, hypothesis)"
+        if not isinstance(text, list | tuple) or not 2 <= len(text) <= 2 + answers:
             raise UserError(f"{place} must be a pair {names}")
+        for part in text:
+            if not (isinstance(part, str) or _is_words(part)):
+                raise UserError(f"{place}: {names} are texts or lists of texts, not {part!r:.40}")
         first, second = (each if isinstance(each, str) else " ".join(each) for each in text[:2])
-        candidates = tuple(text[2]) if len(text) == 3 else ()
-        return Example(first, second, "", candidates, place=place)
+        if len(text) == 2:
+            return Example(first, second, "", place=place)
+        if isinstance(text[2], str) or not text[2] or not set(text[2]) <= set(self.labels):
+            raise UserError(f"{place}: candidates are a list of answers that the model knows")
+        return Example(first, second, "", tuple(text[2]), place=place)
+
+
+def _is_words(part: Any) -> bool:
+    return isinstance(part, list | tuple) and all(isinstance(each, str) for each in part)
 
 
 def load_run(workdir: str) -> Run:
@@ -187,6 +202,8 @@ def load_run(workdir: str) -> Run:
     folder = find_workdir(workdir)
     config = from_config_dict(read_json(folder / CONFIG))
     stored = read_json(folder / VOCABULARY)
+    if not {"tokens", "labels", "frequencies"} <= set(stored):
+        raise UserError(f"{folder / VOCABULARY} is no run's vocabulary; restore it")
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
     stages = build_stages(
         config.model,
@@ -200,4 +217,4 @@ def load_run(workdir: str) -> Run:
         best = checkpoints.restore_best(like)
     if best is None:
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    return Run(best.params, stages, vocabulary, labels, config)
+    return Run(best.params, stages, vocabulary, labels, config, remembered(jax.jit))

@@ -19,6 +19,7 @@ from etils import epath
 from attnjax.errors import UserError
 from attnjax.runtime import is_first_process
 
+PARTIAL = ".partial"  # ends the names of files that are being written
 CONFIG = "config.json"
 VOCABULARY = "vocab.json"
 METRICS = "metrics.jsonl"
@@ -54,7 +55,7 @@ def open_workdir(path: str) -> epath.Path:
 
     path  a local folder, or gs://BUCKET/RUN, which needs the extra attnjax[gcp]
     """
-    folder = _folder(path)
+    folder = absolute(path)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback, then raises
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -73,7 +74,7 @@ def open_workdir(path: str) -> epath.Path:
 
 def find_workdir(path: str) -> epath.Path:
     """Returns the folder of a run that is there; raises UserError where none is."""
-    folder = _folder(path)
+    folder = absolute(path)
     if not (folder / CONFIG).exists():
         raise UserError(
             f"{folder} holds no run (no {CONFIG}); give the --workdir of a finished training"
@@ -81,7 +82,8 @@ def find_workdir(path: str) -> epath.Path:
     return folder
 
 
-def _folder(path: str) -> epath.Path:
+def absolute(path: str) -> epath.Path:
+    """The folder of that name, local or gs://; raises UserError where gs:// cannot be used."""
     if "://" not in path:
         return epath.Path(os.path.abspath(os.path.expanduser(path)))  # no shell expands --x=~/y
     _check_remote(path)
@@ -114,7 +116,7 @@ def write_text(path: epath.Path, text: str) -> None:
     if not is_first_process():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / (path.name + ".partial")
+    partial = path.parent / (path.name + PARTIAL)
     partial.write_text(text)
     partial.replace(path)
 

@@ -136,6 +136,10 @@ def check(options):
     if not options.zone:
         example = preset.get("zone", "us-central1-a")
         raise Mistake(f"no zone; say --zone=NAME, such as --zone={example}")
+    try:
+        shlex.split(options.create_flags)
+    except ValueError as error:
+        raise Mistake(f"--create_flags={options.create_flags}: {error}") from error
     for name in ("poll_s", "timeout_s", "retries"):
         if getattr(options, name) < 1:
             raise Mistake(f"--{name} must be at least 1, not {getattr(options, name)}")
@@ -281,7 +285,7 @@ def babysit(options, sleep):
     troubles = streak = silent = crashes = 0
     while True:
         try:
-            marks = (ask(options, "list") or "").split()
+            marks = (ask(options, "list") or "").splitlines()
             if f"{options.workdir}/DONE" in marks:
                 print(f"done: {options.workdir}", flush=True)
                 if not options.keep:

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -90,22 +92,73 @@ def test_the_ceiling_is_the_agreement_of_two_seeds(run, runs):
     assert set(ceiling) == {"run", "attention", "gradient", "leave_one_out"}
 
 
-def test_a_run_is_its_own_ceiling(run):
+def test_no_ceiling_of_the_same_seed_or_other_examples(run, runs, capsys):
+    before = results(run), read_lines(run / "analysis" / "examples.jsonl")
     same = shutil.copytree(run, run.parent / "same")
-    assert call(f"--workdir={run}", f"--second={same}") == 0
-    assert results(run)["analysis"]["ceiling"]["attention"]["kendall"]["mean"] == pytest.approx(1)
+    assert call(f"--workdir={run}", f"--second={same}") == 2
+    assert "has the same seed, 0" in capsys.readouterr().err
+    second = f"--second={runs / 'seed_1'}"
+    assert call(f"--workdir={run}", second, "--config.analysis.examples=10") == 2
+    assert "analysed 40 examples and" in capsys.readouterr().err
+    assert call(f"--workdir={run}", second, "--config.analysis.examples=0") == 2
+    assert (results(run), read_lines(run / "analysis" / "examples.jsonl")) == before
+
+
+def test_fewer_examples_are_drawn_from_all_and_none_leave_nothing(run):
+    assert call(f"--workdir={run}", "--config.analysis.examples=10", *QUICK) == 0
+    rows = read_lines(run / "analysis" / "examples.jsonl")
+    ids = [row["id"] for row in rows]
+    assert len(ids) == 10
+    assert ids == sorted(set(ids))
+    assert ids != list(range(10))
+    assert {row["label"] for row in rows} == {"0", "1"}
+    found = results(run)["analysis"]
+    assert found["model"]["examples"] == found["uniform_attention"]["examples"] == 10
+    right = np.mean([row["label"] == row["prediction"] for row in rows])
+    assert found["model"]["accuracy"] == pytest.approx(right)
+    assert call(f"--workdir={run}", "--config.analysis.examples=0", *QUICK) == 0
+    assert results(run)["analysis"] == {}
+    assert not list((run / "analysis").glob("*.jsonl"))
+
+
+def test_relative_folders(run, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    assert attnjax.load_run(run.name).predict(["good"]).labels == ["1"]
+    assert call(f"--workdir={run.name}", "--config.analysis.examples=5", *QUICK) == 0
+
+
+LOOP = """
+import sys, jax, attnjax
+run = attnjax.load_run(sys.argv[1])
+for word in ("worda", "wordb"):
+    with jax.log_compiles():
+        print(word, file=sys.stderr)
+        run.predict([word + " good"])
+        run.explain([word + " bad"])
+"""
+
+
+def test_a_loop_over_texts_compiles_once(run):
+    # In a process of its own: here, type checks make every function another one.
+    done = subprocess.run(
+        [sys.executable, "-c", LOOP, run], capture_output=True, text=True, check=True
+    )
+    first, second = done.stderr.split("worda")[1].split("wordb")
+    for name in ("evaluate", "explain"):
+        assert f"XLA compilation of jit({name})" in first
+        assert f"XLA compilation of jit({name})" not in second
 
 
 def test_explains_the_users_own_texts(run, tmp_path):
-    texts = tmp_path / "mine.jsonl"
+    texts = tmp_path / "mine.v1.jsonl"
     rows = [{"text": "worda good wordb"}, {"text": "<script>alert(1)</script> bad wordc"}]
     texts.write_text("\n".join(json.dumps(row) for row in rows))
     assert call(f"--workdir={run}", f"--input={texts}") == 0
-    found = read_lines(run / "explained" / "mine" / "examples.jsonl")
+    found = read_lines(run / "explained" / "mine.v1" / "examples.jsonl")
     assert [each["prediction"] for each in found] == ["1", "0"]
     assert found[0]["tokens"] == ["worda", "good", "wordb"]
     assert found[0]["label"] is None
-    page = (run / "explained" / "mine" / "examples.html").read_text()
+    page = (run / "explained" / "mine.v1" / "examples.html").read_text()
     assert "<script>alert" not in page
     explained = attnjax.load_run(str(run)).explain([row["text"] for row in rows])
     for row, each in enumerate(found):
@@ -129,6 +182,7 @@ def test_explain_shows_itself_in_a_notebook(run):
     ("texts", "options", "message"),
     [
         (["good"], {"methods": ["gradiant"]}, "did you mean 'gradient'"),
+        (["good"], {"methods": "gradient"}, "a list of methods"),
         (["good", ""], {}, "text 1 has no token"),
         (["good", "zzz qqqq"], {}, "text 1 has only words that the model has never seen"),
         ("good", {}, "a list of texts"),

@@ -69,11 +69,38 @@ def changed(name, value):
         ("data.max_length", 0, "positive, or -1"),
         ("analysis.methods", ("gradiant",), "did you mean 'gradient'"),
         ("task", "nli", "'babi_simulator' is a qa task"),
+        ("seed", 2**32, "'seed' must be below 2.32"),
     ],
 )
 def test_mistakes_are_named(name, value, message):
     with pytest.raises(UserError, match=message):
         from_config_dict(changed(name, value))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [  # as ml_collections hands over what the command line says
+        ("analysis.methods", ("gradient,leave_one_out",), ("gradient", "leave_one_out")),
+        ("analysis.methods", ("gradient",), ("gradient",)),
+        ("data.labels", (0, 1), ("0", "1")),
+        ("data.labels", 1, ("1",)),
+        ("data.labels", ("a, b", "c"), ("a, b", "c")),
+        ("analysis.robustness", ("",), ()),
+        ("analysis.robustness", (0.1, 3), (0.1, 3.0)),
+    ],
+)
+def test_lists(name, value, expected):
+    found = from_config_dict(changed(name, value))
+    for part in name.split("."):
+        found = getattr(found, part)
+    assert found == expected
+
+
+def test_average_is_wide_enough_for_its_attention():
+    raw = changed("model.encoder", "average")
+    raw["model"]["hidden_dim"] = 1
+    with pytest.raises(UserError, match="at least 2"):
+        from_config_dict(raw)
 
 
 def test_cnn_shares_its_filters_among_four_widths():

@@ -132,6 +132,26 @@ def test_another_run_in_the_same_workdir_is_refused(finished, more, message, cap
     assert sorted(str(path) for path in workdir.rglob("*")) == before
 
 
+def test_other_data_behind_the_same_path_is_refused(tmp_path, capsys):
+    data, workdir = write_data(tmp_path / "data"), tmp_path / "run"
+    more = ("--config.train.epochs=1", "--config.analysis.examples=0")
+    assert run(*arguments(data, workdir, *more)) == 0
+    before = (workdir / "vocab.json").read_text()
+    train = data / "train.jsonl"
+    train.write_text(train.read_text().replace("good", "great"))
+    assert run(*arguments(data, workdir, *more)) == 2
+    assert "holds a run on other data" in capsys.readouterr().err
+    assert (workdir / "vocab.json").read_text() == before
+
+
+def test_parameters_that_the_last_step_spoilt(tmp_path, capsys):
+    data = write_data(tmp_path / "data")
+    more = ("--config.train.learning_rate=1e38", "--config.train.optimizer=sgd")
+    more = (*more, "--config.train.batch_size=1000", "--config.train.epochs=1")
+    assert run(*arguments(data, tmp_path / "run", *more)) == 2
+    assert "the validation loss is not finite after step 1" in capsys.readouterr().err
+
+
 def test_unwritable_workdir(tmp_path, capsys):
     (tmp_path / "file").write_text("")
     assert run(*arguments(write_data(tmp_path / "data"), tmp_path / "file" / "run")) == 2
@@ -170,6 +190,8 @@ def test_word_iat_on_a_vocabulary_too_small_for_its_neighbours(tmp_path, capsys)
     assert run(*arguments(data, tmp_path / "run", *more)) == 2
     assert "adversary.neighbours=50, but the vocabulary has 18 words" in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints" / "latest").exists()
+    more = (more[0], "--config.adversary.neighbours=3", "--config.train.epochs=1")
+    assert run(*arguments(data, tmp_path / "run", *more, "--config.analysis.examples=0")) == 0
 
 
 def test_semi_supervised_training_reads_unlabelled_texts(tmp_path):

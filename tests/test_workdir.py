@@ -3,6 +3,7 @@
 import importlib.util
 
 import pytest
+from etils import epath
 from etils.epath import backend
 from fsspec.implementations.memory import MemoryFileSystem
 
@@ -16,6 +17,7 @@ from attnjax.workdir import (
     read_json,
     read_json_lines,
     write_json,
+    write_json_lines,
 )
 
 
@@ -119,6 +121,18 @@ def test_a_local_workdir_is_made_probed_and_left_empty(tmp_path):
     append_text(folder / "x", "one\n")
     append_text(folder / "x", "two\n")
     assert (tmp_path / "a" / "b" / "x").read_text() == "one\ntwo\n"
+
+
+def test_the_home_folder_is_where_it_is_for_the_shell(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert str(open_workdir("~/runs/a")) == str(tmp_path / "runs" / "a")
+
+
+def test_lines_end_at_line_feeds_alone(tmp_path):
+    path = epath.Path(tmp_path / "rows.jsonl")
+    rows = [{"label": "a\u2028b"}, {"label": "c\x85d"}]
+    write_json_lines(path, rows)
+    assert read_json_lines(path) == rows
 
 
 def test_an_unwritable_local_workdir_is_refused(tmp_path):

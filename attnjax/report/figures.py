@@ -268,6 +268,7 @@ def _colours(values: dict[str, Any]) -> list[str]:
 
 
 def _short(label: str) -> str:
+    label = "".join(each if each.isprintable() else "\ufffd" for each in label)  # no XML has them
     return label if len(label) <= 24 else label[:23] + "…"
 
 

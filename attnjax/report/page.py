@@ -53,11 +53,15 @@ def asset(name: str) -> str:
     return resources.files("attnjax.report").joinpath(name).read_text(encoding="utf-8")
 
 
+WRITTEN = (".svg", ".pdf", ".csv", ".tex", ".jsonl")  # what a page's files end in
+
+
 def remove(folder: epath.Path, patterns: Iterable[str]) -> None:
     """Deletes what an earlier page of the same folder left and this one may not write again."""
     for pattern in patterns:
         for path in folder.glob(pattern):
-            path.unlink()
+            if path.suffix in WRITTEN:
+                path.unlink()
 
 
 def inline(figures: Iterable[Drawn]) -> list[dict[str, Any]]:

@@ -174,7 +174,7 @@ def _read(folder: epath.Path, name: str) -> Run:
 
 def _read_examples(path: epath.Path) -> list[Example]:
     examples: list[Example] = []
-    with path.open("r") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
                 example = _example(json.loads(line))

@@ -25,6 +25,7 @@ MEASURES = {
     "kendall": "Kendall's tau of attention and gradient",
     "pearson": "Pearson's correlation of attention and gradient",
 }
+LEGEND = 16  # most lines that a legend can still tell apart
 NEIGHBOURS = 0.15  # share of the runs that a running mean is taken over
 
 
@@ -106,7 +107,7 @@ def draw_against(
         handles += axes.plot(x, middle, style, color=colour, marker=marker, markersize=4)
     axes.set_xlabel(NAMES[field])
     axes.set_ylabel(MEASURES[measure])
-    if len(series) > 1:
+    if 1 < len(series) <= LEGEND:
         draw_legend(axes, handles, list(series))
     caption = f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} against {NAMES[field]}."
     return [save_figure(figure, folder, f"{measure}_{field}", caption)]
@@ -140,7 +141,7 @@ def _series(rows: list[dict[str, Any]], others: list[str]) -> dict[str, list[dic
     """Rows by label: the technique, and the values of the other fields that vary."""
     series: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
-        parts = [f"{name} {row[name]:.3g}" for name in others if row[name] is not None]
+        parts = [f"{name} {row[name]:g}" for name in others if row[name] is not None]
         series.setdefault(", ".join([row["technique"], *parts]), []).append(row)
     return series
 

@@ -16,6 +16,7 @@ from attnjax.data.batches import (
     evaluation_batches,
     mixed_batches,
     padded_lengths,
+    sample,
     steps_per_epoch,
     train_batches,
 )
@@ -117,6 +118,26 @@ def test_mixed_batches_hold_both_splits_and_resume():
         assert (labels[(each >= 0) & (each < 20)] >= 0).all()
     for start in (1, 5, 11):
         np.testing.assert_array_equal(rows(start, 1)[0][0], full[start][0])
+
+
+def test_a_sample_is_ascending_distinct_and_from_everywhere():
+    found = sample(1000, 100, seed=0)
+    assert len(found) == 100
+    assert (np.diff(found) > 0).all()
+    assert found[0] < 100
+    assert found[-1] >= 900
+    np.testing.assert_array_equal(found, sample(1000, 100, seed=0))
+    assert (found != sample(1000, 100, seed=1)).any()
+    for count in (-1, 1000, 2000):
+        np.testing.assert_array_equal(sample(1000, count, seed=0), np.arange(1000))
+
+
+def test_rows_that_are_taken():
+    split = split_of(pair=True)
+    taken = split.take(np.array([5, 2]))
+    assert [len(row) for row in taken.tokens] == [len(split.tokens[5]), len(split.tokens[2])]
+    np.testing.assert_array_equal(taken.query[1], split.query[2])
+    assert taken.labels.tolist() == [5 % 3, 2]
 
 
 def test_evaluation_covers_each_row_once():

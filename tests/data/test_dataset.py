@@ -59,6 +59,21 @@ def test_integer_labels_are_ordered_by_value():
     assert label_names(rows) == ("-1", "2", "10")
 
 
+def test_classes_have_one_order_whatever_their_names():
+    rows = [Example("x", None, label) for label in ("1", "01", "²", "--1")]
+    assert label_names(rows[:2]) == label_names(rows[1::-1]) == ("01", "1")
+    assert label_names(rows) == ("--1", "01", "1", "²")
+
+
+def test_a_class_that_loses_its_last_row_of_train_still_counts(tmp_path):
+    rows = (("good film", "pos"), ("a bad one", "neg"), ("odd", "strange"))
+    write(tmp_path, train=rows, test=(*rows, ("an odd film", "strange")))
+    found = load(tmp_path, min_length=2)
+    assert found.labels == ("neg", "pos", "strange")
+    assert found.splits["train"].labels.tolist() == [1, 0]
+    assert found.splits["test"].labels.tolist() == [1, 0, 2]
+
+
 def test_pretrained_vectors_and_their_coverage(tmp_path):
     write(tmp_path)
     (tmp_path / "some.vec").write_text("good 1 2\nbad 3 4\nelse 5 6\n")

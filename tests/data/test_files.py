@@ -234,6 +234,8 @@ def test_what_is_wrong_in_a_folder_is_one_line(tmp_path, files, parts):
         ("train.jsonl", b'{"text": "x"}\n', ["line 1: no column 'label'", "fields.label"]),
         ("train.jsonl", GOOD + b"{'text': 1}\n", ["train.jsonl, line 3: not JSON"]),
         ("train.jsonl", GOOD + b"[1]\n", ["train.jsonl, line 3: a JSON list"]),
+        ("train.jsonl", b'{"text": "sad \\ud83d", "label": "a"}', ["line 1: '\\ud83d' is half of"]),
+        ("train.jsonl", b'{"text": "x", "label": ' + b"9" * 5000 + b"}", ["line 1: not JSON"]),
         ("train.jsonl", b'{"text": 5, "label": "a"}\n', ["line 1: 'text' must be text, not 5"]),
         ("train.csv", b"text,label\nx, \n", ["train.csv, line 2: 'label' is empty"]),
         (
@@ -289,6 +291,17 @@ def test_a_dash_is_a_label_like_any_other_in_own_files(tmp_path):
     rows = jsonl([{**NLI[0], "label": "-"}])
     config = write(tmp_path, train__jsonl=rows, test__jsonl=rows)
     assert read_files(config, "nli")["train"][0].label == "-"
+
+
+@pytest.mark.parametrize("path", ["~nosuchuser/data", "x" * 300])
+def test_paths_that_no_folder_can_have(path):
+    fails(DataConfig(path=path), "classification", "there is no folder")
+
+
+def test_whole_characters_may_be_escaped(tmp_path):
+    row = b'{"text": "glad \\ud83d\\ude00", "label": "a"}'
+    config = write(tmp_path, train__jsonl=row, test__jsonl=row)
+    assert read_files(config, "classification")["train"][0].text == "glad \U0001f600"
 
 
 def test_folder_that_is_missing_or_a_file(tmp_path):

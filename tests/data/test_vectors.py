@@ -122,6 +122,23 @@ def test_what_is_wrong_in_an_npz_is_one_line(tmp_path, arrays, vocabulary, messa
         read_vectors(tmp_path / "v.npz", WORDS, 4)
 
 
+@pytest.mark.parametrize("line", ["the\t1\t2\n", " the 1 2\n", "the  1   2\n"])
+def test_words_and_numbers_may_stand_apart_in_any_way(tmp_path, line):
+    vectors, found = read_vectors(_write(tmp_path / "v.txt", line), ["the"], 2)
+    assert found.all()
+    np.testing.assert_array_equal(vectors, [[1, 2]])
+
+
+def test_npz_with_words_as_bytes(tmp_path):
+    np.savez(tmp_path / "v.npz", words=np.array([b"the"]), vectors=np.ones((1, 2)))
+    assert read_vectors(tmp_path / "v.npz", ["the"], 2)[1].all()
+
+
+def test_vectors_of_other_words_alone(tmp_path):
+    with pytest.raises(UserError, match="a vector for none of the 1 words"):
+        read_vectors(_write(tmp_path / "v.txt", "The 1 2\n"), ["the"], 2)
+
+
 def test_missing_file(tmp_path):
     with pytest.raises(UserError, match=r"no file .*gone\.txt"):
         read_vectors(tmp_path / "gone.txt", WORDS, 4)

@@ -54,6 +54,13 @@ def test_a_finished_run_needs_no_machine(cloud, capsys):
     assert "done: gs://bucket/sst" in capsys.readouterr().out
 
 
+def test_a_workdir_may_hold_a_blank(cloud):
+    folder = "gs://bucket/my run"
+    cloud.scenario(list=[{"out": f"{folder}/DONE\n{folder}/RUNNING-0\n"}], delete=[ABSENT])
+    assert cloud.launch("babysit", f"--workdir={folder}") == 0
+    assert cloud.calls == ["list", "delete"]
+
+
 def test_the_machine_can_be_kept(cloud):
     cloud.scenario(list=[EMPTY, DONE], describe=["ACTIVE"])
     assert cloud.launch("babysit", "--keep") == 0

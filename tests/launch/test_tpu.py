@@ -81,6 +81,7 @@ GOOD = ("--name=sst", "--project=p", "--zone=z", "--preset=v4-8", "--workdir=gs:
         (["create", "--name=a", "--project=p", "--preset=v4-8"], "such as --zone=us-central2-b"),
         (["create", *GOOD[1:]], "--name='' must be"),
         (["create", *GOOD, "--name=My_TPU"], "--name='My_TPU' must be lower-case"),
+        (["create", *GOOD, "--create_flags=a='b"], "--create_flags=a='b: No closing quotation"),
         (["create", *GOOD, "--nope=1"], "unrecognized arguments: --nope=1"),
         (["create", *GOOD, "--poll_s=soon"], "invalid int value: 'soon'"),
         (["wait", *GOOD, "--poll_s=0"], "--poll_s must be at least 1"),

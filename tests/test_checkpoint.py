@@ -1,0 +1,83 @@
+"""Checkpoints survive signals, damage and readers."""
+
+import pathlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from etils import epath
+
+from attnjax.checkpoint import Checkpoints
+from attnjax.errors import UserError
+from attnjax.train.stop import Stopped
+
+PARAMS = {"weights": jnp.arange(6.0).reshape(2, 3)}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Best parameters of the steps 8 and 12, those of step 12 twice as large."""
+    folder = epath.Path(tmp_path / "checkpoints")
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save_best(PARAMS, 8, {"auc": 0.8})
+        checkpoints.save_best({"weights": 2 * PARAMS["weights"]}, 12, {"auc": 0.9})
+    return folder
+
+
+def damage(folder, step):
+    for path in pathlib.Path(folder / "best" / str(step)).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def test_the_best_come_back_with_their_step_and_scores(folder):
+    with Checkpoints(folder) as checkpoints:
+        best = checkpoints.restore_best(PARAMS)
+    assert (best.step, best.validation) == (12, {"auc": 0.9})
+    np.testing.assert_array_equal(best.params["weights"], 2 * PARAMS["weights"])
+
+
+def test_damaged_ones_are_set_aside_and_the_step_is_that_of_what_came_back(folder):
+    damage(folder, 12)
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore_best(PARAMS).step == 8
+        checkpoints.save_best(PARAMS, 12, {"auc": 0.9})
+    damage(folder, 12)  # the second time at the same step
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore_best(PARAMS).step == 8
+    assert len(list(folder.glob("damaged_best_12_*"))) == 2
+    damage(folder, 8)
+    with Checkpoints(folder) as checkpoints, pytest.raises(UserError, match="is damaged; delete"):
+        checkpoints.restore_best(PARAMS)
+
+
+def test_a_reader_leaves_everything_as_it_is(folder):
+    damage(folder, 12)
+    (folder / "best" / "16.orbax-checkpoint-tmp").mkdir()  # what another process is writing
+    before = sorted(str(path) for path in pathlib.Path(folder).rglob("*"))
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert checkpoints.restore_best(PARAMS).step == 8
+    assert sorted(str(path) for path in pathlib.Path(folder).rglob("*")) == before
+
+
+def test_a_signal_while_reading_is_no_damage(folder, monkeypatch):
+    with Checkpoints(folder) as checkpoints:
+        manager = checkpoints._manager("best")
+
+        def interrupted(*_, **__):
+            raise Stopped
+
+        monkeypatch.setattr(manager, "restore", interrupted)
+        with pytest.raises(Stopped):
+            checkpoints.restore_best(PARAMS)
+    assert sorted(path.name for path in (folder / "best").iterdir()) == ["12", "8"]
+
+
+def test_what_was_just_restored_is_not_saved_again(folder):
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.restore_best(PARAMS)
+        kept = (folder / "best" / "12").stat().mtime
+        checkpoints.save_best(PARAMS, 12, {"auc": 0.1})
+        checkpoints.wait()
+        assert (folder / "best" / "12").stat().mtime == kept
+        assert checkpoints.restore_best(PARAMS).validation == {"auc": 0.9}
