@@ -187,10 +187,10 @@ def ceiling(folder: epath.Path, other: epath.Path, top_k: int) -> dict[str, Any]
 
 def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> None:
     """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
-    run = load_run(workdir)
     examples = read_unlabelled(path, config.data, config.task, "--input")
+    folder = open_workdir(output, "--output")
+    run = load_run(workdir)
     words, found = run.study_examples(examples, config.analysis)
-    folder = open_workdir(output)
     numbers, unknown = range(len(examples)), [None] * len(examples)
     rows = finite(list(records(found, words, numbers, unknown, run.labels)))
     write_json_lines(folder / "examples.jsonl", rows)

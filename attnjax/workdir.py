@@ -50,10 +50,10 @@ STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the fir
 )
 
 
-def open_workdir(path: str) -> epath.Path:
+def open_workdir(path: str, flag: str = "--workdir") -> epath.Path:
     """Creates the folder if need be and returns it; raises UserError where it is not writable.
 
-    path  a local folder, or gs://BUCKET/RUN, which needs the extra attnjax[gcp]
+    path  a local folder, or gs://BUCKET/RUN, which needs the extra attnjax[gcp]; flag  its name
     """
     folder = absolute(path)
     logging.getLogger("gcsfs").setLevel(logging.CRITICAL)  # it logs a traceback, then raises
@@ -65,10 +65,11 @@ def open_workdir(path: str) -> epath.Path:
     except Exception as error:
         first = str(error).split("\n")[0]
         reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {first}"
-        advice = "choose another with --workdir=DIR"
+        advice = f"choose another with {flag}=DIR"
         if "://" in path:
             advice = _storage_advice(error)
-        raise UserError(f"workdir {folder} is not writable ({reason}); {advice}") from error
+        name = flag.removeprefix("--")
+        raise UserError(f"{name} {folder} is not writable ({reason}); {advice}") from error
     return folder
 
 

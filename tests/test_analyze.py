@@ -206,6 +206,7 @@ def test_texts_that_cannot_be_explained(run, texts, options, message):
         (["--workdir={run}", "--input={none}"], "there is no file"),
         (["--workdir={run}", "--input={empty}"], "has only words that the model has never seen"),
         (["--workdir={run}", "--output=there"], "--input, which is missing"),
+        (["--workdir={run}", "--input={empty}", "--output={empty}"], "output {empty} is not"),
         (["--workdir={run}", "--verbose=1"], "bad command line"),
     ],
 )
@@ -218,7 +219,7 @@ def test_mistakes_end_in_one_line(run, tmp_path, capfd, more, message):
     error = capfd.readouterr().err
     lines = [line for line in error.splitlines() if "error:" in line]
     assert len(lines) == 1
-    assert message in lines[0]
+    assert message.format(**places) in lines[0]
     assert "Traceback" not in error
     assert results(run) == before
 

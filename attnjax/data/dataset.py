@@ -73,10 +73,9 @@ def load_dataset(config: RunConfig) -> Dataset:
         splits[name] = [e for e, kept in zip(splits[name], keep, strict=True) if kept]
         words[name] = [t for t, kept in zip(words[name], keep, strict=True) if kept]
         if not splits[name]:
-            raise UserError(
-                f"the {name} split has no row left with at least data.min_length="
-                f"{data.min_length} words"
-            )
+            length = f"with at least data.min_length={data.min_length} words"
+            wanted = length if dropped[name] else f"of data.labels={','.join(data.labels)}"
+            raise UserError(f"the {name} split has no row left {wanted}")
         if data.max_length > 0:
             cut += sum(len(t.text) > data.max_length for t in words[name])
             words[name] = [_cut(t, data.max_length) for t in words[name]]

@@ -109,6 +109,13 @@ def test_the_decisions_that_the_messages_offer(tmp_path):
     assert LONGEST < 10_000
 
 
+def test_labels_that_a_split_has_none_of(tmp_path):
+    rows = (("good", "pos"), ("bad", "neg"), ("odd", "strange"))
+    write(tmp_path, train=rows * 3, test=(("odd", "strange"),))
+    with pytest.raises(UserError, match=r"test split has no row left of data.labels=pos,neg"):
+        load(tmp_path, labels=("pos", "neg"))
+
+
 def test_nothing_left(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match=r"no row left with at least data\.min_length=9 words"):
