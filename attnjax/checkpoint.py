@@ -164,6 +164,11 @@ class Checkpoints:
                 self._forget(name, [each for each in steps if each > step])
             self._saved[name] = step
             return step, found["state"], found["meta"]
+        if steps and self._read_only:
+            raise UserError(
+                f"no checkpoint under {self._folder / name} can be read; it is damaged, or "
+                "vocab.json or config.json is not what it was trained with"
+            )
         if steps:
             raise UserError(
                 f"every checkpoint under {self._folder / name} is damaged; delete the folder "

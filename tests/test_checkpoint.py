@@ -60,6 +60,13 @@ def test_a_reader_leaves_everything_as_it_is(folder):
     assert sorted(str(path) for path in pathlib.Path(folder).rglob("*")) == before
 
 
+def test_a_reader_with_another_model_is_not_told_to_delete_the_run(folder):
+    like = {"weights": jnp.zeros((3, 3))}
+    wrong = pytest.raises(UserError, match="not what it was trained with")
+    with Checkpoints(folder, read_only=True) as checkpoints, wrong:
+        checkpoints.restore_best(like)
+
+
 def test_a_signal_while_reading_is_no_damage(folder, monkeypatch):
     with Checkpoints(folder) as checkpoints:
         manager = checkpoints._manager("best")
