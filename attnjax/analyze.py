@@ -24,10 +24,10 @@ from attnjax.analysis.records import records
 from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
 from attnjax.config import RunConfig, from_config_dict, to_dict
-from attnjax.data.dataset import load_dataset
+from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
 from attnjax.data.files import SUFFIXES, read_unlabelled
 from attnjax.errors import UserError
-from attnjax.pipeline import analyse, evaluate_robustness, meet_devices
+from attnjax.pipeline import analyse, analysed_rows, evaluate_robustness, meet_devices
 from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
 from attnjax.run import load_run
@@ -116,7 +116,7 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
     results = read_json(folder / RESULTS)
     if not {"timing", "analysis"} <= set(results):
         raise UserError(f"{folder / RESULTS} is not the results of an attnjax run")
-    other = None if second is None else _second(folder, find_workdir(second), config, results)
+    other = None if second is None else _other_seed(folder, find_workdir(second))
     parallel = meet_devices(config)[1]
     run = load_run(workdir)
     dataset = load_dataset(config)
@@ -125,6 +125,8 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
             f"the data at {config.data.path or config.data.name} gives another vocabulary than "
             f"{folder} was trained with; say where that data is with --config.data.path=DIR"
         )
+    if other is not None:
+        _require_same_examples(other, config, dataset)
     params = parallel.replicate(run.params)
     started = time.perf_counter()
     analysis = analyse(config, dataset, run.stages, parallel, params, folder, stop)
@@ -140,39 +142,35 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
 
 
-def _second(
-    folder: epath.Path, other: epath.Path, config: RunConfig, results: dict[str, Any]
-) -> epath.Path:
-    """The other run's folder; raises UserError where no ceiling could come of the two."""
+def _other_seed(folder: epath.Path, other: epath.Path) -> epath.Path:
+    """The other folder; raises UserError where it holds a run of the same seed."""
     seeds = [read_json(each / CONFIG)["seed"] for each in (folder, other)]
     if seeds[0] == seeds[1]:
         raise UserError(
             f"--second={other} has the same seed, {seeds[0]}; give a run that differs in its seed"
         )
-    wanted = results["data"]["examples"]["test"]
-    if config.analysis.examples >= 0:
-        wanted = min(wanted, config.analysis.examples)
-    found = len(read_json_lines(other / EXAMPLES))
+    return other
+
+
+def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
+    """Raises UserError unless the other run analysed the examples that are to be analysed."""
+    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
+    wanted = [tokenize_example(each, config.data.max_length).text for each in examples]
+    found = [each["tokens"] for each in read_json_lines(other / EXAMPLES)]
     if not wanted or found != wanted:
         raise UserError(
-            f"{other} analysed {found} examples and {folder} is to analyse {wanted}; "
-            "analyse both with the same data and the same analysis.examples"
+            f"{other} analysed {len(found)} examples that are not the {len(wanted)} to be analysed "
+            "here; analyse both with the same data and the same analysis.examples"
         )
-    return other
 
 
 def ceiling(folder: epath.Path, other: epath.Path, top_k: int) -> dict[str, Any]:
     """How far the same explanation agrees between two runs: no other pair can be asked for more.
 
     Reads analysis/examples.jsonl of both. Returns {"run": name, "attention": measure -> summary,
-    each method that both have likewise}. Raises UserError where their examples differ.
+    each method that both have likewise}.
     """
     rows, others = (read_json_lines(each / EXAMPLES) for each in (folder, other))
-    if [each["tokens"] for each in rows] != [each["tokens"] for each in others]:
-        raise UserError(
-            f"{other} analysed {len(others)} examples that are not the {len(rows)} of {folder}; "
-            "analyse both with the same data and the same analysis.examples"
-        )
     pairs: dict[str, tuple[list[np.ndarray], list[np.ndarray]]] = {}
     for name in ("attention", *rows[0]["importance"]):
         first, second = (

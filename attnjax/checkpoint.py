@@ -42,6 +42,11 @@ def _placed(leaf: Any) -> Any:
     return leaf_of(leaf)
 
 
+def _mark(step: int, meta: dict[str, Any]) -> tuple[int, Any]:
+    """What changes with every checkpoint worth saving: its step, and the last step validated."""
+    return step, meta.get("evaluated")
+
+
 class Checkpoints:
     """The checkpoints of one run; use it as a context manager so that saves are finished.
 
@@ -51,7 +56,7 @@ class Checkpoints:
     def __init__(self, folder: epath.Path, read_only: bool = False):
         self._folder, self._read_only = folder, read_only
         self._managers: dict[str, Any] = {}
-        self._saved: dict[str, int] = {}  # last step that this process saved or restored
+        self._saved: dict[str, Any] = {}  # `_mark` of what was last saved or restored here
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -119,9 +124,9 @@ class Checkpoints:
         import jax
         import orbax.checkpoint as ocp
 
-        if self._saved.get(name) == step:
+        if self._saved.get(name) == _mark(step, meta):
             return  # nothing has changed since: a signal came right after a save
-        self._saved[name] = step
+        self._saved[name] = _mark(step, meta)
         if jax.process_count() > 1:
             self.wait()  # two saves under way would meet each other's barriers
         manager = self._manager(name)
@@ -162,7 +167,7 @@ class Checkpoints:
                 continue
             if step != steps[0] and not self._read_only:
                 self._forget(name, [each for each in steps if each > step])
-            self._saved[name] = step
+            self._saved[name] = _mark(step, found["meta"])
             return step, found["state"], found["meta"]
         if steps and self._read_only:
             raise UserError(

@@ -355,7 +355,7 @@ def _check(run: RunConfig) -> None:
         _choice("data.name", data.name, ("1", "2", "3"))
         if run.task != "qa":
             raise UserError(f"data.source='babi_simulator' is a qa task, not task='{run.task}'")
-    if model.encoder == "average" and model.hidden_dim < 2:
+    if (model.encoder, model.attention, model.hidden_dim) == ("average", "additive", 1):
         raise UserError("model.hidden_dim must be at least 2: additive attention is half as wide")
     if model.encoder == "cnn" and model.hidden_dim % 4:
         raise UserError(

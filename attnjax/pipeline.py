@@ -230,8 +230,8 @@ def evaluate_robustness(
 
 def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
     """Raises UserError if the workdir holds a run that this configuration would not continue."""
-    if not ((folder / CONFIG).exists() and (folder / CHECKPOINTS).exists()):
-        return  # nothing has been trained yet
+    if not _has_trained(folder) or not (folder / CONFIG).exists():
+        return
     stored = flatten(to_dict(from_config_dict(read_json(folder / CONFIG))))
     wanted = flatten(to_dict(config))
     for name, value in wanted.items():
@@ -245,10 +245,15 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
 
 def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
     """Raises UserError if the run in the workdir was trained on other words or other labels."""
-    if not ((folder / VOCABULARY).exists() and (folder / CHECKPOINTS).exists()):
+    if not _has_trained(folder) or not (folder / VOCABULARY).exists():
         return
     if read_json(folder / VOCABULARY) != _vocabulary(dataset):
         raise UserError(
-            f"workdir {folder} holds a run on other data: the words or labels of the train split "
-            "are not what they were; restore the data, or choose another --workdir"
+            f"workdir {folder} holds a run on other data (or of another version of attnjax): the "
+            "words or labels of the train split are not what they were; restore the data, or "
+            "choose another --workdir"
         )
+
+
+def _has_trained(folder: epath.Path) -> bool:
+    return any((folder / name).exists() for name in (CHECKPOINTS, RESULTS))

@@ -1,7 +1,7 @@
 """A finished run, loaded from its folder: parameters, stages, vocabulary, and predictions."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -169,7 +169,7 @@ class Run(NamedTuple):
 
         return words, study(settings, self.stages, split, self.config.seed, compile_rows)
 
-    def _example(self, number: int, text: Text) -> Example:
+    def _example(self, number: int, text: Any) -> Example:  # Any: users pass anything
         place = f"text {number}"
         if not self.pair:
             if not isinstance(text, str):
@@ -177,21 +177,23 @@ class Run(NamedTuple):
             return Example(text, None, "", place=place)
         answers = self.config.task == "qa"
         names = "(story, question[, candidates])" if answers else "(premise, hypothesis)"
-        if not isinstance(text, list | tuple) or not 2 <= len(text) <= 2 + answers:
+        parts = () if isinstance(text, str) or not isinstance(text, Iterable) else tuple(text)
+        if not 2 <= len(parts) <= 2 + answers:
             raise UserError(f"{place} must be a pair {names}")
-        for part in text:
+        for part in parts:
             if not (isinstance(part, str) or _is_words(part)):
                 raise UserError(f"{place}: {names} are texts or lists of texts, not {part!r:.40}")
-        first, second = (each if isinstance(each, str) else " ".join(each) for each in text[:2])
-        if len(text) == 2:
-            return Example(first, second, "", place=place)
-        if isinstance(text[2], str) or not text[2] or not set(text[2]) <= set(self.labels):
-            raise UserError(f"{place}: candidates are a list of answers that the model knows")
-        return Example(first, second, "", tuple(text[2]), place=place)
+        first, second = (each if isinstance(each, str) else " ".join(each) for each in parts[:2])
+        candidates = parts[2] if len(parts) == 3 else ()
+        if isinstance(candidates, str) or (
+            len(candidates) and not set(candidates) & set(self.labels)
+        ):
+            raise UserError(f"{place}: candidates are a list of answers, some of which are known")
+        return Example(first, second, "", tuple(candidates), place=place)
 
 
 def _is_words(part: Any) -> bool:
-    return isinstance(part, list | tuple) and all(isinstance(each, str) for each in part)
+    return isinstance(part, Iterable) and all(isinstance(each, str) for each in part)
 
 
 def load_run(workdir: str) -> Run:

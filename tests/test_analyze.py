@@ -99,7 +99,13 @@ def test_no_ceiling_of_the_same_seed_or_other_examples(run, runs, capsys):
     assert "has the same seed, 0" in capsys.readouterr().err
     second = f"--second={runs / 'seed_1'}"
     assert call(f"--workdir={run}", second, "--config.analysis.examples=10") == 2
-    assert "analysed 40 examples and" in capsys.readouterr().err
+    assert "analysed 40 examples that are not the 10" in capsys.readouterr().err
+    other = shutil.copytree(runs / "seed_1", run.parent / "other")
+    rows = read_lines(other / "analysis" / "examples.jsonl")
+    rows[0]["tokens"] = rows[1]["tokens"]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    (other / "analysis" / "examples.jsonl").write_text(text)
+    assert call(f"--workdir={run}", f"--second={other}") == 2
     assert call(f"--workdir={run}", second, "--config.analysis.examples=0") == 2
     assert (results(run), read_lines(run / "analysis" / "examples.jsonl")) == before
 

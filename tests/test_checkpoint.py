@@ -10,6 +10,7 @@ from etils import epath
 from attnjax.checkpoint import Checkpoints
 from attnjax.errors import UserError
 from attnjax.train.stop import Stopped
+from attnjax.types import TrainState
 
 PARAMS = {"weights": jnp.arange(6.0).reshape(2, 3)}
 
@@ -78,6 +79,18 @@ def test_a_signal_while_reading_is_no_damage(folder, monkeypatch):
         with pytest.raises(Stopped):
             checkpoints.restore_best(PARAMS)
     assert sorted(path.name for path in (folder / "best").iterdir()) == ["12", "8"]
+
+
+def test_a_validation_after_resuming_is_saved(tmp_path):
+    state = TrainState(*[jnp.zeros(2)] * len(TrainState._fields))
+    folder = epath.Path(tmp_path / "checkpoints")
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save(state, {"step": 10, "evaluated": 5})
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(state)[1] == {"step": 10, "evaluated": 5}
+        checkpoints.save(state, {"step": 10, "evaluated": 10})
+    with Checkpoints(folder) as checkpoints:
+        assert checkpoints.restore(state)[1] == {"step": 10, "evaluated": 10}
 
 
 def test_what_was_just_restored_is_not_saved_again(folder):

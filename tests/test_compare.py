@@ -230,7 +230,7 @@ MISTAKES = {
     "other length": (["a", "longer"], "the tokens of example 6 differs .* in 1 of 40 examples"),
     "other labels": (["a", "labels"], "the label of example 9 differs .'.' and 'x'"),
     "other query": (["a", "query"], "the query of example 2 differs .None and .'who'"),
-    "other ids": (["a", "ids"], "the id of example 3 differs .3 and 77"),
+    "other ids": (["a", "ids"], "on different examples of the test split"),
     "out is a run": (["a", "b", "--out=a"], "a holds 'analysis', which is no earlier comparison's"),
     "out is a file": (["a", "b", "--out=file"], "file is a file; choose a folder with --out"),
     "out is inside a file": (["a", "b", "--out=file/x"], "file/x is not writable"),

@@ -101,6 +101,8 @@ def test_average_is_wide_enough_for_its_attention():
     raw["model"]["hidden_dim"] = 1
     with pytest.raises(UserError, match="at least 2"):
         from_config_dict(raw)
+    raw["model"]["attention"] = "dot"
+    assert from_config_dict(raw).model.hidden_dim == 1
 
 
 def test_cnn_shares_its_filters_among_four_widths():

@@ -2,6 +2,7 @@
 
 import io
 import math
+import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -267,8 +268,11 @@ def _colours(values: dict[str, Any]) -> list[str]:
     return [GREY if label == OTHER else COLOURS[k] for k, label in enumerate(values)]
 
 
+NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
 def _short(label: str) -> str:
-    label = "".join(each if each.isprintable() else "\ufffd" for each in label)  # no XML has them
+    label = NOT_IN_XML.sub("\ufffd", label)
     return label if len(label) <= 24 else label[:23] + "…"
 
 

@@ -233,8 +233,13 @@ def _check_same_texts(baseline: Run, other: Run) -> None:
             f"{names} were analysed on {len(baseline.examples)} and {len(other.examples)} "
             "examples; analyse both again with the same analysis.examples"
         )
-    for part in ("id", "tokens", "query", "label"):
-        pairs = list(zip(baseline.examples, other.examples, strict=True))
+    pairs = list(zip(baseline.examples, other.examples, strict=True))
+    if any(a.id != b.id for a, b in pairs):
+        raise UserError(
+            f"{names} were analysed on different examples of the test split; analyse both again "
+            "with the same data.seed and analysis.examples"
+        )
+    for part in ("tokens", "query", "label"):
         unequal = [(a, b) for a, b in pairs if getattr(a, part) != getattr(b, part)]
         if unequal:
             a, b = (getattr(each, part) for each in unequal[0])

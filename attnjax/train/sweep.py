@@ -131,7 +131,7 @@ class _Chunk:
         self.waiting.clear()
         for run in range(len(self.failed)):
             wrong = np.flatnonzero(~np.isfinite(sums["loss"][:, run]))
-            if self.failed[run] is None and len(wrong):
+            if self.goes_on(run) and len(wrong):
                 self.failed[run] = first + int(wrong[0])
                 logger.warning("a run's loss is not finite at step %d", self.failed[run])
             elif self.goes_on(run):
@@ -167,21 +167,21 @@ class _Chunk:
         return -value if self.monitor == "loss" else float(value)
 
     def scored(self, params: Params, split: str) -> list[dict[str, Any]]:
-        """The scores of each run on a split; those that failed are not worth the time."""
+        """The scores of each run on a split; empty for one that failed or trains no longer."""
         rows = self.dataset.splits[split]
         outputs = evaluate_runs(
             self.programs, params, self.dataset, split, self.settings.batch_size, self.stop.check
         )
+        found: list[dict[str, Any]] = []
         for run, losses in enumerate(outputs["loss"]):
-            if self.failed[run] is None and not np.isfinite(losses).all():
-                self.failed[run] = self.steps  # by the update that this step made
+            asked = self.goes_on(run) if split == "validation" else self.failed[run] is None
+            if asked and not np.isfinite(losses).all():
+                asked, self.failed[run] = False, self.steps  # by the update that this step made
                 logger.warning("a run's %s loss is not finite at step %d", split, self.steps)
-        return [
-            {}
-            if failed is not None
-            else scores(rows.labels, outputs["probabilities"][run], outputs["loss"][run])
-            for run, failed in enumerate(self.failed)
-        ]
+            found.append(
+                scores(rows.labels, outputs["probabilities"][run], losses) if asked else {}
+            )
+        return found
 
     def write(self, run: int, split: str, values: dict[str, Any]) -> None:
         """Adds one row of metrics."""

@@ -1,0 +1,56 @@
+"""What a loaded run takes for a text."""
+
+import numpy as np
+import pytest
+
+from attnjax.config import from_config_dict
+from attnjax.data.examples import Example
+from attnjax.errors import UserError
+from attnjax.run import Run
+
+
+def example_of(task, text):
+    """What a run of the task, with the labels yes and no, makes of a text."""
+    config = from_config_dict({"task": task, "data": {"source": "files", "path": "x"}})
+    nothing = None
+    return Run(nothing, nothing, nothing, ("no", "yes"), config, nothing)._example(7, text)
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "expected"),
+    [
+        ("classification", "a film", ("a film", None, ())),
+        ("nli", ("a", "b"), ("a", "b", ())),
+        ("nli", ["a", "b"], ("a", "b", ())),
+        ("nli", np.array(["a", "b"]), ("a", "b", ())),
+        ("qa", (["A.", "B."], "Who?"), ("A. B.", "Who?", ())),
+        ("qa", ("A.", "Who?", ["yes", "unseen"]), ("A.", "Who?", ("yes", "unseen"))),
+        ("qa", ("A.", "Who?", []), ("A.", "Who?", ())),
+    ],
+)
+def test_texts(task, text, expected):
+    assert example_of(task, text) == Example(
+        expected[0], expected[1], "", expected[2], place="text 7"
+    )
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "message"),
+    [
+        ("classification", ("a", "b"), "text 7 must be a string, not tuple"),
+        ("classification", None, "must be a string"),
+        ("nli", "ab", r"must be a pair \(premise, hypothesis\)"),
+        ("nli", ("a", "b", "yes"), "must be a pair"),  # a label: what is to be predicted
+        ("nli", ("a",), "must be a pair"),
+        ("nli", ("a", None), "not None"),
+        ("nli", ("a", 5), "not 5"),
+        ("nli", 5, "must be a pair"),
+        ("qa", ("a", "b", "yes"), "candidates are a list"),
+        ("qa", ("a", "b", ["unseen"]), "some of which are known"),
+        ("qa", ("a", "b", [1]), "texts or lists of texts"),
+        ("qa", ("a", "b", None), "texts or lists of texts"),
+    ],
+)
+def test_what_is_no_text(task, text, message):
+    with pytest.raises(UserError, match=message):
+        example_of(task, text)
