@@ -112,7 +112,7 @@ class Checkpoints:
             options = ocp.CheckpointManagerOptions(
                 max_to_keep=None if self._read_only else 2,
                 cleanup_tmp_directories=not self._read_only,
-                read_only=self._read_only,
+                create=not self._read_only,  # Orbax's own read_only prints three warnings a start
                 multiprocessing_options=ocp.options.MultiprocessingOptions(
                     barrier_sync_key_prefix=name
                 ),
