@@ -24,10 +24,10 @@ from attnjax.analysis.records import records
 from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
 from attnjax.config import RunConfig, from_config_dict, to_dict
-from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
+from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.data.files import SUFFIXES, read_unlabelled
 from attnjax.errors import UserError
-from attnjax.pipeline import analyse, analysed_rows, evaluate_robustness, meet_devices
+from attnjax.pipeline import analyse, analysed_words, evaluate_robustness, meet_devices
 from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
 from attnjax.run import load_run
@@ -154,8 +154,7 @@ def _other_seed(folder: epath.Path, other: epath.Path) -> epath.Path:
 
 def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
     """Raises UserError unless the other run analysed the examples that are to be analysed."""
-    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
-    wanted = [tokenize_example(each, config.data.max_length).text for each in examples]
+    wanted = [each.text for each in analysed_words(config, dataset)]
     found = [each["tokens"] for each in read_json_lines(other / EXAMPLES)]
     if not wanted or found != wanted:
         raise UserError(

@@ -15,7 +15,7 @@ from attnjax.analysis.study import in_chunks, study
 from attnjax.analysis.summary import summarise
 from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
 from attnjax.data.batches import sample
-from attnjax.data.dataset import Dataset, load_dataset, tokenize_example
+from attnjax.data.dataset import Dataset, Tokenized, load_dataset, tokenize_example
 from attnjax.errors import UserError
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
@@ -186,8 +186,7 @@ def analyse(
         parallel.devices,
         stop.check,
     )
-    examples = [dataset.examples["test"][row] for row in rows]
-    words = [tokenize_example(each, config.data.max_length) for each in examples]
+    words = analysed_words(config, dataset)
     truth = [dataset.labels[number] for number in split.labels]
     ids = rows.tolist()
     write_json_lines(folder / EXAMPLES, records(found, words, ids, truth, dataset.labels))
@@ -197,6 +196,12 @@ def analyse(
 def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
     """Which rows of the test split the analysis looks at: the same for every seed of a run."""
     return sample(len(dataset.splits["test"]), config.analysis.examples, config.data.seed)
+
+
+def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
+    """The words of these rows, as many of each as the model sees."""
+    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
+    return [tokenize_example(each, config.data.max_length) for each in examples]
 
 
 def bind(parallel: Parallel, params: Params) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
