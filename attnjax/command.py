@@ -15,10 +15,12 @@ from attnjax.config import RunConfig, default_config, field_names, from_config_d
 from attnjax.errors import UserError, suggest
 from attnjax.runtime import (
     Hosts,
+    compile_quickly_on_gpus,
     fuse_outputs,
     is_first_process,
     join_hosts,
     leave_hosts,
+    multiply_in_full,
     on_tpu_pod,
     several_processes,
 )
@@ -194,7 +196,9 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
+    compile_quickly_on_gpus()
     fuse_outputs()
+    multiply_in_full()
     stop = Stop()
     status = 0
     try:
@@ -206,9 +210,13 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     except Stopped:
         print("attnjax: stopped; the same command resumes", file=sys.stderr, flush=True)
     except Exception as error:
+        reason = (str(error).strip() or repr(error)).splitlines()[0]
+        if stop.requested:  # the signal may also have hit a compiler's process that JAX waits for
+            told = f"attnjax: stopped at once ({reason}); the same command resumes"
+            print(told, file=sys.stderr, flush=True)
+            return 0
         if not several_processes() or not any(word in str(error) for word in LOST):
             raise
-        reason = str(error).strip().splitlines()[0]
         print(
             f"attnjax: error: another process of this run is gone ({reason}); start all of them "
             "again with the same command to resume",

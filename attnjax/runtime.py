@@ -20,6 +20,8 @@ PACKAGES = ("attnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 
 
 FUSE_OUTPUTS = "xla_cpu_use_multi_output_fusion=true"
+FULL_PRECISION = "highest"
+AUTOTUNING_OFF = "--xla_gpu_autotune_level=0"
 _cores_are_devices = False  # set once a process, before JAX starts
 
 MOST_CORES = 8  # that become devices: with more, each has too few rows of a chunk
@@ -233,6 +235,31 @@ def fuse_outputs() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={FUSE_OUTPUTS}".strip()
+
+
+def multiply_in_full() -> None:
+    """Lets matrix products keep all digits of float32; call before anything is compiled.
+
+    JAX's default rounds their inputs to 10 bits on a GPU and to 7 on a TPU, so that a word's
+    importance moves with the batch it is in. JAX_DEFAULT_MATMUL_PRECISION, if set, stays.
+    """
+    precision = os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", FULL_PRECISION)
+    if "jax" in sys.modules:  # which read the variable when it was imported
+        import jax
+
+        jax.config.update("jax_default_matmul_precision", precision)
+
+
+def compile_quickly_on_gpus() -> None:
+    """Lets XLA take its first choice of a matrix product on a GPU; call before JAX starts.
+
+    By default it builds and times dozens of kernels for every product of every program: most of the
+    time until the first step of models as small as these, and what it picks, and with it the last
+    digits of a result, changes from start to start. A setting of the user's stays.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if "xla_gpu_autotune_level" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {AUTOTUNING_OFF}".strip()
 
 
 def outputs_are_fused() -> bool:

@@ -26,9 +26,11 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from etils import epath
 
 from attnjax.analysis.study import study
@@ -38,7 +40,7 @@ from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import RESUMABLE, analysed_rows, bind, model_of, write_vocabulary
+from attnjax.pipeline import RESUMABLE, analysed_rows, model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -51,10 +53,10 @@ from attnjax.runtime import (
 from attnjax.train.loop import monitored
 from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
-from attnjax.train.programs import Programs, choose, free_memory, remembered, structure
+from attnjax.train.programs import Programs, across, choose, free_memory, remembered, structure
 from attnjax.train.stop import Stop
 from attnjax.train.sweep import Outcome, train_chunk
-from attnjax.types import Stages
+from attnjax.types import Batch, Params, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
@@ -72,6 +74,8 @@ INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 
 # A process more must train so many points at least: it starts and compiles for itself.
 LEAST_POINTS = 4
+
+CompileRows = Callable[[Callable[..., Any]], Callable[[Batch], Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -173,7 +177,8 @@ class _Bench:
         self, dataset: Dataset, stages: Stages, parallel: Parallel, folder: epath.Path, stop: Stop
     ):
         self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
-        self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
+        self.parallel = parallel
+        self.analyses: dict[tuple[str, int], Callable[..., Any]] = {}  # techniques share them
 
     def unfinished(self, points: list[Point]) -> list[Point]:
         """The points without results."""
@@ -222,11 +227,55 @@ class _Bench:
         outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
         seconds = (time.perf_counter() - started) / len(points)
         with self.stop.deferred():
-            for point, outcome in zip(points, outcomes, strict=True):
+            rows_of = self.analysed_together([each.params for each in outcomes], programs)
+            for point, outcome, compile_rows in zip(points, outcomes, rows_of, strict=True):
                 self.stop.check()
-                self.write(point, outcome, seconds)
+                self.write(point, outcome, seconds, compile_rows)
 
-    def write(self, point: Point, outcome: Outcome, seconds: float) -> None:
+    def analysed_together(
+        self, params: Sequence[Params | None], programs: Programs
+    ) -> list[CompileRows | None]:
+        """What `study` compiles with, for each run that has parameters.
+
+        A batch goes through all runs at one go, as in training, when the first of them asks for it.
+        """
+        runs, known = programs.runs, [each for each in params if each is not None]
+        if not known:
+            return [None] * len(params)
+        missing = -len(known) % runs.devices
+        together = jax.tree.map(lambda *each: np.stack(each), *known, *[known[-1]] * missing)
+        together = runs.split(together)
+        found: dict[tuple[Any, bytes], Any] = {}
+
+        def compile_anew(function: Callable[..., Any]) -> Callable[..., Any]:
+            stacked = (True, False)
+            return runs.compile(across(programs.way, function, stacked), stacked)
+
+        compiled_once = self.analyses.setdefault(
+            (programs.way, runs.devices), remembered(compile_anew)
+        )
+
+        def rows_of(run: int) -> CompileRows:
+            def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
+                compiled = compiled_once(function)
+
+                def call(batch: Batch) -> Any:
+                    asked = compiled, batch.rows.tobytes()
+                    if asked not in found:
+                        self.stop.check()
+                        found[asked] = jax.device_get(compiled(together, runs.whole(batch)))
+                    return jax.tree.map(lambda a: a[run], found[asked])
+
+                return call
+
+            return compile_rows
+
+        places = iter(range(len(known)))
+        return [None if each is None else rows_of(next(places)) for each in params]
+
+    def write(
+        self, point: Point, outcome: Outcome, seconds: float, compile_rows: CompileRows | None
+    ) -> None:
         """Analyses one run and writes its folder, results.json last."""
         folder = self.folder / point.name
         if folder.exists():  # left by a sweep that was killed here
@@ -238,12 +287,13 @@ class _Bench:
         started = time.perf_counter()
         analysis: dict[str, Any] = {}
         if outcome.params is not None:
+            assert compile_rows is not None
             assert outcome.best_step is not None
             assert outcome.validation is not None
             with Checkpoints(folder / CHECKPOINTS) as checkpoints:
                 checkpoints.save_best(outcome.params, outcome.best_step, outcome.validation)
                 analysis = agreement(
-                    point.config, self.dataset, self.stages, self.parallel, outcome, self.stop
+                    point.config, self.dataset, self.stages, compile_rows, self.stop
                 )
         results = {
             "config": to_dict(point.config),
@@ -270,23 +320,23 @@ def agreement(
     config: RunConfig,
     dataset: Dataset,
     stages: Stages,
-    parallel: Parallel,
-    outcome: Outcome,
+    compile_rows: CompileRows,
     stop: Stop,
 ) -> dict[str, Any]:
-    """The analysis of one run's best parameters, without counterfactual attention."""
+    """The analysis of one run, without counterfactual attention."""
     if config.analysis.examples == 0:
         return {}
-    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0)
+    # In batches no larger than training's: where the runs of a chunk fit the memory, so do these.
+    size = min(config.analysis.chunk_size, config.train.batch_size)
+    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0, chunk_size=size)
     split = dataset.splits["test"].take(analysed_rows(config, dataset))
     found = study(
         settings,
         stages,
         split,
         config.seed,
-        bind(parallel, parallel.replicate(outcome.params)),
-        parallel.devices,
-        stop.check,
+        compile_rows,
+        check=stop.check,
     )
     return summarise(found, settings, dataset.labels, split.labels)
 

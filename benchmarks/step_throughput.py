@@ -45,6 +45,8 @@ def run_torch(options: argparse.Namespace) -> None:
         from attnjax.runtime import keep_heap
 
         keep_heap()
+    device = torch.device("cuda" if on_gpu() else "cpu")
+    torch.backends.cudnn.allow_tf32 = False  # as attnjax multiplies: with all digits
     batches = []
     for batch in jax_batches(options):
         lengths = (batch.tokens != 0).sum(axis=1)
@@ -55,17 +57,31 @@ def run_torch(options: argparse.Namespace) -> None:
                 torch.from_numpy(batch.labels.astype(np.float32)),
             )
         )
-    step = make_step(WORDS, EMBED, HIDDEN)
+    step = make_step(WORDS, EMBED, HIDDEN, device)
 
     def run() -> None:
         loss = None
         for batch in batches:
-            loss = step(*batch)
+            loss = step(*(each.to(device) for each in batch))
         assert loss is not None
         loss.item()
 
     run()
-    serve(run, {"version": torch.__version__, "threads": torch.get_num_threads()})
+    serve(
+        run,
+        {
+            "version": torch.__version__,
+            "threads": torch.get_num_threads(),
+            "device": torch.cuda.get_device_name() if on_gpu() else "cpu",
+        },
+    )
+
+
+def on_gpu() -> bool:
+    """Whether JAX computes on a GPU here, which PyTorch then does too."""
+    import jax
+
+    return jax.default_backend() == "gpu"
 
 
 def jax_batches(options: argparse.Namespace) -> list[Any]:
@@ -77,7 +93,7 @@ def jax_batches(options: argparse.Namespace) -> list[Any]:
     rows = make_rows(options.length, options.steps * options.batch)
     labels = np.random.default_rng(1).integers(0, 2, len(rows))
     split = EncodedSplit(rows, None, labels, None)
-    shapes = choose_shapes([split], 6)
+    shapes = choose_shapes([split], options.buckets)
     return list(itertools.islice(train_batches(split, shapes, options.batch, 0, 0), options.steps))
 
 
@@ -89,9 +105,11 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.losses import make_gradients
     from attnjax.model.stages import build_stages
     from attnjax.runtime import (
+        compile_quickly_on_gpus,
         device_summary,
         fuse_outputs,
         keep_heap,
+        multiply_in_full,
         use_compile_cache,
         versions,
     )
@@ -103,7 +121,9 @@ def run_jax(options: argparse.Namespace) -> None:
 
     if options.heap == "kept":
         keep_heap()
+    compile_quickly_on_gpus()
     fuse_outputs()
+    multiply_in_full()
     use_compile_cache("auto")
     relevance = options.technique == "relevance"
     config = from_config_dict(
@@ -193,6 +213,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--steps", type=int, default=30, help="steps of one round")
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--buckets", type=int, default=6, help="padded lengths of the batches")
     parser.add_argument("--devices", type=int, default=0)
     parser.add_argument("--parallel", default="jit", choices=["jit", "pmap"])
     parser.add_argument("--heap", action="append", choices=["kept", "default"])
@@ -221,7 +242,7 @@ def main() -> None:
         command += [f"--{name}={each[name]}" for name in ("technique", "length", "heap")]
         command += [
             f"--{name}={getattr(options, name)}"
-            for name in ("encoder", "batch", "steps", "devices", "parallel")
+            for name in ("encoder", "batch", "steps", "buckets", "devices", "parallel")
         ]
         workers.append(Worker(command, dict(os.environ)))
     seconds: list[list[float]] = [[] for _ in found]

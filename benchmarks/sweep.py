@@ -62,7 +62,10 @@ def sweep(mode: str, options: argparse.Namespace, folder: str) -> dict[str, Any]
     ]
     seconds, cpu = timed("attnjax.sweep", arguments, f"{folder}/cache_{mode}")
     stored = json.loads(pathlib.Path(workdir, "sweep.json").read_text())
-    return row(mode, options.points, seconds, cpu, options.points, ways=stored["ways"])
+    points = sorted(pathlib.Path(workdir).glob("point_*/results.json"))
+    timing = [json.loads(each.read_text())["timing"] for each in (points[0], points[-1])]
+    more = {"ways": stored["ways"], "first_and_last_timing": timing}
+    return row(mode, options.points, seconds, cpu, options.points, **more)
 
 
 def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
@@ -81,7 +84,18 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     seconds, cpu = (
         sum(each) / len(counted) * options.points for each in zip(*counted, strict=True)
     )
-    return row("shell", options.points, seconds, cpu, len(counted), first=took[0], runs=counted)
+    results = json.loads(pathlib.Path(folder, "single_0", "results.json").read_text())
+    return row(
+        "shell",
+        options.points,
+        seconds,
+        cpu,
+        len(counted),
+        first=took[0],
+        runs=counted,
+        devices=results["devices"],
+        timing=results["timing"],
+    )
 
 
 def overrides(options: argparse.Namespace) -> list[str]:
@@ -119,24 +133,28 @@ def main() -> None:
         parser.error("--points and --shell must be at least 1")
     with tempfile.TemporaryDirectory() as folder:
         modes = options.mode or ["auto", "vmap", "map", "turn"]
-        rows = [shell(options, folder), *(sweep(mode, options, folder) for mode in modes)]
-    print(f"{'way':8}{'runs':>6}{'s a run':>10}{'CPU s':>8}{'runs/hour':>11}{'x shell':>9}")
-    for each in rows:
-        each["times_the_shell"] = each["runs_per_hour"] / rows[0]["runs_per_hour"]
-        print(
-            f"{each['way']:8}{each['measured_runs']:6}{each['seconds'] / each['points']:10.2f}"
-            f"{each['cpu_seconds'] / each['points']:8.2f}{each['runs_per_hour']:11.0f}"
-            f"{each['times_the_shell']:9.2f}"
-        )
-    if options.out:
-        report = {
-            "command": "python " + " ".join(sys.argv),
-            "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
-            "versions": versions(),
-            "options": {k: v for k, v in vars(options).items() if k != "out"},
-            "rows": rows,
-        }
-        pathlib.Path(options.out).write_text(json.dumps(report, indent=2) + "\n")
+        rows: list[dict[str, Any]] = []
+        print(f"{'way':8}{'runs':>6}{'s a run':>10}{'CPU s':>8}{'runs/hour':>11}{'x shell':>9}")
+        for mode in ("shell", *modes):
+            each = shell(options, folder) if mode == "shell" else sweep(mode, options, folder)
+            rows.append(each)
+            each["times_the_shell"] = each["runs_per_hour"] / rows[0]["runs_per_hour"]
+            print(
+                f"{each['way']:8}{each['measured_runs']:6}{each['seconds'] / each['points']:10.2f}"
+                f"{each['cpu_seconds'] / each['points']:8.2f}{each['runs_per_hour']:11.0f}"
+                f"{each['times_the_shell']:9.2f}",
+                flush=True,
+            )
+            if options.out:
+                report = {
+                    "command": "python " + " ".join(sys.argv),
+                    "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+                    "devices": rows[0]["devices"],
+                    "versions": versions(),
+                    "options": {k: v for k, v in vars(options).items() if k != "out"},
+                    "rows": rows,
+                }
+                pathlib.Path(options.out).write_text(json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

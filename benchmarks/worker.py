@@ -25,6 +25,8 @@ class Worker:
     """A serving process, from the parent's side."""
 
     def __init__(self, command: list[str], environment: dict[str, str]):
+        # On a GPU each process would take most of its memory at its start.
+        environment = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **environment}
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )

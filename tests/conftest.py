@@ -6,10 +6,12 @@ import pathlib
 import jax
 import pytest
 
-from attnjax.runtime import fuse_outputs
+from attnjax.runtime import compile_quickly_on_gpus, fuse_outputs, multiply_in_full
 
+compile_quickly_on_gpus()
 fuse_outputs()  # as every command does
-jax.config.update("jax_platforms", "cpu")
+multiply_in_full()
+jax.config.update("jax_platforms", os.environ.get("ATTNJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")

@@ -1,8 +1,11 @@
 """The command line as a user types it: one line on stderr and status 2, or a parsed run."""
 
+import os
+import signal
+
 import pytest
 
-from attnjax.command import parse_command
+from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig
 from attnjax.errors import UserError
 from attnjax.main import main
@@ -57,3 +60,18 @@ def test_help_lists_every_field(capsys):
     assert main(["attnjax", "--help"]) == 0
     shown = capsys.readouterr().out
     assert "--config.adversary.epsilon=1.0" in shown
+
+
+def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(capsys):
+    def action(stop, signalled=True):
+        with stop.deferred():
+            if signalled:
+                os.kill(os.getpid(), signal.SIGTERM)
+            raise RuntimeError("the compiler's process was killed")
+
+    assert guarded("", action, ["attnjax"]) == 0
+    assert capsys.readouterr().err == (
+        "attnjax: stopped at once (the compiler's process was killed); the same command resumes\n"
+    )
+    with pytest.raises(RuntimeError, match="was killed"):
+        guarded("", lambda stop: action(stop, signalled=False), ["attnjax"])

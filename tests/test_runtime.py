@@ -191,6 +191,36 @@ def test_a_pass_over_memory_updates_a_parameter_and_its_moments():
     assert len([line for line in passes if "f32[64,64]" in line.split(" fusion(")[0]]) == 1
 
 
+def test_matrix_products_keep_all_digits_unless_the_user_says_otherwise(monkeypatch):
+    name = "JAX_DEFAULT_MATMUL_PRECISION"
+    product = jax.jit(lambda a: a @ a)
+
+    def precision():
+        return product.lower(jnp.ones((2, 2))).as_text()
+
+    with jax.default_matmul_precision("default"):  # restored afterwards
+        monkeypatch.delenv(name, raising=False)
+        runtime.multiply_in_full()
+    assert os.environ[name] == "highest"
+    assert jax.config.jax_default_matmul_precision == "highest"
+    assert "HIGHEST" in precision()
+    monkeypatch.setenv(name, "tensorfloat32")
+    runtime.multiply_in_full()
+    assert jax.config.jax_default_matmul_precision == "tensorfloat32"
+    monkeypatch.setenv(name, "highest")
+    runtime.multiply_in_full()
+
+
+def test_gpus_take_the_first_choice_of_a_product_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--xla_gpu_autotune_level=2")
+    runtime.compile_quickly_on_gpus()
+    assert os.environ["XLA_FLAGS"] == "--xla_gpu_autotune_level=2"
+    monkeypatch.setenv("XLA_FLAGS", "--other=1")
+    runtime.compile_quickly_on_gpus()
+    runtime.compile_quickly_on_gpus()
+    assert os.environ["XLA_FLAGS"] == "--other=1 --xla_gpu_autotune_level=0"
+
+
 def test_fusing_outputs_keeps_what_the_user_has_set(monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "--xla_backend_extra_options=other=1")
     runtime.fuse_outputs()

@@ -116,6 +116,22 @@ def test_a_point_equals_main_with_the_same_fields(finished, tmp_path):
     assert runs[0].predict(["good worda"]).labels == runs[1].predict(["good worda"]).labels
 
 
+def test_runs_analysed_together_keep_their_own_figures_beside_one_that_failed(finished, tmp_path):
+    data, other = finished
+    flags = ("--sweep.learning_rate=0.01,1e30,0.03", "--sweep.mode=vmap")
+    assert main(arguments(data, tmp_path / "run", *flags, "--config.train.devices=1")) == 0
+    slow, failed, found = (results_of(tmp_path / "run", f"point_000{k}") for k in range(3))
+    assert failed["failed"]
+    assert failed["analysis"] == {}
+    expected = results_of(other, "point_0000")  # the same fields, mapped over other devices
+    assert expected["config"]["train"]["learning_rate"] == 0.03
+    pair = "attention~gradient"
+    for measure in ("kendall", "pearson"):
+        means = [each["analysis"]["agreement"][pair][measure]["mean"] for each in (found, expected)]
+        assert means[0] == pytest.approx(means[1], rel=1e-4, abs=1e-5)
+        assert slow["analysis"]["agreement"][pair][measure]["mean"] != means[0]
+
+
 def test_finished_points_are_not_trained_again(finished, monkeypatch):
     data, workdir = finished
     before = (workdir / "sweep.csv").read_text()

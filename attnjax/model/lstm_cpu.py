@@ -36,7 +36,8 @@ def activate(total):
 
     sigmoid(x) = (1 + tanh(x / 2)) / 2: one pass over all of them, which then stay in one array.
     """
-    half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], total.dtype), total.shape[-1] // 4)[None]
+    half = jnp.repeat(jnp.array([0.5, 0.5, 1.0, 0.5], total.dtype), total.shape[-1] // 4)
+    half = half.reshape((1,) * (total.ndim - 1) + half.shape)
     return half * jnp.tanh(half * total) + (1 - half)
 
 

@@ -59,6 +59,11 @@ class Stop:
         elif self._requested:
             raise Stopped
 
+    @property
+    def requested(self) -> bool:
+        """Whether a signal has come; of several processes, none knows before the next check."""
+        return self._requested
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del number, frame
         if self._many():  # SIGINT: all are to stop

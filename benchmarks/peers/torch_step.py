@@ -21,7 +21,7 @@ class Classifier(nn.Module):
         self.logit = nn.Linear(2 * hidden, 1)
 
     def forward(self, tokens: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
-        place = torch.arange(tokens.shape[1])[None]
+        place = torch.arange(tokens.shape[1], device=tokens.device)[None]
         real = place < lengths[:, None]
         reverse = torch.where(real, lengths[:, None] - 1 - place, place)
         vectors = self.embedding(tokens)
@@ -38,10 +38,10 @@ def _wide(index: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     return index[..., None].expand(-1, -1, like.shape[-1])
 
 
-def make_step(words: int, embed: int, hidden: int):
-    """Returns step(tokens, lengths, labels), one whole training step."""
+def make_step(words: int, embed: int, hidden: int, device: torch.device):
+    """Returns step(tokens, lengths, labels), one whole training step, of tensors on the device."""
     torch.manual_seed(0)
-    model = Classifier(words, embed, hidden)
+    model = Classifier(words, embed, hidden).to(device)
     attention = [*model.keys.parameters(), *model.score.parameters()]
     lstms = [*model.forward_lstm.parameters(), *model.backward_lstm.parameters()]
     optimizer = torch.optim.Adam(

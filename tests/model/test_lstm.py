@@ -1,7 +1,6 @@
 """The kernel against torch.nn.LSTM, against plain autodiff, and under padding."""
 
 import pathlib
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from attnjax.model import lstm, lstm_cpu
+from attnjax.model import lstm
 from attnjax.model.lstm import LSTMParams, bilstm, final_states
 
 GOLDEN = np.load(pathlib.Path(__file__).parents[1] / "golden" / "lstm.npz")
@@ -101,29 +100,51 @@ def test_first_and_second_derivatives_equal_plain_autodiff():
 
 @pytest.mark.usefixtures("double_precision")
 @pytest.mark.parametrize("padding", [0, 1, 2])
-@pytest.mark.parametrize("backward", [False, True])
-def test_loops_of_the_cpu_equal_the_scans(backward, padding):
+def test_loops_of_the_cpu_equal_the_scans(padding):
     params, inputs, mask = example()
     inputs, mask = (each[:, : max(LENGTHS) + padding] for each in (inputs, mask))
-    inputs = jnp.where(mask[..., None], inputs, 0)
-    one = LSTMParams(*(each[int(backward)] for each in params))
+    inputs = jnp.where(mask[..., None], inputs, 0).swapaxes(0, 1)
     steps = mask.T.astype(inputs.dtype)[..., None]
-    projected = lstm._project(one.input, inputs.swapaxes(0, 1))
-    rest = one.recurrent, one.bias, projected, steps
-    states, cells, gates = quick_jit(partial(lstm_cpu.run, backward))(*rest)
-    for found, expected in zip(
-        (states, cells, gates * steps), lstm._run_scan(backward, *rest), strict=True
+    projected = [lstm._project(each, inputs) for each in params.input]
+    values = params.recurrent, params.bias, projected, steps
+    loops, scans = quick_jit(lstm._run_loops)(*values), lstm._run_scan(*values)
+    for loop, scan in zip(loops, scans, strict=True):
+        (states, cells, gates), expected = loop, scan
+        np.testing.assert_array_equal(gates[max(LENGTHS) :], 0)
+        for found, wanted in zip((states, cells, gates * steps), expected, strict=True):
+            np.testing.assert_allclose(found, wanted * steps, rtol=1e-12, atol=1e-15)
+    grad_states = jax.random.normal(jax.random.key(3), (*steps.shape[:2], 6), steps.dtype)
+    _, cells, gates = zip(*loops, strict=True)
+    values = [each.T for each in params.recurrent], list(cells), list(gates), steps, grad_states
+    for found, wanted in zip(
+        quick_jit(lstm._pull_loops)(*values), lstm._pull_scan(*values), strict=True
     ):
-        np.testing.assert_allclose(found, expected * steps, rtol=1e-12, atol=1e-15)
-    grad_states = jax.random.normal(jax.random.key(3), (*states.shape[:2], 6), states.dtype)
-    values = one.recurrent.T, cells, gates, steps, grad_states
-    np.testing.assert_array_equal(gates[max(LENGTHS) :], 0)
-    np.testing.assert_allclose(
-        quick_jit(partial(lstm_cpu.pull, backward))(*values),
-        lstm._pull_scan(backward, *values),
-        rtol=1e-12,
-        atol=1e-15,
+        np.testing.assert_allclose(found, wanted, rtol=1e-12, atol=1e-15)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_an_accelerator_computes_the_same(monkeypatch):
+    params, inputs, mask = example()
+
+    def loss(params, inputs):
+        return jnp.sum(jnp.sin(bilstm.__wrapped__(params, inputs, mask)))
+
+    both = jax.value_and_grad(loss, (0, 1))
+    expected = both(params, inputs)
+    taken = []
+
+    def scan(*values):
+        taken.append(len(values))
+        return lstm._run_scan(*values)
+
+    monkeypatch.setattr(lstm, "_run", lstm._on_cpu(scan, lstm._run_scan))
+    monkeypatch.setattr(lstm, "_pull", lstm._on_cpu(lstm._pull_scan, lstm._pull_scan))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12),
+        both(params, inputs),
+        expected,
     )
+    assert taken
 
 
 def test_padding_changes_no_bit():

@@ -71,7 +71,7 @@ def test_memory_bounds_the_runs_of_a_chunk():
     with pytest.raises(UserError, match=r"one run on each of 2 devices needs .* raise --sweep.mem"):
         fitting(config, dataset, stages, runs, 1000)
     programs, took = choose(config, dataset, stages, runs, 1000, "vmap", 20_000_000)
-    assert (programs.way, programs.together, took) == ("vmap", min(64, small["vmap"]), {})
+    assert (programs.way, programs.together, took) == ("vmap", min(128, small["vmap"]), {})
 
 
 def make_state(config, dataset, stages):
