@@ -18,6 +18,7 @@ from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
+from attnjax.runtime import FULL_PRECISION
 from attnjax.train.programs import remembered
 from attnjax.train.step import make_evaluate
 from attnjax.types import EOS, Batch, Params, Stages
@@ -219,4 +220,17 @@ def load_run(workdir: str) -> Run:
         best = checkpoints.restore_best(like)
     if best is None:
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    return Run(best.params, stages, vocabulary, labels, config, remembered(jax.jit))
+    return Run(best.params, stages, vocabulary, labels, config, remembered(compile_in_full))
+
+
+def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`jax.jit` with matrix products as in the commands: see `runtime.multiply_in_full`."""
+    compiled = jax.jit(function)
+
+    def call(*arguments: Any) -> Any:
+        with jax.default_matmul_precision(
+            jax.config.jax_default_matmul_precision or FULL_PRECISION
+        ):
+            return compiled(*arguments)
+
+    return call

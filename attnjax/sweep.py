@@ -47,6 +47,7 @@ from attnjax.runtime import (
     keep_heap,
     keep_to_share,
     one_device_per_core,
+    quick_compile,
     use_compile_cache,
     versions,
 )
@@ -226,18 +227,22 @@ class _Bench:
         configs = [point.config for point in points]
         outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
         seconds = (time.perf_counter() - started) / len(points)
+        # Side by side where the runs trained so: else it saves no time, and holds all results.
+        size = len(points) if programs.way == "vmap" else programs.runs.devices
         with self.stop.deferred():
-            rows_of = self.analysed_together([each.params for each in outcomes], programs)
-            for point, outcome, compile_rows in zip(points, outcomes, rows_of, strict=True):
-                self.stop.check()
-                self.write(point, outcome, seconds, compile_rows)
+            for start in range(0, len(points), size):
+                group = list(zip(points, outcomes, strict=True))[start : start + size]
+                rows_of = self.analysed_together([each.params for _, each in group], programs)
+                for (point, outcome), compile_rows in zip(group, rows_of, strict=True):
+                    self.stop.check()
+                    self.write(point, outcome, seconds, compile_rows)
 
     def analysed_together(
         self, params: Sequence[Params | None], programs: Programs
     ) -> list[CompileRows | None]:
         """What `study` compiles with, for each run that has parameters.
 
-        A batch goes through all runs at one go, as in training, when the first of them asks for it.
+        A batch goes through all runs at one go when the first of them asks for it.
         """
         runs, known = programs.runs, [each for each in params if each is not None]
         if not known:
@@ -245,15 +250,14 @@ class _Bench:
         missing = -len(known) % runs.devices
         together = jax.tree.map(lambda *each: np.stack(each), *known, *[known[-1]] * missing)
         together = runs.split(together)
+        way = "vmap" if programs.way == "vmap" else "turn"
         found: dict[tuple[Any, bytes], Any] = {}
 
         def compile_anew(function: Callable[..., Any]) -> Callable[..., Any]:
             stacked = (True, False)
-            return runs.compile(across(programs.way, function, stacked), stacked)
+            return runs.compile(across(way, function, stacked), stacked, (), quick_compile())
 
-        compiled_once = self.analyses.setdefault(
-            (programs.way, runs.devices), remembered(compile_anew)
-        )
+        compiled_once = self.analyses.setdefault((way, runs.devices), remembered(compile_anew))
 
         def rows_of(run: int) -> CompileRows:
             def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
@@ -262,7 +266,6 @@ class _Bench:
                 def call(batch: Batch) -> Any:
                     asked = compiled, batch.rows.tobytes()
                     if asked not in found:
-                        self.stop.check()
                         found[asked] = jax.device_get(compiled(together, runs.whole(batch)))
                     return jax.tree.map(lambda a: a[run], found[asked])
 
@@ -326,7 +329,7 @@ def agreement(
     """The analysis of one run, without counterfactual attention."""
     if config.analysis.examples == 0:
         return {}
-    # In batches no larger than training's: where the runs of a chunk fit the memory, so do these.
+    # No more rows at once than in training: what fits the memory there then fits it here.
     size = min(config.analysis.chunk_size, config.train.batch_size)
     settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0, chunk_size=size)
     split = dataset.splits["test"].take(analysed_rows(config, dataset))

@@ -17,7 +17,6 @@ import dataclasses
 import importlib.util
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -30,6 +29,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from benchmarks.record import machine
 
 SIDES = ("torch", "cold", "warm", "parts_cold", "parts_warm")
 EXACT = ("attention", "gradient", "leave_one_out")  # equal on both sides, up to rounding
@@ -410,7 +410,7 @@ def main() -> None:
         report = {
             "command": "python benchmarks/analysis_throughput.py --peer=torch --data=DIR "
             + " ".join(f"--{name.replace('_', '-')}={shown[name]}" for name in shown),
-            "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+            "machine": machine(),
             "options": shown,
             "trained": bool(options.workdir),
             "data": data,

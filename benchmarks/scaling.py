@@ -12,13 +12,13 @@ there are skipped with a reason.
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from benchmarks.record import command_line, machine
 from benchmarks.worker import Worker
 
 STEP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "step_throughput.py")
@@ -100,8 +100,8 @@ def main() -> None:
             )
     if options.out:
         report = {
-            "command": "python " + " ".join(sys.argv),
-            "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+            "command": command_line(),
+            "machine": machine(),
             "devices": f"{name}, fake" if name == "cpu" else name,
             "options": {key: value for key, value in vars(options).items() if key != "out"},
             "variants": found,

@@ -49,7 +49,9 @@ def train(options: argparse.Namespace) -> None:
     """Runs every seed that has no stored result yet."""
     for seed in range(options.seeds):
         stored = RUNS / options.name / f"seed_{seed}.json"
-        if options.again or not stored.exists():
+        if stored.exists() and not options.again:
+            print(f"{stored.relative_to(ROOT)} is there; --again trains it anew")
+        else:
             write(stored, run(options.config, seed, options.overrides))
 
 

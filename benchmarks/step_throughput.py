@@ -11,7 +11,6 @@ the variants do. Compilation is timed apart. Prints a table and writes JSON with
 import argparse
 import json
 import os
-import platform
 import statistics
 import sys
 import time
@@ -20,6 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from benchmarks.record import machine
 from benchmarks.worker import Worker, serve
 
 WORDS, EMBED, HIDDEN = 13_826, 300, 128  # as the SST model of the references
@@ -274,8 +274,8 @@ def main() -> None:
         )
     if options.out:
         report = {
-            "command": "python " + " ".join(sys.argv),
-            "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+            "command": command_line(),
+            "machine": machine(),
             "options": {k: v for k, v in vars(options).items() if k not in ("serve", "out")},
             "variants": found,
         }

@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import pathlib
-import platform
 import resource
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.runtime import versions
+from benchmarks.record import command_line, machine
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAME = [  # what a sweep leaves to `python -m attnjax.analyze`
@@ -84,7 +84,8 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     seconds, cpu = (
         sum(each) / len(counted) * options.points for each in zip(*counted, strict=True)
     )
-    results = json.loads(pathlib.Path(folder, "single_0", "results.json").read_text())
+    last = pathlib.Path(folder, f"single_{options.shell}", "results.json")
+    results = json.loads(last.read_text())
     return row(
         "shell",
         options.points,
@@ -147,8 +148,8 @@ def main() -> None:
             )
             if options.out:
                 report = {
-                    "command": "python " + " ".join(sys.argv),
-                    "machine": {"processor": platform.processor(), "cores": os.cpu_count()},
+                    "command": command_line(),
+                    "machine": machine(),
                     "devices": rows[0]["devices"],
                     "versions": versions(),
                     "options": {k: v for k, v in vars(options).items() if k != "out"},

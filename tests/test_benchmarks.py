@@ -1,4 +1,6 @@
-"""The peers that benchmarks compare with compute the same thing."""
+"""The peers that benchmarks compare with compute the same thing; their records say how."""
+
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from attnjax.model.attention import forward
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.types import EOS, HParams
+from benchmarks import record
 from benchmarks.peers.naive import make_naive_gradients
 
 
@@ -96,3 +99,12 @@ def test_the_peer_measures_agreement_alike(peer):
     found = peer.agreement(a, b, 6)
     for name, column in zip(peer.MEASURES, found.T, strict=True):
         np.testing.assert_allclose(column, expected[name], rtol=1e-4, atol=1e-6, err_msg=name)
+
+
+def test_a_record_names_the_command_and_not_where_files_lie(monkeypatch):
+    line = "/here/benchmarks/x.py --out a.json --data=/b --rounds=2 --workdir /c --heap kept"
+    monkeypatch.setattr(sys, "argv", [*line.split(), "--out=d"])
+    assert record.command_line() == (
+        "python benchmarks/x.py --data=DIR --rounds=2 --workdir=DIR --heap kept"
+    )
+    assert record.machine()["processor"]

@@ -1,12 +1,14 @@
 """What a loaded run takes for a text."""
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from attnjax.config import from_config_dict
 from attnjax.data.examples import Example
 from attnjax.errors import UserError
-from attnjax.run import Run
+from attnjax.run import Run, compile_in_full
 
 
 def example_of(task, text):
@@ -54,3 +56,10 @@ def test_texts(task, text, expected):
 def test_what_is_no_text(task, text, message):
     with pytest.raises(UserError, match=message):
         example_of(task, text)
+
+
+@pytest.mark.parametrize(("set_before", "expected"), [(None, "HIGHEST"), ("high", "HIGH")])
+def test_products_keep_all_digits_unless_the_user_says_otherwise(set_before, expected):
+    with jax.default_matmul_precision(set_before):
+        found = jax.make_jaxpr(compile_in_full(lambda a: a @ a))(jnp.ones((2, 2)))
+    assert f"precision=Precision.{expected}\n" in str(found)

@@ -132,6 +132,19 @@ def test_runs_analysed_together_keep_their_own_figures_beside_one_that_failed(fi
         assert slow["analysis"]["agreement"][pair][measure]["mean"] != means[0]
 
 
+def test_a_run_that_its_last_step_spoilt_is_marked_and_the_others_go_on(tmp_path):
+    data = write_small_data(tmp_path / "data")
+    flags = ("--sweep.learning_rate=1e38,0.1", "--sweep.mode=map", "--config.train.devices=1")
+    # One step an epoch, whose loss is still finite; ReLU bounds nothing.
+    more = ("batch_size=1000", "epochs=2", "optimizer=sgd")
+    command = arguments(data, tmp_path / "run", *flags, *(f"--config.train.{m}" for m in more))
+    assert main([*command, "--config.model.encoder=cnn"]) == 0
+    spoilt, fine = (results_of(tmp_path / "run", f"point_000{k}") for k in range(2))
+    assert (spoilt["failed"], spoilt["failed_step"], spoilt["test"]) == (True, 1, None)
+    assert not fine["failed"]
+    assert fine["test"]["examples"]
+
+
 def test_finished_points_are_not_trained_again(finished, monkeypatch):
     data, workdir = finished
     before = (workdir / "sweep.csv").read_text()

@@ -220,8 +220,8 @@ class Runs(NamedTuple):
     devices  how many
     split    host tree of [runs, ...] -> on the devices, a multiple of them split along the runs
     whole    host tree -> on every device
-    compile  (function, stacked, donate) -> compiled: a device calls the function with its part of
-             the arguments that `stacked` marks, and with all of the others
+    compile  (function, stacked, donate, options) -> compiled: a device calls the function with its
+             part of the arguments that `stacked` marks, and with all of the others
     """
 
     devices: int
@@ -236,14 +236,17 @@ def place_runs(devices: int) -> Runs:
     along, everywhere = PartitionSpec("runs"), PartitionSpec()
 
     def compile_runs(
-        function: Callable[..., Any], stacked: tuple[bool, ...], donate: tuple[int, ...] = ()
+        function: Callable[..., Any],
+        stacked: tuple[bool, ...],
+        donate: tuple[int, ...] = (),
+        options: dict[str, str] | None = None,
     ) -> Callable[..., Any]:
         specs = tuple(along if each else everywhere for each in stacked)
         # shard_map and not shardings: no run may wait for another, whatever the compiler thinks.
         mapped = jax.shard_map(  # noqa: TID251
             function, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False
         )
-        return jax.jit(mapped, donate_argnums=donate)
+        return jax.jit(mapped, donate_argnums=donate, compiler_options=options)
 
     return Runs(
         devices=devices,
