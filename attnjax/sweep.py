@@ -27,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby, islice
 from typing import Any
 
 import jax
@@ -228,14 +229,16 @@ class _Bench:
         outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
         seconds = (time.perf_counter() - started) / len(points)
         # Side by side where the runs trained so: else it saves no time, and holds all results.
+        # Another seed is another program.
         size = len(points) if programs.way == "vmap" else programs.runs.devices
+        trained = zip(points, outcomes, strict=True)
         with self.stop.deferred():
-            for start in range(0, len(points), size):
-                group = list(zip(points, outcomes, strict=True))[start : start + size]
-                rows_of = self.analysed_together([each.params for _, each in group], programs)
-                for (point, outcome), compile_rows in zip(group, rows_of, strict=True):
-                    self.stop.check()
-                    self.write(point, outcome, seconds, compile_rows)
+            for _, same in groupby(trained, lambda each: each[0].config.seed):
+                while group := list(islice(same, size)):
+                    rows_of = self.analysed_together([each.params for _, each in group], programs)
+                    for (point, outcome), compile_rows in zip(group, rows_of, strict=True):
+                        self.stop.check()
+                        self.write(point, outcome, seconds, compile_rows)
 
     def analysed_together(
         self, params: Sequence[Params | None], programs: Programs

@@ -62,4 +62,4 @@ def test_what_is_no_text(task, text, message):
 def test_products_keep_all_digits_unless_the_user_says_otherwise(set_before, expected):
     with jax.default_matmul_precision(set_before):
         found = jax.make_jaxpr(compile_in_full(lambda a: a @ a))(jnp.ones((2, 2)))
-    assert f"precision=Precision.{expected}\n" in str(found)
+    assert f"precision=(Precision.{expected}, Precision.{expected})" in str(found)
