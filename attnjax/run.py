@@ -228,9 +228,8 @@ def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:
     compiled = jax.jit(function)
 
     def call(*arguments: Any) -> Any:
-        with jax.default_matmul_precision(
-            jax.config.jax_default_matmul_precision or FULL_PRECISION
-        ):
+        users = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+        with jax.default_matmul_precision(users or FULL_PRECISION):
             return compiled(*arguments)
 
     return call
