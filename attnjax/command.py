@@ -36,6 +36,7 @@ HOST_FLAGS = """\
   --coordinator=HOST:PORT     elsewhere: address of process 0, the same for all
   --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
   --coordinator_timeout=300   seconds until all must have met"""
+COMPILERS = ("ptxas exited", "nvlink exited")
 LOST = ("Gloo", "closed by peer", "reset by peer", "coordination", "heartbeat", "NCCL")
 
 
@@ -211,7 +212,9 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         print("attnjax: stopped; the same command resumes", file=sys.stderr, flush=True)
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
-        if stop.requested:  # the signal may also have hit a compiler's process that JAX waits for
+        if stop.requested and any(word in reason for word in COMPILERS):
+            # The signal went to this process and to those it had started. Nothing else that fails
+            # now is a stop: it may be what was to be saved.
             told = f"attnjax: stopped at once ({reason}); the same command resumes"
             print(told, file=sys.stderr, flush=True)
             return 0

@@ -241,13 +241,15 @@ def multiply_in_full() -> None:
     """Lets matrix products keep all digits of float32; call before anything is compiled.
 
     JAX's default rounds their inputs to 10 bits on a GPU and to 7 on a TPU, so that a word's
-    importance moves with the batch it is in. JAX_DEFAULT_MATMUL_PRECISION, if set, stays.
+    importance moves with the batch it is in (so its documentation says; not measured here). A
+    precision that the user has set, in JAX or by JAX_DEFAULT_MATMUL_PRECISION, stays.
     """
-    precision = os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", FULL_PRECISION)
+    os.environ.setdefault("JAX_DEFAULT_MATMUL_PRECISION", FULL_PRECISION)
     if "jax" in sys.modules:  # which read the variable when it was imported
         import jax
 
-        jax.config.update("jax_default_matmul_precision", precision)
+        if jax.config.values["jax_default_matmul_precision"] is None:
+            jax.config.update("jax_default_matmul_precision", FULL_PRECISION)
 
 
 def compile_quickly_on_gpus() -> None:
@@ -255,8 +257,8 @@ def compile_quickly_on_gpus() -> None:
 
     By default it builds and times many kernels for every product, and what it picks, and with it
     the last digits of a result, may change from start to start. On an H100 the four training
-    programs of bAbI 1 had not compiled after 100 s; like this, and with one scan for both
-    directions of the LSTM, they took 45 s. A setting of the user's stays.
+    programs of bAbI 1 had not compiled after 100 s (seen once, not recorded); like this, and with
+    one scan for both directions of the LSTM, they took 45 s. A setting of the user's stays.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_gpu_autotune_level" not in flags:

@@ -41,7 +41,7 @@ from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import RESUMABLE, analysed_rows, model_of, write_vocabulary
+from attnjax.pipeline import RESUMABLE, analysed_rows, bind, model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -76,6 +76,8 @@ INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 
 # A process more must train so many points at least: it starts and compiles for itself.
 LEAST_POINTS = 4
+
+HELD = 2_000_000_000  # bytes of results of runs that are analysed together
 
 CompileRows = Callable[[Callable[..., Any]], Callable[[Batch], Any]]
 
@@ -179,8 +181,10 @@ class _Bench:
         self, dataset: Dataset, stages: Stages, parallel: Parallel, folder: epath.Path, stop: Stop
     ):
         self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
-        self.parallel = parallel
-        self.analyses: dict[tuple[str, int], Callable[..., Any]] = {}  # techniques share them
+        self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
+        self.compilers: dict[
+            int, Callable[..., Any]
+        ] = {}  # by devices; techniques share what they know
 
     def unfinished(self, points: list[Point]) -> list[Point]:
         """The points without results."""
@@ -228,61 +232,101 @@ class _Bench:
         configs = [point.config for point in points]
         outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
         seconds = (time.perf_counter() - started) / len(points)
-        # Side by side where the runs trained so: else it saves no time, and holds all results.
-        # Another seed is another program.
-        size = len(points) if programs.way == "vmap" else programs.runs.devices
         trained = zip(points, outcomes, strict=True)
         with self.stop.deferred():
             for _, same in groupby(trained, lambda each: each[0].config.seed):
+                size = self.side_by_side(configs[0], programs)  # another seed is another program
                 while group := list(islice(same, size)):
-                    rows_of = self.analysed_together([each.params for _, each in group], programs)
-                    for (point, outcome), compile_rows in zip(group, rows_of, strict=True):
+                    started = time.perf_counter()
+                    analyses = self.analyse(group, programs)
+                    spent = (time.perf_counter() - started) / len(group)
+                    for (point, outcome), analysis in zip(group, analyses, strict=True):
                         self.stop.check()
-                        self.write(point, outcome, seconds, compile_rows)
+                        self.write(point, outcome, analysis, seconds, spent)
 
-    def analysed_together(
-        self, params: Sequence[Params | None], programs: Programs
-    ) -> list[CompileRows | None]:
-        """What `study` compiles with, for each run that has parameters.
+    def side_by_side(self, config: RunConfig, programs: Programs) -> int:
+        """How many runs are analysed in one program: as many as train in one, if vectorised.
 
-        A batch goes through all runs at one go when the first of them asks for it.
+        Fewer where the results of all of them, which are kept until the last is done, would take
+        more than HELD bytes.
         """
-        runs, known = programs.runs, [each for each in params if each is not None]
-        if not known:
-            return [None] * len(params)
-        missing = -len(known) % runs.devices
-        together = jax.tree.map(lambda *each: np.stack(each), *known, *[known[-1]] * missing)
-        together = runs.split(together)
-        way = "vmap" if programs.way == "vmap" else "turn"
+        if programs.way != "vmap":
+            return 1
+        words = len(analysed_rows(config, self.dataset)) * self.dataset.shapes.text[-1]
+        numbers = 2 + len(config.analysis.methods)  # for each word
+        return max(1, min(programs.chunk, HELD // (4 * numbers * words + 1)))
+
+    def analyse(
+        self, group: list[tuple[Point, Outcome]], programs: Programs
+    ) -> list[dict[str, Any]]:
+        """The analysis of each run, nothing for those that failed."""
+        settings = group[0][0].config.analysis
+        params = [outcome.params for _, outcome in group]
+        known = [each for each in params if each is not None]
+        if len(group) > 1 and len(known) >= programs.runs.devices:
+            devices, compilers = 1, iter(self.together(known, len(group), programs))
+            # An analysis needs up to 1.6 times the memory of a training step on the same rows.
+            rows = max(1, min(settings.chunk_size, group[0][0].config.train.batch_size // 2))
+        else:
+            devices, rows = self.parallel.devices, settings.chunk_size
+            compilers = (bind(self.parallel, self.parallel.replicate(each)) for each in known)
+        return [
+            {}
+            if each is None
+            else agreement(
+                point.config, self.dataset, self.stages, next(compilers), rows, devices, self.stop
+            )
+            for (point, _), each in zip(group, params, strict=True)
+        ]
+
+    def together(
+        self, params: Sequence[Params], size: int, programs: Programs
+    ) -> Iterator[CompileRows]:
+        """What `study` compiles with, run by run.
+
+        A batch goes through all runs at one go when the first of them asks for it. They are filled
+        up to `size` (and to a multiple of the devices), so that runs that failed change no shape.
+        """
+        runs = programs.runs
+        size = -(-size // runs.devices) * runs.devices
+        filled = [*params, *[params[-1]] * (size - len(params))]
+        stacked = runs.split(jax.tree.map(lambda *each: np.stack(each), *filled))
         found: dict[tuple[Any, bytes], Any] = {}
 
         def compile_anew(function: Callable[..., Any]) -> Callable[..., Any]:
-            stacked = (True, False)
-            return runs.compile(across(way, function, stacked), stacked, (), quick_compile())
+            marked = (True, False)
+            return runs.compile(across("vmap", function, marked), marked, (), quick_compile())
 
-        compiled_once = self.analyses.setdefault((way, runs.devices), remembered(compile_anew))
+        compile_runs = self.compilers.setdefault(runs.devices, remembered(compile_anew))
 
         def rows_of(run: int) -> CompileRows:
             def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-                compiled = compiled_once(function)
+                compiled = compile_runs(function)
 
                 def call(batch: Batch) -> Any:
                     asked = compiled, batch.rows.tobytes()
                     if asked not in found:
-                        found[asked] = jax.device_get(compiled(together, runs.whole(batch)))
+                        found[asked] = jax.device_get(compiled(stacked, runs.whole(batch)))
                     return jax.tree.map(lambda a: a[run], found[asked])
 
                 return call
 
             return compile_rows
 
-        places = iter(range(len(known)))
-        return [None if each is None else rows_of(next(places)) for each in params]
+        return (rows_of(run) for run in range(len(params)))
 
     def write(
-        self, point: Point, outcome: Outcome, seconds: float, compile_rows: CompileRows | None
+        self,
+        point: Point,
+        outcome: Outcome,
+        analysis: dict[str, Any],
+        train_s: float,
+        analysis_s: float,
     ) -> None:
-        """Analyses one run and writes its folder, results.json last."""
+        """Writes the folder of one run, results.json last.
+
+        train_s, analysis_s  its share of the time of all that trained or were analysed with it
+        """
         folder = self.folder / point.name
         if folder.exists():  # left by a sweep that was killed here
             folder.rmtree()
@@ -290,17 +334,11 @@ class _Bench:
         write_json(folder / CONFIG, to_dict(point.config))
         write_vocabulary(folder, self.dataset)
         write_json_lines(folder / METRICS, outcome.metrics)
-        started = time.perf_counter()
-        analysis: dict[str, Any] = {}
         if outcome.params is not None:
-            assert compile_rows is not None
             assert outcome.best_step is not None
             assert outcome.validation is not None
             with Checkpoints(folder / CHECKPOINTS) as checkpoints:
                 checkpoints.save_best(outcome.params, outcome.best_step, outcome.validation)
-                analysis = agreement(
-                    point.config, self.dataset, self.stages, compile_rows, self.stop
-                )
         results = {
             "config": to_dict(point.config),
             "versions": versions(),
@@ -313,8 +351,8 @@ class _Bench:
             "timing": {
                 "train_examples_per_s": None,
                 "compile_s": None,
-                "train_s": seconds,  # its share of the chunk's time, compilation included
-                "analysis_s": time.perf_counter() - started,
+                "train_s": train_s,
+                "analysis_s": analysis_s,
             },
             "analysis": analysis,
             "robustness": None,
@@ -327,14 +365,14 @@ def agreement(
     dataset: Dataset,
     stages: Stages,
     compile_rows: CompileRows,
+    rows: int,
+    devices: int,
     stop: Stop,
 ) -> dict[str, Any]:
-    """The analysis of one run, without counterfactual attention."""
+    """The analysis of one run, `rows` at a time, without counterfactual attention."""
     if config.analysis.examples == 0:
         return {}
-    # No more rows at once than in training: what fits the memory there then fits it here.
-    size = min(config.analysis.chunk_size, config.train.batch_size)
-    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0, chunk_size=size)
+    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0, chunk_size=rows)
     split = dataset.splits["test"].take(analysed_rows(config, dataset))
     found = study(
         settings,
@@ -342,7 +380,8 @@ def agreement(
         split,
         config.seed,
         compile_rows,
-        check=stop.check,
+        devices,
+        stop.check,
     )
     return summarise(found, settings, dataset.labels, split.labels)
 

@@ -319,7 +319,7 @@ def compare(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--peer", choices=["torch"], default="torch")
     parser.add_argument("--data", help="folder of the data set's files")
     parser.add_argument("--data-name", default="sst", help="a configuration: sst, imdb, ...")

@@ -4,25 +4,35 @@ import os
 import platform
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
-PATHS = ("data", "workdir")  # their values differ from machine to machine
+PATHS = ("data", "workdir", "path", "vectors")  # their values differ from machine to machine
 
 
 def command_line() -> str:
     """This process's command line, without where files lie here."""
+    name = os.path.basename(sys.argv[0])
+    return " ".join([f"python benchmarks/{name}", *placeless(sys.argv[1:])])
+
+
+def placeless(arguments: Sequence[str]) -> list[str]:
+    """Arguments with DIR for every path, and without --out.
+
+    placeless(["--data", "/a", "--out=b"]) == ["--data=DIR"]
+    """
     shown = []
-    arguments = iter(sys.argv[1:])
-    for each in arguments:
-        name, equals, _ = each.partition("=")
-        name = name.lstrip("-")
+    left = iter(arguments)
+    for each in left:
+        flag, equals, _ = each.partition("=")
+        name = flag.lstrip("-").rpartition(".")[2]
         if name in ("out", *PATHS) and not equals:
-            next(arguments, None)
+            next(left, None)
         if name in PATHS:
-            shown.append(f"--{name}=DIR")
+            shown.append(f"{flag}=DIR")
         elif name != "out":
             shown.append(each)
-    return " ".join([f"python benchmarks/{os.path.basename(sys.argv[0])}", *shown])
+    return shown
 
 
 def machine() -> dict[str, Any]:

@@ -71,7 +71,7 @@ def measure(options: argparse.Namespace, devices: int, fake: bool) -> list[dict[
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--devices", type=int, action="append", help="repeatable; 1, 2, 4, 8")
     parser.add_argument("--batch", type=int, default=64, help="strong: rows of the whole batch")
     parser.add_argument("--rows", type=int, default=8, help="weak: rows of each device")

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from benchmarks.record import machine
+from benchmarks.record import command_line, machine
 from benchmarks.worker import Worker, serve
 
 WORDS, EMBED, HIDDEN = 13_826, 300, 128  # as the SST model of the references
@@ -204,7 +204,7 @@ def variants(options: argparse.Namespace) -> list[dict[str, str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument(
         "--technique", action="append", help="a technique, relevance, or all; repeatable"
     )

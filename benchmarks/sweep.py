@@ -23,7 +23,7 @@ from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.runtime import versions
-from benchmarks.record import command_line, machine
+from benchmarks.record import command_line, machine, placeless
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SAME = [  # what a sweep leaves to `python -m attnjax.analyze`
@@ -84,8 +84,10 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
     seconds, cpu = (
         sum(each) / len(counted) * options.points for each in zip(*counted, strict=True)
     )
-    last = pathlib.Path(folder, f"single_{options.shell}", "results.json")
-    results = json.loads(last.read_text())
+    stored = [
+        json.loads(pathlib.Path(folder, f"single_{number}", "results.json").read_text())
+        for number in (0, options.shell)
+    ]
     return row(
         "shell",
         options.points,
@@ -94,8 +96,8 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         len(counted),
         first=took[0],
         runs=counted,
-        devices=results["devices"],
-        timing=results["timing"],
+        devices=stored[0]["devices"],
+        first_and_last_timing=[each["timing"] for each in stored],
     )
 
 
@@ -122,7 +124,7 @@ def row(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0], allow_abbrev=False)
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--mode", action="append", choices=["auto", "vmap", "map", "turn"])
     parser.add_argument("--shell", type=int, default=4, help="single runs that are measured")
@@ -152,7 +154,10 @@ def main() -> None:
                     "machine": machine(),
                     "devices": rows[0]["devices"],
                     "versions": versions(),
-                    "options": {k: v for k, v in vars(options).items() if k != "out"},
+                    "options": {
+                        **{name: value for name, value in vars(options).items() if name != "out"},
+                        "overrides": placeless(options.overrides),
+                    },
                     "rows": rows,
                 }
                 pathlib.Path(options.out).write_text(json.dumps(report, indent=2) + "\n")

@@ -1,5 +1,7 @@
 """The peers that benchmarks compare with compute the same thing; their records say how."""
 
+import json
+import subprocess
 import sys
 
 import jax
@@ -7,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
+from test_main import ROOT
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.gradient import detached
@@ -102,9 +105,23 @@ def test_the_peer_measures_agreement_alike(peer):
 
 
 def test_a_record_names_the_command_and_not_where_files_lie(monkeypatch):
-    line = "/here/benchmarks/x.py --out a.json --data=/b --rounds=2 --workdir /c --heap kept"
+    line = "/here/x.py --out a.json --data=/b --rounds=2 -- --config.data.path=/c --heap kept"
     monkeypatch.setattr(sys, "argv", [*line.split(), "--out=d"])
     assert record.command_line() == (
-        "python benchmarks/x.py --data=DIR --rounds=2 --workdir=DIR --heap kept"
+        "python benchmarks/x.py --data=DIR --rounds=2 -- --config.data.path=DIR --heap kept"
     )
     assert record.machine()["processor"]
+
+
+@pytest.mark.slow
+def test_a_benchmark_writes_its_record(tmp_path):
+    out = tmp_path / "step.json"
+    small = "--encoder=average --length=8 --batch=4 --steps=1 --rounds=1"
+    step = ["benchmarks/step_throughput.py", *small.split(), f"--out={out}"]
+    subprocess.run([sys.executable, *step], cwd=ROOT, check=True, capture_output=True)
+    found = json.loads(out.read_text())
+    assert found["command"] == f"python benchmarks/step_throughput.py {small}"
+    assert found["machine"]["cores"] >= 1
+    (variant,) = found["variants"]
+    assert 0 < variant["fastest_step_ms"] <= variant["step_ms"]
+    assert variant["ready"]["device"]["platform"] == "cpu"

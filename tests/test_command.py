@@ -63,15 +63,20 @@ def test_help_lists_every_field(capsys):
 
 
 def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(capsys):
-    def action(stop, signalled=True):
+    broken = RuntimeError("INTERNAL: ptxas exited with non-zero error code 15, output: ")
+
+    def action(stop, error=broken, signalled=True):
         with stop.deferred():
             if signalled:
                 os.kill(os.getpid(), signal.SIGTERM)
-            raise RuntimeError("the compiler's process was killed")
+            raise error
 
     assert guarded("", action, ["attnjax"]) == 0
     assert capsys.readouterr().err == (
-        "attnjax: stopped at once (the compiler's process was killed); the same command resumes\n"
+        "attnjax: stopped at once (INTERNAL: ptxas exited with non-zero error code 15, output:); "
+        "the same command resumes\n"
     )
-    with pytest.raises(RuntimeError, match="was killed"):
+    with pytest.raises(RuntimeError, match="ptxas"):
         guarded("", lambda stop: action(stop, signalled=False), ["attnjax"])
+    with pytest.raises(OSError, match="no space"):
+        guarded("", lambda stop: action(stop, OSError("no space left")), ["attnjax"])

@@ -198,17 +198,17 @@ def test_matrix_products_keep_all_digits_unless_the_user_says_otherwise(monkeypa
     def precision():
         return product.lower(jnp.ones((2, 2))).as_text()
 
-    with jax.default_matmul_precision("default"):  # restored afterwards
-        monkeypatch.delenv(name, raising=False)
-        runtime.multiply_in_full()
-    assert os.environ[name] == "highest"
-    assert jax.config.jax_default_matmul_precision == "highest"
-    assert "HIGHEST" in precision()
-    monkeypatch.setenv(name, "tensorfloat32")
-    runtime.multiply_in_full()
-    assert jax.config.jax_default_matmul_precision == "tensorfloat32"
-    monkeypatch.setenv(name, "highest")
-    runtime.multiply_in_full()
+    try:
+        for users, expected in ((None, "highest"), ("tensorfloat32", "tensorfloat32")):
+            monkeypatch.delenv(name, raising=False)
+            jax.config.update("jax_default_matmul_precision", users)
+            assert "HIGHEST" not in precision()
+            runtime.multiply_in_full()
+            assert jax.config.jax_default_matmul_precision == expected
+            assert ("HIGHEST" in precision()) == (users is None)
+            assert os.environ[name] == "highest"  # for processes that are started from here
+    finally:
+        jax.config.update("jax_default_matmul_precision", "highest")
 
 
 def test_gpus_take_the_first_choice_of_a_product_unless_the_user_says_otherwise(monkeypatch):

@@ -132,6 +132,34 @@ def test_runs_analysed_together_keep_their_own_figures_beside_one_that_failed(fi
         assert slow["analysis"]["agreement"][pair][measure]["mean"] != means[0]
 
 
+def test_results_that_would_be_held_bound_the_runs_analysed_together(
+    finished, tmp_path, monkeypatch
+):
+    data, _ = finished
+    groups = []
+    analyse = attnjax.sweep._Bench.analyse
+
+    def noted(bench, group, programs):
+        groups.append(len(group))
+        return analyse(bench, group, programs)
+
+    monkeypatch.setattr(attnjax.sweep._Bench, "analyse", noted)
+    flags = ("--sweep.learning_rate=0.01,0.02,0.03", "--sweep.mode=vmap", "--sweep.seeds=2")
+    more = ("--config.train.devices=1", "--config.train.epochs=1")
+    for held, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
+        groups.clear()
+        monkeypatch.setattr(attnjax.sweep, "HELD", held)
+        assert main(arguments(data, tmp_path / str(held), *flags, *more)) == 0
+        assert groups == expected
+    a, b = (
+        results_of(tmp_path / str(held), "point_0005")["analysis"]["agreement"]
+        for held in (1, 2_000_000_000)
+    )
+    for measure in ("kendall", "pearson"):
+        means = [each["attention~gradient"][measure]["mean"] for each in (a, b)]
+        assert means[0] == pytest.approx(means[1], rel=1e-4, abs=1e-5)
+
+
 def test_a_run_that_its_last_step_spoilt_is_marked_and_the_others_go_on(tmp_path):
     data = write_small_data(tmp_path / "data")
     flags = ("--sweep.learning_rate=1e38,0.1", "--sweep.mode=map", "--config.train.devices=1")

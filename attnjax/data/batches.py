@@ -63,6 +63,18 @@ class Shapes(NamedTuple):
     query: tuple[int, ...]
 
 
+def widened(batch: Batch, text: int, query: int) -> Batch:
+    """The batch padded to these lengths, which must be no less than its own."""
+
+    def padded(tokens: Any, length: int) -> np.ndarray:
+        return np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
+
+    return batch._replace(
+        tokens=padded(batch.tokens, text),
+        query=None if batch.query is None else padded(batch.query, query),
+    )
+
+
 def choose_shapes(splits: Sequence[EncodedSplit], buckets: int) -> Shapes:
     """Picks the padded lengths that waste least: `buckets` of them; for pairs 3/4 as many x 2."""
     text = [len(row) for split in splits for row in split.tokens]

@@ -5,8 +5,8 @@ comes first; multiplying the state by the mask keeps it at zero there, and no ro
 its length. All inputs are projected beforehand. The gradients are written out: the scan saves the
 gates, the reverse scan (`_pull`) yields the gradient of all gate inputs, and weight gradients are
 then one matmul each instead of one per time step. One scan takes both directions: on an H100 that
-is 1.7 times as fast as one for each. On a CPU the loops of `lstm_cpu.py`, one a direction, replace
-both scans; they end at the longest row.
+was 1.7 times as fast as one for each (seen once, not recorded). On a CPU the loops of
+`lstm_cpu.py`, one a direction, replace both scans; they end at the longest row.
 
 `bilstm_without` gives the states of a row for each of its tokens left out. A token left out is a
 step not taken, so nothing is gathered or projected again; the forward states before it and the
@@ -22,7 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.model import lstm_cpu
 
-UNROLLED = 4  # steps of a scan at one go: on an H100 1.4 times as fast as one by one
+UNROLLED = 4  # steps of a scan at one go: on an H100 1.4 times as fast as one by one, seen once
 
 
 class LSTMParams(NamedTuple):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.config import RunConfig
-from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
+from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches, widened
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.losses import balanced_class_weights, make_gradients
@@ -30,7 +30,10 @@ from attnjax.train.step import make_evaluate, make_train_step
 from attnjax.types import Batch, Params, Stages, TrainState
 
 WAYS = ("vmap", "map", "turn")
-TOGETHER = (8, 128)  # runs on a device that are tried: few fit a cache, many fill an accelerator
+TOGETHER = (
+    8,
+    128,
+)  # runs on a device that are tried: few may fit a cache, many fill a GPU
 MEASURED = 3  # steps of each way
 SEEN = 200  # training batches that the measured ones are taken from
 
@@ -187,11 +190,13 @@ def fitting(
     """How many runs fit a device's share of the memory, by way.
 
     Each has its state and its best parameters; what a step needs beside them (known from compiling
-    one run's step at the longest of the batches) exists for all runs under vmap, once under map.
+    one run's step at the longest padded length) exists for all runs under vmap, once under map.
     """
     programs = make_programs(config, dataset, stages, runs, "turn", 1)
     states, hparams = stacked_states([config] * runs.devices, dataset, stages)
     longest = _typical(config, dataset)[1]
+    ends = [shapes[-1] if shapes else 0 for shapes in dataset.shapes]
+    longest = widened(longest, *ends)  # as the longest text of any split
     lowered = programs.step[False].lower(states, longest, hparams)
     step = lowered.compile().memory_analysis().temp_size_in_bytes
     held = _size(states) // runs.devices + _size(states.params) // runs.devices

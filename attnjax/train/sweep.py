@@ -13,14 +13,14 @@ import jax
 import numpy as np
 
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches, steps_per_epoch
+from attnjax.data.batches import evaluation_batches, steps_per_epoch, widened
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.metrics import scores
 from attnjax.train.loop import monitored
 from attnjax.train.programs import Programs, stacked_states, training_batches
 from attnjax.train.stop import Stop
-from attnjax.types import PAD, Batch, Params, Stages
+from attnjax.types import Batch, Params, Stages
 
 logger = logging.getLogger(__name__)
 
@@ -245,18 +245,8 @@ def stacked_batches(configs: Sequence[RunConfig], dataset: Dataset) -> Iterator[
             continue
         text = max(each.tokens.shape[1] for each in parts)
         query = max(0 if each.query is None else each.query.shape[1] for each in parts)
-        wide = [
-            each._replace(
-                tokens=_padded(each.tokens, text),
-                query=None if each.query is None else _padded(each.query, query),
-            )
-            for each in parts
-        ]
+        wide = [widened(each, text, query) for each in parts]
         yield jax.tree.map(lambda *leaves: np.stack(leaves)[places], *wide), True
-
-
-def _padded(tokens: Any, length: int) -> np.ndarray:
-    return np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
 
 
 def _means(sums: dict[str, np.ndarray]) -> dict[str, float]:
