@@ -11,6 +11,7 @@ from attnjax.runtime import compile_quickly_on_gpus, fuse_outputs, multiply_in_f
 compile_quickly_on_gpus()
 fuse_outputs()  # as every command does
 multiply_in_full()
+# Another platform is for trying single tests on an accelerator: many need the eight devices.
 jax.config.update("jax_platforms", os.environ.get("ATTNJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_dtype_promotion", "strict")
