@@ -15,13 +15,11 @@ from attnjax.config import RunConfig, default_config, field_names, from_config_d
 from attnjax.errors import UserError, suggest
 from attnjax.runtime import (
     Hosts,
-    compile_quickly_on_gpus,
-    fuse_outputs,
     is_first_process,
     join_hosts,
     leave_hosts,
-    multiply_in_full,
     on_tpu_pod,
+    set_compiler,
     several_processes,
 )
 from attnjax.train.stop import Stop, Stopped
@@ -197,9 +195,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
-    compile_quickly_on_gpus()
-    fuse_outputs()
-    multiply_in_full()
+    set_compiler()
     stop = Stop()
     status = 0
     try:

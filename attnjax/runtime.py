@@ -225,6 +225,13 @@ def keep_heap() -> bool:
     return all(libc.mallopt(name, value) == 1 for name, value in settings.items())
 
 
+def set_compiler() -> None:
+    """How every command has XLA compile; call before JAX starts. What the user has set stays."""
+    compile_quickly_on_gpus()
+    fuse_outputs()
+    multiply_in_full()
+
+
 def fuse_outputs() -> None:
     """Lets XLA compute several arrays in one pass over memory on a CPU; call before JAX starts.
 

@@ -26,39 +26,35 @@ import logging
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from typing import Any
 
-import jax
-import numpy as np
 from etils import epath
 
-from attnjax.analysis.study import study
-from attnjax.analysis.summary import summarise
 from attnjax.checkpoint import Checkpoints
 from attnjax.command import guarded, parse_command
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import RESUMABLE, analysed_rows, bind, model_of, write_vocabulary
+from attnjax.pipeline import RESUMABLE, model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
     keep_heap,
     keep_to_share,
     one_device_per_core,
-    quick_compile,
     use_compile_cache,
     versions,
 )
+from attnjax.together import Analyst
 from attnjax.train.loop import monitored
 from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
-from attnjax.train.programs import Programs, across, choose, free_memory, remembered, structure
+from attnjax.train.programs import Programs, choose, free_memory, structure
 from attnjax.train.stop import Stop
 from attnjax.train.sweep import Outcome, train_chunk
-from attnjax.types import Batch, Params, Stages
+from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
@@ -76,10 +72,6 @@ INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 
 # A process more must train so many points at least: it starts and compiles for itself.
 LEAST_POINTS = 4
-
-HELD = 2_000_000_000  # bytes of results of runs that are analysed together
-
-CompileRows = Callable[[Callable[..., Any]], Callable[[Batch], Any]]
 
 logger = logging.getLogger(__name__)
 
@@ -175,16 +167,14 @@ def _spread(arguments: Sequence[str], count: int, stop: Stop) -> list[dict[str, 
 
 
 class _Bench:
-    """What the runs of a sweep share: data, model, devices, compiled analysis."""
+    """What the runs of a sweep share: data, model, devices, analysis."""
 
     def __init__(
         self, dataset: Dataset, stages: Stages, parallel: Parallel, folder: epath.Path, stop: Stop
     ):
         self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
-        self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
-        self.compilers: dict[
-            int, Callable[..., Any]
-        ] = {}  # by devices; techniques share what they know
+        self.devices = parallel.devices
+        self.analyst = Analyst(dataset, stages, parallel, stop)
 
     def unfinished(self, points: list[Point]) -> list[Point]:
         """The points without results."""
@@ -202,7 +192,7 @@ class _Bench:
         """Trains points of one structure; returns how, and what other ways took."""
         waiting.sort(key=lambda point: point.config.seed)  # runs of one seed share their batches
         config = waiting[0].config
-        runs = place_runs(min(self.parallel.devices, len(waiting)))
+        runs = place_runs(min(self.devices, len(waiting)))
         programs, took = choose(
             config, self.dataset, self.stages, runs, len(waiting), asked.mode, asked.memory
         )
@@ -235,85 +225,18 @@ class _Bench:
         trained = zip(points, outcomes, strict=True)
         with self.stop.deferred():
             for _, same in groupby(trained, lambda each: each[0].config.seed):
-                size = self.side_by_side(configs[0], programs)  # another seed is another program
+                size = self.analyst.at_once(configs[0], programs)
                 while group := list(islice(same, size)):
                     started = time.perf_counter()
-                    analyses = self.analyse(group, programs)
+                    analyses = self.analyst.analyse(
+                        [point.config for point, _ in group],
+                        [outcome.params for _, outcome in group],
+                        programs.runs,
+                    )
                     spent = (time.perf_counter() - started) / len(group)
                     for (point, outcome), analysis in zip(group, analyses, strict=True):
                         self.stop.check()
                         self.write(point, outcome, analysis, seconds, spent)
-
-    def side_by_side(self, config: RunConfig, programs: Programs) -> int:
-        """How many runs are analysed in one program: as many as train in one, if vectorised.
-
-        Fewer where the results of all of them, which are kept until the last is done, would take
-        more than HELD bytes.
-        """
-        if programs.way != "vmap":
-            return 1
-        words = len(analysed_rows(config, self.dataset)) * self.dataset.shapes.text[-1]
-        numbers = 2 + len(config.analysis.methods)  # for each word
-        return max(1, min(programs.chunk, HELD // (4 * numbers * words + 1)))
-
-    def analyse(
-        self, group: list[tuple[Point, Outcome]], programs: Programs
-    ) -> list[dict[str, Any]]:
-        """The analysis of each run, nothing for those that failed."""
-        settings = group[0][0].config.analysis
-        params = [outcome.params for _, outcome in group]
-        known = [each for each in params if each is not None]
-        if len(group) > 1 and len(known) >= programs.runs.devices:
-            devices, compilers = 1, iter(self.together(known, len(group), programs))
-            # An analysis needs up to 1.6 times the memory of a training step on the same rows.
-            rows = max(1, min(settings.chunk_size, group[0][0].config.train.batch_size // 2))
-        else:
-            devices, rows = self.parallel.devices, settings.chunk_size
-            compilers = (bind(self.parallel, self.parallel.replicate(each)) for each in known)
-        return [
-            {}
-            if each is None
-            else agreement(
-                point.config, self.dataset, self.stages, next(compilers), rows, devices, self.stop
-            )
-            for (point, _), each in zip(group, params, strict=True)
-        ]
-
-    def together(
-        self, params: Sequence[Params], size: int, programs: Programs
-    ) -> Iterator[CompileRows]:
-        """What `study` compiles with, run by run.
-
-        A batch goes through all runs at one go when the first of them asks for it. They are filled
-        up to `size` (and to a multiple of the devices), so that runs that failed change no shape.
-        """
-        runs = programs.runs
-        size = -(-size // runs.devices) * runs.devices
-        filled = [*params, *[params[-1]] * (size - len(params))]
-        stacked = runs.split(jax.tree.map(lambda *each: np.stack(each), *filled))
-        found: dict[tuple[Any, bytes], Any] = {}
-
-        def compile_anew(function: Callable[..., Any]) -> Callable[..., Any]:
-            marked = (True, False)
-            return runs.compile(across("vmap", function, marked), marked, (), quick_compile())
-
-        compile_runs = self.compilers.setdefault(runs.devices, remembered(compile_anew))
-
-        def rows_of(run: int) -> CompileRows:
-            def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-                compiled = compile_runs(function)
-
-                def call(batch: Batch) -> Any:
-                    asked = compiled, batch.rows.tobytes()
-                    if asked not in found:
-                        found[asked] = jax.device_get(compiled(stacked, runs.whole(batch)))
-                    return jax.tree.map(lambda a: a[run], found[asked])
-
-                return call
-
-            return compile_rows
-
-        return (rows_of(run) for run in range(len(params)))
 
     def write(
         self,
@@ -358,32 +281,6 @@ class _Bench:
             "robustness": None,
         }
         write_json(folder / RESULTS, results)
-
-
-def agreement(
-    config: RunConfig,
-    dataset: Dataset,
-    stages: Stages,
-    compile_rows: CompileRows,
-    rows: int,
-    devices: int,
-    stop: Stop,
-) -> dict[str, Any]:
-    """The analysis of one run, `rows` at a time, without counterfactual attention."""
-    if config.analysis.examples == 0:
-        return {}
-    settings = dataclasses.replace(config.analysis, permutations=0, adversaries=0, chunk_size=rows)
-    split = dataset.splits["test"].take(analysed_rows(config, dataset))
-    found = study(
-        settings,
-        stages,
-        split,
-        config.seed,
-        compile_rows,
-        devices,
-        stop.check,
-    )
-    return summarise(found, settings, dataset.labels, split.labels)
 
 
 def _same_sweep(folder: epath.Path, config: RunConfig, points: list[Point]) -> dict[str, Any]:

@@ -137,19 +137,15 @@ def run_jax(
     from attnjax.model.stages import build_stages
     from attnjax.pipeline import bind
     from attnjax.runtime import (
-        compile_quickly_on_gpus,
         device_summary,
-        fuse_outputs,
-        multiply_in_full,
         one_device_per_core,
+        set_compiler,
         use_compile_cache,
         versions,
     )
     from attnjax.train.parallel import make_row_parallel
 
-    compile_quickly_on_gpus()
-    fuse_outputs()
-    multiply_in_full()
+    set_compiler()
     one_device_per_core()
     use_compile_cache(options.cache)
     clock = Clock()

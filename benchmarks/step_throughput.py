@@ -105,11 +105,9 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.losses import make_gradients
     from attnjax.model.stages import build_stages
     from attnjax.runtime import (
-        compile_quickly_on_gpus,
         device_summary,
-        fuse_outputs,
         keep_heap,
-        multiply_in_full,
+        set_compiler,
         use_compile_cache,
         versions,
     )
@@ -121,9 +119,7 @@ def run_jax(options: argparse.Namespace) -> None:
 
     if options.heap == "kept":
         keep_heap()
-    compile_quickly_on_gpus()
-    fuse_outputs()
-    multiply_in_full()
+    set_compiler()
     use_compile_cache("auto")
     relevance = options.technique == "relevance"
     config = from_config_dict(

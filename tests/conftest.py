@@ -6,11 +6,9 @@ import pathlib
 import jax
 import pytest
 
-from attnjax.runtime import compile_quickly_on_gpus, fuse_outputs, multiply_in_full
+from attnjax.runtime import set_compiler
 
-compile_quickly_on_gpus()
-fuse_outputs()  # as every command does
-multiply_in_full()
+set_compiler()  # as every command does
 # Another platform is for trying single tests on an accelerator: many need the eight devices.
 jax.config.update("jax_platforms", os.environ.get("ATTNJAX_TEST_PLATFORM", "cpu"))
 jax.config.update("jax_num_cpu_devices", 8)

@@ -16,6 +16,7 @@ from small_runs import write_small_data
 
 import attnjax
 import attnjax.sweep
+from attnjax import together
 from attnjax.main import main as train_one
 from attnjax.sweep import main
 
@@ -137,18 +138,18 @@ def test_results_that_would_be_held_bound_the_runs_analysed_together(
 ):
     data, _ = finished
     groups = []
-    analyse = attnjax.sweep._Bench.analyse
+    analyse = together.Analyst.analyse
 
-    def noted(bench, group, programs):
-        groups.append(len(group))
-        return analyse(bench, group, programs)
+    def noted(analyst, configs, params, runs):
+        groups.append(len(configs))
+        return analyse(analyst, configs, params, runs)
 
-    monkeypatch.setattr(attnjax.sweep._Bench, "analyse", noted)
+    monkeypatch.setattr(together.Analyst, "analyse", noted)
     flags = ("--sweep.learning_rate=0.01,0.02,0.03", "--sweep.mode=vmap", "--sweep.seeds=2")
     more = ("--config.train.devices=1", "--config.train.epochs=1")
     for held, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
         groups.clear()
-        monkeypatch.setattr(attnjax.sweep, "HELD", held)
+        monkeypatch.setattr(together, "HELD", held)
         assert main(arguments(data, tmp_path / str(held), *flags, *more)) == 0
         assert groups == expected
     a, b = (

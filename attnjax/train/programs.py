@@ -30,10 +30,7 @@ from attnjax.train.step import make_evaluate, make_train_step
 from attnjax.types import Batch, Params, Stages, TrainState
 
 WAYS = ("vmap", "map", "turn")
-TOGETHER = (
-    8,
-    128,
-)  # runs on a device that are tried: few may fit a cache, many fill a GPU
+TOGETHER = (8, 128)  # runs on a device that are tried: few fit a cache, many fill a GPU
 MEASURED = 3  # steps of each way
 SEEN = 200  # training batches that the measured ones are taken from
 
