@@ -83,6 +83,13 @@ def count_examples(batch: Batch) -> Counts:
     return Counts(labelled, batch.weight.sum())
 
 
+def reads_whole_table(config: RunConfig) -> bool:
+    """Whether the objective reads vectors of words that are not in the batch."""
+    technique = TECHNIQUES.get(config.adversary.technique)
+    words = technique is not None and technique.level == "word" and technique.interpretable
+    return words or config.model.normalize_embeddings
+
+
 def make_gradients(
     config: RunConfig, stages: Stages, class_weights: Float[Array, " classes"] | None = None
 ) -> Gradients:

@@ -102,7 +102,7 @@ def run_jax(options: argparse.Namespace) -> None:
     import jax
 
     from attnjax.config import from_config_dict
-    from attnjax.losses import make_gradients
+    from attnjax.losses import make_gradients, reads_whole_table
     from attnjax.model.stages import build_stages
     from attnjax.runtime import (
         device_summary,
@@ -146,6 +146,7 @@ def run_jax(options: argparse.Namespace) -> None:
             optimizer,
             make_schedule(config.train, 1000),
             parallel.axis,
+            whole_table=reads_whole_table(config),
         )
     )
     state = init_state(stages, optimizer, 0)

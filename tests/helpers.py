@@ -21,13 +21,19 @@ def quick_jit(function):
 
 
 def small_model(
-    encoder="bilstm", attention="additive", pair=False, classes=3, dtype=jnp.float32, **more
+    encoder="bilstm",
+    attention="additive",
+    pair=False,
+    classes=3,
+    dtype=jnp.float32,
+    words=WORDS,
+    **more,
 ):
     """(stages, params) of a tiny model whose parameters are large enough to matter."""
     config = ModelConfig(
         encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4, **more
     )
-    stages = build_stages(config, words=WORDS, classes=classes, pair=pair)
+    stages = build_stages(config, words=words, classes=classes, pair=pair)
     params = stages.init(jax.random.key(3))
     params = jax.tree.map(lambda p: (1.5 * p).astype(dtype), params)
     return stages, params

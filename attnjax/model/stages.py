@@ -33,7 +33,7 @@ def build_stages(
     """
     if config.normalize_embeddings and frequencies is None:
         raise ValueError("normalize_embeddings needs the words' frequencies")
-    embedding = Embedding(words, config.embed_dim, config.embed_scale)
+    whole_embedding = Embedding(words, config.embed_dim, config.embed_scale)
     encoder = ENCODERS[config.encoder](config.hidden_dim)
     attention = ATTENTIONS[config.attention]()
     decoder = Decoder(classes, product=pair and config.match_product)
@@ -44,6 +44,7 @@ def build_stages(
             table = jax.lax.stop_gradient(table)
         if config.normalize_embeddings:
             table = {"table": normalized(table["table"], jnp.asarray(frequencies))}
+        embedding = whole_embedding.clone(words=len(table["table"]))  # a step has fewer words
         text: Any = embedding.apply({"params": table}, batch.tokens)
         query: Any = embedding.apply({"params": table}, batch.query) if pair else None
         return Embedded(text, query)
@@ -109,8 +110,8 @@ def build_stages(
         keys = jax.random.split(key, 5)
         tokens = jnp.full((1, 2), PAD + 1)
         mask = tokens != PAD
-        table = embedding.init(keys[0], tokens)["params"]
-        vectors: Any = embedding.apply({"params": table}, tokens)
+        table = whole_embedding.init(keys[0], tokens)["params"]
+        vectors: Any = whole_embedding.apply({"params": table}, tokens)
         encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
         if pair and not config.share_encoder:
             encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]

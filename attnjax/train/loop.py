@@ -23,7 +23,7 @@ from attnjax.data.batches import (
 )
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients
+from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
 from attnjax.metrics import scores
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
@@ -194,6 +194,7 @@ class _Loop:
                 make_optimizer(self.settings),
                 make_schedule(self.settings, self.total),
                 parallel.axis,
+                whole_table=reads_whole_table(config),
             )
         )
         self.evaluate = parallel.compile_rows(make_evaluate(stages))

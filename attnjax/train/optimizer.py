@@ -1,7 +1,7 @@
 """The optimizer of the references: AMSGrad with L2 weight decay inside the gradient."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.config import TrainConfig
 from attnjax.runtime import outputs_are_fused
+from attnjax.train.lookup import Rows
 from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
@@ -19,7 +20,8 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """Gradient -> update of unit step size; the step multiplies it by the learning rate.
 
     The decay is added to the gradient before the moments, as `torch.optim.Adam` does, so that it
-    is L2 regularisation and not decoupled weight decay.
+    is L2 regularisation and not decoupled weight decay. The gradient of the embedding table may be
+    in `Rows`.
     """
     scale = {
         "amsgrad": scale_by_amsgrad,
@@ -31,7 +33,27 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
         parts.append(optax.clip_by_global_norm(config.gradient_clip))
     if config.weight_decay > 0:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
-    return optax.chain(*parts, scale())
+    optimizer = optax.chain(*parts, scale())
+    in_rows = config.optimizer == "amsgrad" and config.gradient_clip == 0
+    return optimizer if in_rows else _of_whole_tables(optimizer)
+
+
+def _of_whole_tables(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
+    """The same for gradients in `Rows`, which Optax does not know."""
+
+    def update(gradient: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
+        gradient = jax.tree.map(_whole, gradient, is_leaf=_in_rows)
+        return optimizer.update(gradient, state, params)
+
+    return optax.GradientTransformation(optimizer.init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _in_rows(gradient: Any) -> bool:
+    return isinstance(gradient, Rows)
+
+
+def _whole(gradient: Array | Rows) -> Array:
+    return gradient.whole() if isinstance(gradient, Rows) else gradient
 
 
 class AMSGradState(NamedTuple):
@@ -85,21 +107,25 @@ def scale_by_amsgrad(
 
 
 def _each(function: Callable[..., Array], *trees: Params) -> Params:
-    """Maps a function over leaves so that a CPU takes one pass for all that is made of them.
+    """Maps a function over leaves, gradients first, so that a CPU takes one pass for all of them.
 
     XLA merges passes there that read the same arrays, but not one that reads another's result. So
-    nothing is shared between two calls: the few operations done again cost nothing beside memory.
+    nothing is shared between two calls, not even the gradient of a whole table made of its rows:
+    the few operations done again cost nothing beside memory.
     """
-    if outputs_are_fused():
-        return jax.tree.map(lambda *a: function(*jax.lax.optimization_barrier(a)), *trees)
-    return jax.tree.map(function, *trees)
+
+    def call(*leaves: Any) -> Array:
+        if outputs_are_fused():
+            leaves = jax.lax.optimization_barrier(leaves)
+        gradient, *others = leaves
+        return function(_whole(gradient), *others)
+
+    return jax.tree.map(call, *trees, is_leaf=_in_rows)
 
 
-def decayed(params: Params) -> Params:
-    """True on the parameters that weight decay applies to."""
-    return {
-        part: jax.tree.map(lambda _, on=part in DECAYED: on, tree) for part, tree in params.items()
-    }
+def decayed(params: Params) -> dict[str, bool]:
+    """Whether weight decay applies to each part of the parameters."""
+    return {part: part in DECAYED for part in params}
 
 
 def make_schedule(

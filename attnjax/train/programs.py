@@ -21,7 +21,7 @@ from attnjax.config import RunConfig
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches, widened
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients
+from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
 from attnjax.perturb.norms import widen
 from attnjax.train.loop import _nearest, hparams_of, starting_state
 from attnjax.train.optimizer import make_optimizer, make_schedule
@@ -112,6 +112,7 @@ def make_programs(
         make_gradients(config, stages, weights),
         make_optimizer(config.train),
         make_schedule(config.train, total),
+        whole_table=reads_whole_table(config),
     )
 
     def compiled(

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.losses import Context, Gradients, Sums, count_examples, cross_entropy
 from attnjax.model.attention import forward
+from attnjax.train.lookup import Rows, looked_up
 from attnjax.types import Batch, HParams, Params, Stages, TrainState
 
 Step = Callable[[TrainState, Batch, HParams], tuple[TrainState, Sums]]
@@ -30,11 +31,14 @@ def make_train_step(
     optimizer: optax.GradientTransformation,
     schedule: Callable[[Int[Array, ""]], Float[Array, ""]],
     axis: str | None = None,
+    whole_table: bool = True,
 ) -> Step:
     """Builds step(state, batch, hparams) -> (state, sums), good under jit, vmap and pmap.
 
-    axis  the name of the axis of devices, or None where the batch is whole. `sums` are over the
-    real examples of the global batch, not divided. Random draws depend on (seed, step, row) alone.
+    axis         the name of the axis of devices, or None where the batch is whole
+    whole_table  whether `gradients` reads words that are not in the batch (`reads_whole_table`)
+    `sums` are over the real examples of the global batch, not divided. Random draws depend on
+    (seed, step, row) alone.
     """
 
     def total(tree):
@@ -42,8 +46,14 @@ def make_train_step(
 
     def step(state: TrainState, batch: Batch, hparams: HParams) -> tuple[TrainState, Sums]:
         counts = total(count_examples(batch))
+        params, slots = state.params, None
+        if not whole_table:
+            params, batch, slots = looked_up(params, batch, axis)
         context = Context(batch, hparams, state.key, counts, state.neighbours)
-        gradient, sums = total(gradients(state.params, context))
+        gradient, sums = total(gradients(params, context))
+        if slots is not None:
+            table = Rows(gradient["embed"]["table"], slots)
+            gradient = {**gradient, "embed": {"table": table}}
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         rate = hparams.learning_rate * schedule(state.step)
         params = jax.tree.map(lambda p, u: p - rate.astype(p.dtype) * u, state.params, updates)

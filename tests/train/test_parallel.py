@@ -15,6 +15,7 @@ from attnjax.train.step import init_state, make_evaluate, make_train_step
 from attnjax.types import HParams
 
 ROWS, STEPS = 16, 3
+WORDS = 200  # more than a batch has tokens: steps look up rows of the table
 TECHNIQUES = ("none", "attention_iat", "word_at")
 WAYS = [  # the recurrent kernel is slow to compile: once here, and for pmap in test_step.py
     ("jit", 2, "average"),
@@ -59,7 +60,7 @@ def curve(technique, parallel, devices, dtype, encoder):
         }
     )
     ways = make_parallel(config.train)
-    stages, params = small_model(encoder, classes=2, dtype=dtype)
+    stages, params = small_model(encoder, classes=2, dtype=dtype, words=WORDS)
     optimizer = make_optimizer(config.train)
     step = ways.compile_step(
         make_train_step(
@@ -67,6 +68,7 @@ def curve(technique, parallel, devices, dtype, encoder):
             optimizer,
             make_schedule(config.train, 10),
             ways.axis,
+            whole_table=False,
         )
     )
     state = init_state(stages, optimizer, 4)._replace(
