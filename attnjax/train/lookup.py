@@ -2,7 +2,7 @@
 
 A batch of 32 sentences has some hundred of a table's ten thousand words. Loss and gradient see a
 table of those alone, so that no gradient as large as the table is filled with zeros, added to and
-read again: an eighth of a step at SST's sizes, more where words are disturbed or the table is larger.
+read again: an eighth of a step at SST's sizes, more where words are disturbed or tables are larger.
 What a step computes stays the same: rows without a gradient still move by their moments.
 """
 

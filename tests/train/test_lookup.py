@@ -72,9 +72,9 @@ def test_words_keep_what_they_mean():
     np.testing.assert_array_equal(found.words, batch.words)
     assert found.query is None
     assert few["other"] == 1
-    table = params["embed"]["table"]
-    np.testing.assert_array_equal(few["embed"]["table"], table[jnp.array([0, 1, 2, 3, 2, 7, 5, 7, 3, 0])])
-    np.testing.assert_array_equal(few["embed"]["table"][found.tokens], table[batch.tokens])
+    table, rows = params["embed"]["table"], few["embed"]["table"]
+    np.testing.assert_array_equal(rows, table[jnp.array([0, 1, 2, 3, 2, 7, 5, 7, 3, 0])])
+    np.testing.assert_array_equal(rows[found.tokens], table[batch.tokens])
     expected = np.zeros(20)
     expected[[1, 2, 3, 7, 5]] = 1, 2, 3, 7, 6
     np.testing.assert_array_equal(slots, expected)
