@@ -14,7 +14,7 @@ from typing import Any
 
 
 def serve(run: Callable[[], None], ready: dict[str, Any]) -> None:
-    """Tells the parent it is ready, then times the second `run()` of two for every line it reads."""
+    """Tells the parent it is ready, then runs twice for every line and times the second run."""
     print(json.dumps(ready), flush=True)
     for _ in sys.stdin:
         run()
