@@ -15,6 +15,7 @@ from attnjax.config import RunConfig, default_config, field_names, from_config_d
 from attnjax.errors import UserError, suggest
 from attnjax.runtime import (
     Hosts,
+    collect_garbage_rarely,
     is_first_process,
     join_hosts,
     leave_hosts,
@@ -196,6 +197,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.getLogger("attnjax").setLevel(logging.INFO)
     logging.getLogger("absl").setLevel(logging.ERROR)
     set_compiler()
+    collect_garbage_rarely()
     stop = Stop()
     status = 0
     try:

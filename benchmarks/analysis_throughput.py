@@ -137,6 +137,7 @@ def run_jax(
     from attnjax.model.stages import build_stages
     from attnjax.pipeline import bind
     from attnjax.runtime import (
+        collect_garbage_rarely,
         device_summary,
         one_device_per_core,
         set_compiler,
@@ -146,6 +147,7 @@ def run_jax(
     from attnjax.train.parallel import make_row_parallel
 
     set_compiler()
+    collect_garbage_rarely()
     one_device_per_core()
     use_compile_cache(options.cache)
     clock = Clock()

@@ -1,5 +1,6 @@
 """The command line as a user types it: one line on stderr and status 2, or a parsed run."""
 
+import gc
 import os
 import signal
 
@@ -80,3 +81,14 @@ def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(c
         guarded("", lambda stop: action(stop, signalled=False), ["attnjax"])
     with pytest.raises(OSError, match="no space"):
         guarded("", lambda stop: action(stop, OSError("no space left")), ["attnjax"])
+
+
+def test_commands_look_for_garbage_rarely():
+    before = gc.get_threshold()
+    gc.set_threshold(700, 10, 10)
+    try:
+        seen = []
+        assert guarded("", lambda stop: seen.append(gc.get_threshold()[0]), ["attnjax"]) == 0
+        assert seen == [50_000]
+    finally:
+        gc.set_threshold(*before)
