@@ -273,6 +273,7 @@ def _word_problem(
         return problem
     assert context.neighbours is not None
     neighbours = context.neighbours
+    assert len(neighbours) == len(params["embed"]["table"]), "the whole table is needed here"
     table = word_vectors(stages, params, len(neighbours))
     tokens = Embedded(batch.tokens, batch.query)  # pyright: ignore
     directions = jax.tree.map(

@@ -227,10 +227,10 @@ def keep_heap() -> bool:
 
 
 def collect_garbage_rarely() -> None:
-    """Has Python look for garbage less often: a twentieth of a short run was spent looking.
+    """Has Python look for unreachable objects less often: it took a twentieth of a short run.
 
-    JAX's tracing makes millions of small objects that live on, and each makes Python look through
-    those of before.
+    Python looks after every few hundred new objects, and now and then through all there are. JAX's
+    tracing makes millions that live on, and they are looked through again and again.
     """
     gc.set_threshold(50_000, 10, 10)
 

@@ -69,17 +69,19 @@ def batch_of(rows, query=None, labels=None, length=None, query_length=None, dtyp
     )
 
 
-def write_data(folder, rows=160):
-    """Texts whose label one word tells, as JSONL files."""
+def write_data(folder, rows=160, rare=0):
+    """Texts whose label one word tells, as JSONL files; rare  texts that begin with a new word."""
     random = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)
     words = [f"word{letter}" for letter in "abcdefghijklmnop"]
     for name, count in (("train", rows), ("validation", 40), ("test", 40)):
         lines = []
-        for _ in range(count):
+        for number in range(count):
             label = int(random.integers(2))
             text = list(random.choice(words, random.integers(3, 12)))
             text.insert(int(random.integers(len(text))), ("bad", "good")[label])
+            if number < rare:
+                text.insert(0, "".join(words[int(digit)] for digit in str(number)))
             lines.append(json.dumps({"text": " ".join(text), "label": label}))
         (folder / f"{name}.jsonl").write_text("\n".join(lines))
     return folder

@@ -79,7 +79,7 @@ def results(workdir):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("alone")
-    data = write_data(folder / "data", rows=320)
+    data = write_data(folder / "data", rows=320, rare=320)  # steps look up rows of the table
     ended([start(command(data, folder / "run"))])
     return data, folder / "run"
 

@@ -44,7 +44,10 @@ def build_stages(
             table = jax.lax.stop_gradient(table)
         if config.normalize_embeddings:
             table = {"table": normalized(table["table"], jnp.asarray(frequencies))}
-        embedding = whole_embedding.clone(words=len(table["table"]))  # a step has fewer words
+        rows = len(table["table"])  # a step has only those that it looks up
+        if rows > words:
+            raise ValueError(f"a table of {rows} rows for a vocabulary of {words} words")
+        embedding = whole_embedding.clone(words=rows)
         text: Any = embedding.apply({"params": table}, batch.tokens)
         query: Any = embedding.apply({"params": table}, batch.query) if pair else None
         return Embedded(text, query)

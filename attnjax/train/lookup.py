@@ -20,7 +20,7 @@ SPECIAL = EOS + 1  # token ids with a meaning of their own, which they keep
 class Rows(NamedTuple):
     """Gradient of a table in few rows.
 
-    rows   [used, embed]; row 0, of padding, is 0
+    rows   [used, embed]; row 0 is 0, since `Embedding` takes no vector for padding
     slots  [words] where in rows each word's gradient is: 0 for a word that was not looked up
     """
 

@@ -36,7 +36,8 @@ def make_train_step(
     """Builds step(state, batch, hparams) -> (state, sums), good under jit, vmap and pmap.
 
     axis         the name of the axis of devices, or None where the batch is whole
-    whole_table  whether `gradients` reads words that are not in the batch (`reads_whole_table`)
+    whole_table  True is always right; False, where `reads_whole_table` allows it, gives the same
+                 faster, and needs an optimizer of `make_optimizer`, which takes `Rows`
     `sums` are over the real examples of the global batch, not divided. Random draws depend on
     (seed, step, row) alone.
     """

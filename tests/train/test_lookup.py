@@ -1,5 +1,7 @@
 """Steps on the rows that a batch looks up: the same training as on the whole table."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -129,7 +131,19 @@ def test_runs_side_by_side_are_each_run_alone():
 
 @pytest.mark.parametrize("technique", ["word_iat", "word_ivat"])
 def test_directions_to_other_words_need_the_whole_table(technique):
-    assert reads_whole_table(config_of(technique))
+    config = config_of(technique)
+    assert reads_whole_table(config)
+    step, start = build(config, whole=False, dtype=jnp.float32)
+    start = start._replace(neighbours=jnp.zeros((WORDS, 3), jnp.int32))
+    settings = HParams(*(jnp.float32(0.1) for _ in range(4)))
+    with pytest.raises(AssertionError, match="whole table"):
+        jax.eval_shape(step, start, next(batches(np.float32)), settings)
+
+
+def test_other_objectives_read_the_batch_alone():
+    plain = config_of()
+    normalized = dataclasses.replace(plain.model, normalize_embeddings=True)
+    assert reads_whole_table(dataclasses.replace(plain, model=normalized))
     assert not reads_whole_table(config_of("attention_iat"))
     assert not reads_whole_table(config_of("word_at"))
 

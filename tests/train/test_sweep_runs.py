@@ -10,6 +10,7 @@ from etils import epath
 from small_runs import small_dataset, small_stages
 
 from attnjax.config import TrainConfig
+from attnjax.train.lookup import SPECIAL
 from attnjax.train.loop import train
 from attnjax.train.parallel import make_parallel, place_runs
 from attnjax.train.programs import make_programs, training_batches
@@ -65,7 +66,9 @@ def assert_equal_outcomes(found, expected):
 )
 def test_each_run_equals_the_same_run_alone(technique, encoder, way, devices, tmp_path):
     buckets = 2 if way == "vmap" and encoder == "average" else 1
-    config, dataset = small_dataset(technique, encoder, buckets)
+    config, dataset = small_dataset(technique, encoder, buckets, words=250)
+    tokens = config.train.batch_size * max(map(len, dataset.splits["train"].tokens))
+    assert len(dataset.vocabulary) > SPECIAL + tokens  # steps look up rows of the table
     train_config = dataclasses.replace(
         config.train, embed_dropout=0.2, patience=1, epochs=3, optimizer="sgd", learning_rate=0.5
     )
