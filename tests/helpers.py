@@ -70,7 +70,10 @@ def batch_of(rows, query=None, labels=None, length=None, query_length=None, dtyp
 
 
 def write_data(folder, rows=160, rare=0):
-    """Texts whose label one word tells, as JSONL files; rare  texts that begin with a new word."""
+    """Texts whose label one word tells, as JSONL files.
+
+    rare  so many of them begin with a rare word, two with the same
+    """
     random = np.random.default_rng(0)
     folder.mkdir(exist_ok=True)
     words = [f"word{letter}" for letter in "abcdefghijklmnop"]
@@ -81,7 +84,7 @@ def write_data(folder, rows=160, rare=0):
             text = list(random.choice(words, random.integers(3, 12)))
             text.insert(int(random.integers(len(text))), ("bad", "good")[label])
             if number < rare:
-                text.insert(0, "".join(words[int(digit)] for digit in str(number)))
+                text.insert(0, "".join(words[int(digit)] for digit in str(number // 2)))
             lines.append(json.dumps({"text": " ".join(text), "label": label}))
         (folder / f"{name}.jsonl").write_text("\n".join(lines))
     return folder

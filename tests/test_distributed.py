@@ -18,6 +18,7 @@ from attnjax.command import parse_hosts
 from attnjax.errors import UserError
 from attnjax.main import main
 from attnjax.runtime import Hosts
+from attnjax.train.lookup import SPECIAL
 
 COMMON = [
     "--config.train.checkpoint_steps=7",
@@ -120,6 +121,7 @@ def test_two_processes_train_as_one(alone, together):
     workdir, said = together
     assert_like(workdir, single)
     assert results(workdir)["devices"]["processes"] == 2
+    assert len(attnjax.load_run(str(single)).vocab) > SPECIAL + 8 * 16  # tokens of a batch
     assert "in 2 processes" in said[0]
     assert said[1] == "", "only the first process speaks"
     # checkpoints name the devices that saved them; those of the other process are not here
