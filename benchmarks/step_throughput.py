@@ -5,7 +5,8 @@ python benchmarks/step_throughput.py --technique=all --peer=naive
 
 Every variant runs in a process of its own on the same batches; rounds alternate between the
 variants, and medians over rounds are compared, since two runs minutes apart differ by more than
-the variants do. Compilation is timed apart. Prints a table and writes JSON with --out.
+the variants do. A round goes over the batches twice, and the second time counts. Compilation is
+timed apart. Prints a table and writes JSON with --out.
 """
 
 import argparse
