@@ -51,7 +51,13 @@ from attnjax.together import Analyst
 from attnjax.train.loop import monitored
 from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.train.points import Point, Sweep, parse_sweep, points_of
-from attnjax.train.programs import Programs, choose, free_memory, structure
+from attnjax.train.programs import (
+    Programs,
+    choose,
+    free_memory,
+    structure,
+    way_on_a_core,
+)
 from attnjax.train.stop import Stop
 from attnjax.train.sweep import Outcome, train_chunk
 from attnjax.types import Stages
@@ -108,9 +114,7 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     if asked.share:
         number, count = asked.share
         memory = (asked.memory or free_memory(1)) // count
-        # On a core of its own a way is as good as another (8.7 to 9.5 ms a step of bAbI 1), and
-        # finding the best by a hair compiles them all.
-        asked = asked._replace(memory=memory, mode="map")
+        asked = asked._replace(memory=memory, mode=way_on_a_core(config, dataset, stages))
         print(json.dumps(list(bench.train_all(points[number::count], asked))))
         return
     logger.info("data: %s", dataset.summary)

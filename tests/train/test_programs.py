@@ -21,6 +21,7 @@ from attnjax.train.programs import (
     make_programs,
     remembered,
     structure,
+    way_on_a_core,
 )
 from attnjax.train.stop import Stop
 from attnjax.train.sweep import train_chunk
@@ -131,3 +132,11 @@ def test_functions_that_compute_the_same_compile_once():
     before = len(compiled)
     compile_rows(make(one, make(two, stages)))
     assert len(compiled) == before
+
+
+def test_large_states_are_not_copied_at_every_step():
+    config, dataset = small_dataset()
+    assert way_on_a_core(config, dataset, small_stages(config, dataset)) == "map"
+    model = dataclasses.replace(config.model, embed_dim=20_000)  # 22 words, four arrays: 7 MB
+    config = dataclasses.replace(config, model=model)
+    assert way_on_a_core(config, dataset, small_stages(config, dataset)) == "turn"
