@@ -86,8 +86,8 @@ def count_examples(batch: Batch) -> Counts:
 def reads_whole_table(config: RunConfig) -> bool:
     """Whether the objective reads vectors of words that are not in the batch."""
     technique = TECHNIQUES.get(config.adversary.technique)
-    words = technique is not None and technique.level == "word" and technique.interpretable
-    return words or config.model.normalize_embeddings
+    neighbours = technique is not None and technique.reads_neighbours
+    return neighbours or config.model.normalize_embeddings
 
 
 def make_gradients(

@@ -23,6 +23,11 @@ class Technique(NamedTuple):
     interpretable: bool = False
     virtual: bool = False
 
+    @property
+    def reads_neighbours(self) -> bool:
+        """Whether it reads the vectors of words that are not in the text."""
+        return self.level == "word" and self.interpretable
+
 
 TECHNIQUES: dict[str, Technique] = {
     "word_at": Technique("word", worst_case),

@@ -91,7 +91,7 @@ def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> Train
         table = jnp.where(jnp.asarray(found)[:, None], jnp.asarray(vectors, table.dtype), table)
         state = state._replace(params={**state.params, "embed": {"table": table}})
     technique = TECHNIQUES.get(config.adversary.technique)
-    if technique is not None and technique.level == "word" and technique.interpretable:
+    if technique is not None and technique.reads_neighbours:
         shape = (len(dataset.vocabulary), config.adversary.neighbours)
         state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
     return state
