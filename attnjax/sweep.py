@@ -79,7 +79,7 @@ INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
 # A process more must train so many points at least: it starts and compiles for itself.
 LEAST_POINTS = 4
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("attnjax.sweep")  # __name__ is __main__ here, which shows warnings alone
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -123,6 +123,7 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     waiting = bench.unfinished(points)
     processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
     if cores and asked.mode == "auto" and processes > 1:
+        logger.info("%d processes, each on its own cores and runs", processes)
         ways = _spread(arguments, processes, stop)
     else:
         ways = bench.train_all(points, asked)
@@ -203,15 +204,10 @@ class _Bench:
         chunks = -(-len(waiting) // programs.chunk)
         for number in range(chunks):
             chunk = waiting[number * len(waiting) // chunks : (number + 1) * len(waiting) // chunks]
-            logger.info(
-                "%s: %s, chunk %d of %d, %d runs",
-                config.adversary.technique,
-                programs.way,
-                number + 1,
-                chunks,
-                len(chunk),
-            )
+            name = f"{config.adversary.technique}, {chunk[0].name} to {chunk[-1].name}"
+            logger.info("%s: %d runs by %s", name, len(chunk), programs.way)
             self.finish(chunk, programs)
+            logger.info("%s: finished, chunk %d of %d", name, number + 1, chunks)
         return {
             "technique": config.adversary.technique,
             "way": programs.way,

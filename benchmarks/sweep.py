@@ -7,7 +7,8 @@ is one whole `python -m attnjax.sweep`, process start, data, choice, compilation
 agreement and files included; "auto" is what a user gets. The shell loop is `python -m attnjax.main`
 once an epsilon; a few of its runs are measured and scaled to the number of points, which the JSON
 says. Both sides leave out the same parts of the analysis. Compiled programs are kept in a folder of
-this benchmark: the sweeps start without any, the single runs after one that is not counted.
+this benchmark: the sweeps start without any, the single runs after one that is not counted;
+"compiling" are single runs that keep none, each of which compiles for itself.
 """
 
 import argparse
@@ -19,6 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -31,6 +33,9 @@ SAME = [  # what a sweep leaves to `python -m attnjax.analyze`
     "--config.analysis.adversaries=0",
     "--config.analysis.robustness=",
 ]
+
+
+SHELLS = ("shell", "compiling")
 
 
 def timed(module: str, arguments: list[str], cache: str) -> tuple[float, float]:
@@ -68,16 +73,18 @@ def sweep(mode: str, options: argparse.Namespace, folder: str) -> dict[str, Any]
     return row(mode, options.points, seconds, cpu, options.points, **more)
 
 
-def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """Single runs one after the other, `options.shell` of them, scaled to all points."""
-    took = []
-    for number in range(options.shell + 1):
-        epsilon = 30 * number / max(options.shell, 1)
+def shell(way: str, options: argparse.Namespace, folder: str) -> dict[str, Any]:
+    """Single runs one after the other, as many as the option of that name, scaled to all points."""
+    count, took = getattr(options, way), []
+    cache = ["--config.train.compile_cache=off"] if way == "compiling" else []
+    for number in range(count + 1):
+        epsilon = 30 * number / count
         arguments = [
             *overrides(options),
+            *cache,
             "--config.adversary.technique=attention_at",
             f"--config.adversary.epsilon={epsilon}",
-            f"--workdir={folder}/single_{number}",
+            f"--workdir={folder}/{way}_{number}",
         ]
         took.append(timed("attnjax.main", arguments, f"{folder}/cache_single"))
     counted = took[1:]  # the first filled the compile cache
@@ -85,11 +92,11 @@ def shell(options: argparse.Namespace, folder: str) -> dict[str, Any]:
         sum(each) / len(counted) * options.points for each in zip(*counted, strict=True)
     )
     stored = [
-        json.loads(pathlib.Path(folder, f"single_{number}", "results.json").read_text())
-        for number in (0, options.shell)
+        json.loads(pathlib.Path(folder, f"{way}_{number}", "results.json").read_text())
+        for number in (0, count)
     ]
     return row(
-        "shell",
+        way,
         options.points,
         seconds,
         cpu,
@@ -128,6 +135,7 @@ def main() -> None:
     parser.add_argument("--points", type=int, default=100)
     parser.add_argument("--mode", action="append", choices=["auto", "vmap", "map", "turn"])
     parser.add_argument("--shell", type=int, default=4, help="single runs that are measured")
+    parser.add_argument("--compiling", type=int, default=0, help="likewise, without a cache")
     parser.add_argument("--epochs", type=int, default=0, help="0: those of the configuration")
     parser.add_argument("--out", help="file for the JSON")
     parser.add_argument("overrides", nargs="*", help="after --: fields to override, on both sides")
@@ -137,13 +145,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         modes = options.mode or ["auto", "vmap", "map", "turn"]
         rows: list[dict[str, Any]] = []
-        print(f"{'way':8}{'runs':>6}{'s a run':>10}{'CPU s':>8}{'runs/hour':>11}{'x shell':>9}")
-        for mode in ("shell", *modes):
-            each = shell(options, folder) if mode == "shell" else sweep(mode, options, folder)
+        print(f"{'way':10}{'runs':>6}{'s a run':>10}{'CPU s':>8}{'runs/hour':>11}{'x shell':>9}")
+        shells = SHELLS if options.compiling else SHELLS[:1]
+        for mode in (*shells, *modes):
+            run = partial(shell, mode) if mode in SHELLS else partial(sweep, mode)
+            each = run(options, folder)
             rows.append(each)
             each["times_the_shell"] = each["runs_per_hour"] / rows[0]["runs_per_hour"]
             print(
-                f"{each['way']:8}{each['measured_runs']:6}{each['seconds'] / each['points']:10.2f}"
+                f"{each['way']:10}{each['measured_runs']:6}{each['seconds'] / each['points']:10.2f}"
                 f"{each['cpu_seconds'] / each['points']:8.2f}{each['runs_per_hour']:11.0f}"
                 f"{each['times_the_shell']:9.2f}",
                 flush=True,

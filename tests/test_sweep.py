@@ -290,6 +290,8 @@ def test_the_cores_of_a_cpu_share_the_points_in_processes(tmp_path):
     command = [sys.executable, "-m", "attnjax.sweep", *arguments(data, workdir, *SEVERAL)[1:]]
     done = subprocess.run(command, env=without_devices(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+    for line in ("8 runs on 2 devices", "epoch 1 of 1: validation", "finished, chunk 1 of 1"):
+        assert line in done.stderr  # minutes pass between the first and the last
     stored = json.loads((workdir / "sweep.json").read_text())
     assert len(stored["ways"]) == 2
     rows = [json.loads(line) for line in (workdir / "sweep.jsonl").read_text().splitlines()]

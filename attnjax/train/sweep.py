@@ -143,6 +143,7 @@ class _Chunk:
         """Scores validation, and keeps the parameters of the runs that are better than before."""
         found = self.scored(self.states.params, "validation")
         better = np.zeros(len(found), bool)
+        values = []
         for run, each in enumerate(found):
             if not self.goes_on(run):
                 continue
@@ -152,6 +153,11 @@ class _Chunk:
                 self.validation[run], self.best_step[run] = each, self.steps
             self.stale[run] = 0 if better[run] else self.stale[run] + 1
             self.write(run, "validation", each)
+            values.append(each[self.monitor])
+        if values:
+            epoch, of = self.steps // self.per_epoch, self.settings.epochs
+            span = f"{min(values):.4g} to {max(values):.4g}"
+            logger.info("epoch %d of %d: validation %s %s", epoch, of, self.monitor, span)
         params = self.states.params
         before = params if self.best is None else self.best
         self.best = self.programs.keep(self.programs.runs.split(better), params, before)
