@@ -25,7 +25,7 @@ class Batch(NamedTuple):
     labels      [batch]                class numbers
     weight      [batch]                1 for real examples, 0 for rows that only fill the shape
     candidates  [batch, classes]       True on allowed answers; None allows all
-    rows        [batch]                position in the split, -1 on filler
+    rows        [batch]                number of each in its data set's split, -1 on filler
     """
 
     tokens: Int[Array, "batch length"]

@@ -1,6 +1,6 @@
 """Agreement of explanations that are lists of ragged rows: between methods, chance and runs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -69,6 +69,10 @@ def _compiled(top_k: int) -> Any:
     return jax.jit(every, compiler_options=quick_compile())
 
 
-def shuffled(rows: Ragged, seed: int) -> list[np.ndarray]:
-    """The same values in random order, by (seed, row): agreement with it is what chance gives."""
-    return [np.random.default_rng([seed, row]).permutation(each) for row, each in enumerate(rows)]
+def shuffled(rows: Ragged, seed: int, numbers: Iterable[int]) -> list[np.ndarray]:
+    """The same values in random order: agreement with it is what chance gives.
+
+    numbers  one a row; the order depends on (seed, number) alone
+    """
+    each = zip(numbers, rows, strict=True)
+    return [np.random.default_rng([seed, number]).permutation(row) for number, row in each]

@@ -59,14 +59,16 @@ def study(
     compile_rows  function(params, batch) -> call(batch): compiled, with the parameters bound, NumPy
                   arrays out; devices  into how many parts it splits a batch; check  is called
                   between batches and may raise to stop.
-    Rows are independent: neither chunk_size nor the other rows change what is found for one.
+    Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
+    does how many of a data set's rows the split has.
     """
     call = compile_rows(make_explain(stages, config, seed))
     found = in_chunks(call, split, config.chunk_size, devices, check)
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
+    numbers = split.row_numbers.tolist()
     floor = {
-        f"{a}~{b}": (explanations[a], shuffled(explanations[b], seed))
+        f"{a}~{b}": (explanations[a], shuffled(explanations[b], seed, numbers))
         for a, b in combinations(explanations, 2)
     }
     adversarial = dict(found.get("adversarial", {}))

@@ -25,24 +25,32 @@ class EncodedSplit:
     query       likewise, or None
     labels      [rows] class numbers, -1 where unlabelled
     candidates  [rows, classes], True on allowed answers, or None
+    numbers     [rows] what random draws for a row start from; None: its position
     """
 
     tokens: Sequence[np.ndarray]
     query: Sequence[np.ndarray] | None
     labels: np.ndarray
     candidates: np.ndarray | None
+    numbers: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
 
+    @property
+    def row_numbers(self) -> np.ndarray:
+        """The numbers of all rows."""
+        return np.arange(len(self)) if self.numbers is None else self.numbers
+
     def take(self, rows: np.ndarray) -> "EncodedSplit":
-        """These rows alone, in this order."""
+        """These rows alone, in this order; what is drawn at random for each stays what it was."""
         query, candidates = self.query, self.candidates
         return EncodedSplit(
             [self.tokens[row] for row in rows],
             None if query is None else [query[row] for row in rows],
             self.labels[rows],
             None if candidates is None else candidates[rows],
+            self.row_numbers[rows],
         )
 
 
@@ -207,7 +215,7 @@ def _endless(
 
 
 def evaluation_batches(split: EncodedSplit, shapes: Shapes, batch_size: int) -> Iterator[Batch]:
-    """Every row once, sorted by length; `Batch.rows` says where each belongs."""
+    """Every row once, sorted by length; `Batch.rows` says which each is."""
     keys = np.array([_sort_key(split, shapes, row) for row in range(len(split))])
     order = np.argsort(keys, kind="stable")
     for start in range(0, len(order), batch_size):
@@ -230,15 +238,16 @@ def map_rows(
     """
     leaves: list[list[Any]] = []
     structure = None
+    position = {number: row for row, number in enumerate(split.row_numbers.tolist())}
     for batch in evaluation_batches(split, shapes, batch_size):
         check()
         arrays, structure = jax.tree.flatten(call(batch))
         if not leaves:
             leaves = [[None] * len(split) for _ in arrays]
-        for place, row in enumerate(batch.rows):
-            if row >= 0:
+        for place, number in enumerate(batch.rows.tolist()):
+            if number >= 0:
                 for leaf, array in zip(leaves, arrays, strict=True):
-                    leaf[row] = array[place]
+                    leaf[position[number]] = array[place]
     return jax.tree.unflatten(structure, leaves)
 
 
@@ -261,6 +270,6 @@ def collate(split: EncodedSplit, rows: np.ndarray, batch_size: int, shapes: Shap
         "labels": split.labels[present].astype(np.int32),
         "weight": real.astype(np.float32),
         "candidates": None if split.candidates is None else split.candidates[present],
-        "rows": np.where(real, present, -1).astype(np.int32),
+        "rows": np.where(real, split.row_numbers[present], -1).astype(np.int32),
     }
     return Batch(**fields)

@@ -1,0 +1,62 @@
+"""The whole analysis of a split: what is found for a row is that row's alone."""
+
+import jax
+import numpy as np
+from helpers import quick_jit, sentences, small_model
+
+from attnjax.analysis.robustness import make_robustness
+from attnjax.analysis.study import in_chunks, study
+from attnjax.config import AnalysisConfig
+from attnjax.data.batches import EncodedSplit
+
+SETTINGS = AnalysisConfig(chunk_size=4, permutations=7, adversaries=2, adversary_steps=20)
+LENGTHS = [5, 9, 2, 7, 3, 6]
+SOME = np.array([1, 3, 5])
+
+
+def compiler(params):
+    """What `study` compiles with: NumPy arrays out, one device."""
+
+    def compile_rows(function):
+        compiled = quick_jit(function)
+        return lambda batch: jax.tree.map(np.asarray, compiled(params, batch))
+
+    return compile_rows
+
+
+def split_of(lengths):
+    return EncodedSplit(sentences(lengths), None, np.arange(len(lengths)) % 3, None)
+
+
+def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
+    stages, params = small_model("average")
+    whole = split_of(LENGTHS)
+    found = study(SETTINGS, stages, whole, 0, compiler(params))
+    part = study(SETTINGS, stages, whole.take(SOME), 0, compiler(params))
+    assert np.ptp(found.adversarial["max_jsd"]) > 1e-3
+    for name in ("permutation", "adversarial"):
+        for figure, values in getattr(found, name).items():
+            for place, row in enumerate(SOME):
+                other = getattr(part, name)[figure][place]
+                np.testing.assert_allclose(other, values[row], atol=1e-6)
+    for pair, measures in found.floor.items():
+        for measure, values in measures.items():
+            np.testing.assert_allclose(part.floor[pair][measure], values[SOME], atol=1e-6)
+    # Numbers that were taken once are taken again.
+    again = whole.take(np.array([3, 1, 5])).take(np.array([1, 0, 2]))
+    np.testing.assert_array_equal(again.row_numbers, SOME)
+
+
+def test_robustness_draws_by_the_row_as_well():
+    stages, params = small_model("average")
+    whole = split_of(LENGTHS)
+    call = compiler(params)(make_robustness(stages, (3.0,), 1, 0))
+    found, part = (in_chunks(call, each, 4, 1, lambda: None) for each in (whole, whole.take(SOME)))
+    for all_rows, some in zip(
+        jax.tree.leaves(found, is_leaf=is_rows), jax.tree.leaves(part, is_leaf=is_rows), strict=True
+    ):
+        np.testing.assert_allclose(np.stack(some), np.stack(all_rows)[SOME], atol=1e-6)
+
+
+def is_rows(value):
+    return isinstance(value, list)
