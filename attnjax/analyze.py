@@ -23,14 +23,14 @@ from attnjax.analysis.pairs import agree
 from attnjax.analysis.records import records
 from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
-from attnjax.config import RunConfig, from_config_dict, to_dict
+from attnjax.config import RunConfig, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.data.files import SUFFIXES, read_unlabelled
 from attnjax.errors import UserError
 from attnjax.pipeline import analyse, analysed_words, evaluate_robustness, meet_devices
 from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
-from attnjax.run import load_run
+from attnjax.run import load_run, read_config
 from attnjax.runtime import keep_heap, use_compile_cache
 from attnjax.train.stop import Stop
 from attnjax.workdir import (
@@ -65,7 +65,7 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     workdir = _workdir(arguments)
-    stored = from_config_dict(read_json(find_workdir(workdir) / CONFIG))
+    stored = read_config(find_workdir(workdir))
     config = parse_overrides(arguments, values, stored)
     _refuse_other_fields(stored, config)
     if config.train.keep_heap:

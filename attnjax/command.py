@@ -98,9 +98,8 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
         config = values["config"].value
     except UserError:
         raise
-    except Exception as error:  # whatever a config file or a flag parser raises is the user's
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"bad command line: {lines[-1] if lines else error!r}; {USAGE}") from error
+    except (Exception, SystemExit) as error:  # of a config file or a flag parser: the user's
+        raise UserError(f"bad command line: {_reason(error)}; {USAGE}") from error
     if len(left) > 1:
         raise UserError(f"unexpected argument '{left[1]}'; {USAGE}")
     if not isinstance(config, ConfigDict):
@@ -152,8 +151,15 @@ def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
         with contextlib.redirect_stderr(io.StringIO()):
             return values(list(arguments))
     except Exception as error:  # whatever a flag's parser raises is the user's
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise UserError(f"bad command line: {lines[-1] if lines else error!r}") from error
+        raise UserError(f"bad command line: {_reason(error)}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of what a flag's parser says; all that anything else does."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if lines and isinstance(error, flags.Error | ValueError):
+        return lines[-1]
+    return f"{type(error).__name__}: {' '.join(lines)}"
 
 
 def _refuse_unknown_fields(arguments: Sequence[str]) -> None:

@@ -31,7 +31,6 @@ null.
 
 import contextlib
 import io
-import logging
 import shlex
 import sys
 from itertools import combinations, product
@@ -48,6 +47,7 @@ from attnjax.analysis.comparison import (
     holm,
     seed_agreement,
 )
+from attnjax.command import guarded
 from attnjax.errors import UserError
 from attnjax.report.comparison import COMPARISON, FILES, write_comparison
 from attnjax.report.runs import (
@@ -58,6 +58,7 @@ from attnjax.report.runs import (
     conditions,
     read_runs,
 )
+from attnjax.train.stop import Stop
 from attnjax.workdir import PARTIAL, absolute, write_json
 
 USAGE = "usage: python -m attnjax.compare RUN RUN ... [--out=DIR] [--seed=0]"
@@ -71,17 +72,13 @@ SHOWN = 5  # sentences of each kind
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
     arguments = sys.argv if arguments is None else arguments
-    if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
-        print(f"{USAGE}\n\n{__doc__}")
-        return 0
-    logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
-    try:
+
+    def run(stop: Stop) -> None:
+        del stop  # of a comparison, nothing is kept before its end
         folders, out, seed = parse_arguments(arguments)
         compare(folders, out, seed)
-    except UserError as error:
-        print(f"attnjax: error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return guarded(f"{USAGE}\n\n{__doc__}", run, arguments)
 
 
 def parse_arguments(arguments: list[str]) -> tuple[list[str], str, int]:

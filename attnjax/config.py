@@ -12,7 +12,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from attnjax.errors import UserError, suggest
+from attnjax.errors import UserError, encodable, suggest
 
 TASKS = ("classification", "qa", "nli")
 SOURCES = ("tfds", "files", "babi_simulator")
@@ -251,6 +251,8 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     elif type(value) is hint:
+        if isinstance(value, str) and not encodable(value):
+            raise UserError(f"config field '{name}' is no UTF-8: {value!r}; rename what it names")
         return value
     expected = "list" if typing.get_origin(hint) is tuple else hint.__name__
     raise UserError(f"config field '{name}' must be a {expected}, not {value!r}")

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and what it is told with."""
 
 import difflib
 from collections.abc import Iterable
@@ -22,3 +22,8 @@ def suggest(name: str, known: Iterable[str]) -> str:
     names = [str(each) for each in known]
     near = difflib.get_close_matches(str(name), names, n=1)
     return f"; did you mean '{near[0]}'?" if near else f"; known: {', '.join(names)}"
+
+
+def encodable(text: str) -> bool:
+    """Whether UTF-8 can hold the text: not half of a surrogate pair, which stands for odd bytes."""
+    return not any("\ud800" <= each <= "\udfff" for each in text)

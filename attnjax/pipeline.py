@@ -12,14 +12,15 @@ from etils import epath
 from attnjax.analysis.records import records
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
 from attnjax.analysis.study import in_chunks, study
-from attnjax.analysis.summary import summarise
-from attnjax.config import RunConfig, flatten, from_config_dict, to_dict
+from attnjax.analysis.summary import NOTHING, summarise
+from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.batches import sample
 from attnjax.data.dataset import Dataset, Tokenized, load_dataset, tokenize_example
 from attnjax.errors import UserError
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
+from attnjax.run import read_config
 from attnjax.runtime import (
     device_summary,
     is_first_process,
@@ -37,6 +38,7 @@ from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
     EXAMPLES,
+    METRICS,
     REPORT,
     RESULTS,
     VOCABULARY,
@@ -44,6 +46,7 @@ from attnjax.workdir import (
     finite,
     open_workdir,
     read_json,
+    read_json_lines,
     write_json,
     write_json_lines,
 )
@@ -73,8 +76,10 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     folder = open_workdir(workdir)
     refuse_other_run(config, folder)
     training, rows = meet_devices(config)
+    dataset = load_dataset(config)
+    refuse_other_data(dataset, folder)
     devices = device_summary()
-    logger.info(
+    logger.info(  # only now: of data that is not right, one line tells
         "%s x %d (%s) in %d processes, %d cores; workdir %s",
         devices["platform"],
         training.devices,
@@ -83,9 +88,7 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         devices["cores"],
         folder,
     )
-    dataset = load_dataset(config)
     logger.info("data: %s", dataset.summary)
-    refuse_other_data(dataset, folder)
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
@@ -174,7 +177,7 @@ def analyse(
     """Explains test examples, writes analysis/examples.jsonl and returns the summary."""
     if config.analysis.examples == 0:
         delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
-        return {}
+        return NOTHING
     rows = analysed_rows(config, dataset)
     split = dataset.splits["test"].take(rows)
     found = study(
@@ -237,7 +240,7 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
     """Raises UserError if the workdir holds a run that this configuration would not continue."""
     if not _has_trained(folder) or not (folder / CONFIG).exists():
         return
-    stored = flatten(to_dict(from_config_dict(read_json(folder / CONFIG))))
+    stored = flatten(to_dict(read_config(folder)))
     wanted = flatten(to_dict(config))
     for name, value in wanted.items():
         if name.startswith("analysis.") or name in RESUMABLE or stored[name] == value:
@@ -245,6 +248,12 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
         raise UserError(
             f"workdir {folder} holds a run with {name}={stored[name]!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"
+        )
+    trained = max([row["epoch"] for row in read_json_lines(folder / METRICS)], default=0)
+    if trained > config.train.epochs:
+        raise UserError(
+            f"workdir {folder} holds a run of {trained:.4g} epochs, more than "
+            f"train.epochs={config.train.epochs}; raise it, or choose another --workdir"
         )
 
 

@@ -1,11 +1,13 @@
 """A finished run, loaded from its folder: parameters, stages, vocabulary, and predictions."""
 
 import dataclasses
-from collections.abc import Callable, Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from etils import epath
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.records import records
@@ -16,7 +18,7 @@ from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import Tokenized, encode, tokenize_example
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
-from attnjax.errors import UserError, suggest
+from attnjax.errors import UserError, encodable, suggest
 from attnjax.model.stages import build_stages
 from attnjax.runtime import FULL_PRECISION
 from attnjax.train.programs import remembered
@@ -89,6 +91,8 @@ class Run(NamedTuple):
         longest = self.config.data.max_length
         words = [tokenize_example(each, longest) for each in examples]
         for each, tokens in zip(examples, words, strict=True):
+            if not encodable("".join([*tokens.text, *(tokens.query or [])])):
+                raise UserError(f"{each.place} has half of a surrogate pair; repair it")
             if not tokens.text or tokens.query == []:
                 raise UserError(f"{each.place} has no token; leave it out")
         return words
@@ -98,8 +102,7 @@ class Run(NamedTuple):
 
         run.predict(["a fine film", "dull"]).labels == ["1", "0"]
         """
-        if isinstance(texts, str):
-            raise UserError("predict takes a list of texts: predict([text])")
+        require_list("predict", "texts", texts)
         split = self.encode(texts)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
         evaluate = self.compile(make_evaluate(self.stages))
@@ -120,10 +123,9 @@ class Run(NamedTuple):
 
         run.explain(["a fine film"]).importance["gradient"][0].shape == (3,)
         """
-        if isinstance(methods, str):
-            raise UserError(f"explain takes a list of methods: methods=[{methods!r}]")
-        if isinstance(texts, str):
-            raise UserError("explain takes a list of texts: explain([text])")
+        require_list("explain", "texts", texts)
+        if methods is not None:
+            require_list("explain", "methods", methods)
         settings = dataclasses.replace(
             self.config.analysis,
             methods=tuple(self.config.analysis.methods if methods is None else methods),
@@ -193,17 +195,23 @@ class Run(NamedTuple):
         return Example(first, second, "", tuple(candidates), place=place)
 
 
+def require_list(method: str, what: str, value: Any) -> None:
+    """Raises UserError where the value that the method was given is no list of anything."""
+    if isinstance(value, str | bytes | Mapping) or not isinstance(value, Iterable):
+        raise UserError(f"{method} takes a list of {what}, not {value!r:.40}")
+
+
 def _is_words(part: Any) -> bool:
     return isinstance(part, Iterable) and all(isinstance(each, str) for each in part)
 
 
-def load_run(workdir: str) -> Run:
+def load_run(workdir: str | os.PathLike[str]) -> Run:
     """Loads the best checkpoint of a finished run.
 
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
-    config = from_config_dict(read_json(folder / CONFIG))
+    config = read_config(folder)
     stored = read_json(folder / VOCABULARY)
     if not {"tokens", "labels", "frequencies"} <= set(stored):
         raise UserError(f"{folder / VOCABULARY} is no run's vocabulary; restore it")
@@ -221,6 +229,14 @@ def load_run(workdir: str) -> Run:
     if best is None:
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
     return Run(best.params, stages, vocabulary, labels, config, remembered(compile_in_full))
+
+
+def read_config(folder: epath.Path) -> RunConfig:
+    """The configuration of the run in this folder; raises UserError where there is none."""
+    raw = read_json(folder / CONFIG)
+    if not isinstance(raw, dict):
+        raise UserError(f"{folder / CONFIG} is no run's configuration; restore it")
+    return from_config_dict(raw)
 
 
 def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:

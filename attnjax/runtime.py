@@ -335,6 +335,20 @@ def keep_to_share(number: int, count: int) -> None:
         os.sched_setaffinity(0, cores[number::count] or cores)
 
 
+def platform_of_devices() -> str:
+    """ "cpu", "gpu" or "tpu"; raises UserError where JAX cannot start what it is told to use."""
+    import jax
+
+    try:
+        return jax.default_backend()
+    except (RuntimeError, AssertionError) as error:  # the latter where CUDA is asked for and absent
+        reason = (str(error).strip() or "it is not there").splitlines()[0]
+        raise UserError(
+            f"JAX cannot start JAX_PLATFORMS={os.environ.get('JAX_PLATFORMS', '')!r} ({reason}); "
+            "unset it, or name what this machine has, such as cpu"
+        ) from error
+
+
 def one_device_per_core(most: int = MOST_CORES) -> bool:
     """Lets JAX see each core of the CPU as a device, at most `most`; returns whether it now does.
 
@@ -350,5 +364,5 @@ def one_device_per_core(most: int = MOST_CORES) -> bool:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
         with contextlib.suppress(RuntimeError):  # JAX runs already: its devices stay as they are
             jax.config.update("jax_num_cpu_devices", max(1, min(cores or 1, most)))
-            _cores_are_devices = jax.default_backend() == "cpu"
+            _cores_are_devices = platform_of_devices() == "cpu"
     return _cores_are_devices

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from attnjax.analysis.study import study
-from attnjax.analysis.summary import summarise
+from attnjax.analysis.summary import NOTHING, summarise
 from attnjax.config import RunConfig
 from attnjax.data.dataset import Dataset
 from attnjax.pipeline import analysed_rows, bind
@@ -60,7 +60,7 @@ class Analyst:
             devices, rows = self.parallel.devices, config.analysis.chunk_size
             compilers = (bind(self.parallel, self.parallel.replicate(each)) for each in known)
         return [
-            {} if each is None else self._agreement(own, next(compilers), rows, devices)
+            NOTHING if each is None else self._agreement(own, next(compilers), rows, devices)
             for own, each in zip(configs, params, strict=True)
         ]
 
@@ -102,7 +102,7 @@ class Analyst:
     ) -> dict[str, Any]:
         """The analysis of one run, `rows` at a time, without counterfactual attention."""
         if config.analysis.examples == 0:
-            return {}
+            return NOTHING
         settings = dataclasses.replace(
             config.analysis, permutations=0, adversaries=0, chunk_size=rows
         )

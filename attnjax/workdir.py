@@ -16,7 +16,7 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.errors import UserError
+from attnjax.errors import UserError, encodable
 from attnjax.runtime import is_first_process
 
 PARTIAL = ".partial"  # ends the names of files that are being written
@@ -73,7 +73,7 @@ def open_workdir(path: str, flag: str = "--workdir") -> epath.Path:
     return folder
 
 
-def find_workdir(path: str) -> epath.Path:
+def find_workdir(path: str | os.PathLike[str]) -> epath.Path:
     """Returns the folder of a run that is there; raises UserError where none is."""
     folder = absolute(path)
     if not (folder / CONFIG).exists():
@@ -83,8 +83,11 @@ def find_workdir(path: str) -> epath.Path:
     return folder
 
 
-def absolute(path: str) -> epath.Path:
+def absolute(path: str | os.PathLike[str]) -> epath.Path:
     """The folder of that name, local or gs://; raises UserError where gs:// cannot be used."""
+    path = os.fspath(path)
+    if not encodable(path):
+        raise UserError(f"the name of the folder {path!r} is no UTF-8; choose another")
     if "://" not in path:
         return epath.Path(os.path.abspath(os.path.expanduser(path)))  # no shell expands --x=~/y
     _check_remote(path)

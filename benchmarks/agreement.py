@@ -126,7 +126,9 @@ def table() -> None:
 
         permutation = [a["permutation"]["median_change"]["mean"] for a in analyses]
         adversarial = [
-            a["adversarial_attention"]["max_jsd"]["mean"] if "adversarial_attention" in a else None
+            a["adversarial_attention"]["max_jsd"]["mean"]
+            if a.get("adversarial_attention")
+            else None
             for a in analyses
         ]
         columns = [

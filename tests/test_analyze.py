@@ -10,6 +10,7 @@ import pytest
 from helpers import arguments, write_data
 
 import attnjax
+from attnjax.analysis.summary import NOTHING
 from attnjax.analyze import main as analyze
 from attnjax.main import main
 
@@ -123,7 +124,7 @@ def test_fewer_examples_are_drawn_from_all_and_none_leave_nothing(run):
     right = np.mean([row["label"] == row["prediction"] for row in rows])
     assert found["model"]["accuracy"] == pytest.approx(right)
     assert call(f"--workdir={run}", "--config.analysis.examples=0", *QUICK) == 0
-    assert results(run)["analysis"] == {}
+    assert results(run)["analysis"] == NOTHING
     assert not list((run / "analysis").glob("*.jsonl"))
 
 
@@ -166,7 +167,7 @@ def test_explains_the_users_own_texts(run, tmp_path):
     assert found[0]["label"] is None
     page = (run / "explained" / "mine.v1" / "examples.html").read_text()
     assert "<script>alert" not in page
-    explained = attnjax.load_run(str(run)).explain([row["text"] for row in rows])
+    explained = attnjax.load_run(run).explain([row["text"] for row in rows])
     for row, each in enumerate(found):
         np.testing.assert_allclose(explained.attention[row], each["attention"], rtol=1e-5)
         for name, values in each["importance"].items():

@@ -46,6 +46,7 @@ def test_a_config_file_with_argument_and_overrides():
         (["extra"], "unexpected argument 'extra'"),
         (["--config=configs/custom.py:triples"], "choose one of texts, pairs, qa"),
         (["--config=configs/sst.py"], "--config.data.path=DIR"),
+        (["--config.data.path=caf\udce9"], "config field 'data.path' is no UTF-8"),
     ],
 )
 def test_mistakes_end_in_one_line(arguments, message, capsys):
@@ -54,6 +55,22 @@ def test_mistakes_end_in_one_line(arguments, message, capsys):
     assert main(["attnjax", *arguments]) == 2
     error = capsys.readouterr().err.strip()
     assert error.startswith("attnjax: error:")
+    assert "\n" not in error
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('raise RuntimeError("the cause\\nand more")', "RuntimeError: the cause and more;"),
+        ("import sys; sys.exit(5)", "SystemExit: 5;"),
+        ("import nowhere_at_all", "No module named 'nowhere_at_all'"),
+    ],
+)
+def test_what_a_config_file_raises_is_told(body, message, tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(f"def get_config():\n    {body}\n")
+    assert main(["attnjax", f"--config={tmp_path}/mine.py"]) == 2
+    error = capsys.readouterr().err.strip()
+    assert message in error
     assert "\n" not in error
 
 

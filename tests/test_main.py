@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,7 @@ def test_the_same_command_again_changes_nothing(finished):
         ("--config.model.hidden_dim=16", "model.hidden_dim=8, but this one has"),
         ("--config.data.min_count=3", "data.min_count=2, but this one has"),
         ("--config.seed=1", "seed=0, but this one has"),
+        ("--config.train.epochs=1", "epochs, more than train.epochs=1; raise it"),
     ],
 )
 def test_another_run_in_the_same_workdir_is_refused(finished, more, message, capsys):
@@ -153,7 +155,28 @@ def test_parameters_that_the_last_step_spoilt(tmp_path, capsys):
     assert "the validation loss is not finite after step 1" in capsys.readouterr().err
 
 
+def test_lost_parameters(finished, tmp_path, capsys):
+    data, workdir = finished
+    copied = shutil.copytree(workdir, tmp_path / "run")
+    shutil.rmtree(copied / "checkpoints" / "best")
+    assert run(*arguments(data, copied, *WHOLE)) == 2
+    assert "has lost the best parameters" in capsys.readouterr().err
+    shutil.rmtree(copied / "checkpoints")
+    (copied / "config.json").write_text("[]")
+    assert run(*arguments(data, copied, *WHOLE)) == 2
+    assert "config.json is no run's configuration" in capsys.readouterr().err
+
+
+def test_mistakes_in_the_data_end_in_one_line(tmp_path, capsys):
+    data = write_data(tmp_path / "data")
+    (data / "test.jsonl").write_text('{"text": "good"}\n')
+    assert run(*arguments(data, tmp_path / "run")) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
 def test_unwritable_workdir(tmp_path, capsys):
+    assert run(*arguments(write_data(tmp_path / "data"), tmp_path / "caf\udce9")) == 2
+    assert "is no UTF-8; choose another" in capsys.readouterr().err
     (tmp_path / "file").write_text("")
     assert run(*arguments(write_data(tmp_path / "data"), tmp_path / "file" / "run")) == 2
     assert "is not writable" in capsys.readouterr().err

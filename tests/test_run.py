@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import small_model
 
 from attnjax.config import from_config_dict
 from attnjax.data.examples import Example
+from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
-from attnjax.run import Run, compile_in_full
+from attnjax.run import Run, compile_in_full, require_list
 
 
 def example_of(task, text):
@@ -56,6 +58,31 @@ def test_texts(task, text, expected):
 def test_what_is_no_text(task, text, message):
     with pytest.raises(UserError, match=message):
         example_of(task, text)
+
+
+@pytest.mark.parametrize(
+    ("method", "arguments", "message"),
+    [
+        ("predict", ["a"], "takes a list of texts, not 'a'"),
+        ("explain", ["a"], "takes a list of texts, not 'a'"),
+        ("explain", [["a"], "gradient"], "takes a list of methods, not 'gradient'"),
+        ("explain", [["a \ud83d film"]], "text 0 has half of a surrogate pair"),
+        ("predict", [["a \ud83d film"]], "text 0 has half of a surrogate pair"),
+    ],
+)
+def test_what_is_no_list_of_texts_or_methods(method, arguments, message):
+    stages, params = small_model("average")
+    config = from_config_dict({"task": "classification", "data": {"source": "files", "path": "x"}})
+    words = Vocabulary(("<pad>", "<unk>", "<sos>", "<eos>", "a", "film"))
+    run = Run(params, stages, words, ("no", "maybe", "yes"), config, jax.jit)
+    with pytest.raises(UserError, match=message):
+        getattr(run, method)(*arguments)
+
+
+@pytest.mark.parametrize("value", [None, 5, "a", b"a", {"text": "a"}])
+def test_what_is_no_list(value):
+    with pytest.raises(UserError, match="explain takes a list of texts, not "):
+        require_list("explain", "texts", value)
 
 
 @pytest.mark.parametrize(("set_before", "expected"), [(None, "HIGHEST"), ("high", "HIGH")])

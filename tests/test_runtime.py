@@ -140,6 +140,21 @@ def test_platform_and_64_bit_from_the_environment(tmp_path):
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
+@pytest.mark.parametrize("wanted", ["nonsense", "cuda"])
+def test_a_platform_that_is_not_there_ends_in_one_line(wanted, tmp_path):
+    if wanted == "cuda" and jax.default_backend() != "cpu":
+        pytest.skip("there is a GPU")
+    found = subprocess.run(
+        [sys.executable, "-m", "attnjax.main", f"--workdir={tmp_path}"],
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": wanted},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 2, found.stderr
+    assert f"JAX cannot start JAX_PLATFORMS='{wanted}'" in found.stderr.splitlines()[-1]
+
+
 CORES = """
 import os
 from attnjax.config import default_config, from_config_dict

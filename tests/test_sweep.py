@@ -17,6 +17,7 @@ from small_runs import write_small_data
 import attnjax
 import attnjax.sweep
 from attnjax import together
+from attnjax.analysis.summary import NOTHING
 from attnjax.main import main as train_one
 from attnjax.sweep import main
 
@@ -123,7 +124,7 @@ def test_runs_analysed_together_keep_their_own_figures_beside_one_that_failed(fi
     assert main(arguments(data, tmp_path / "run", *flags, "--config.train.devices=1")) == 0
     slow, failed, found = (results_of(tmp_path / "run", f"point_000{k}") for k in range(3))
     assert failed["failed"]
-    assert failed["analysis"] == {}
+    assert failed["analysis"] == NOTHING
     expected = results_of(other, "point_0000")  # the same fields, mapped over other devices
     assert expected["config"]["train"]["learning_rate"] == 0.03
     pair = "attention~gradient"

@@ -161,7 +161,9 @@ def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
     NaN: fewer than two positions, or all values of a or of b equal.
     """
-    a, b, mask = jnp.asarray(a), jnp.asarray(b), jnp.asarray(mask)
+    a, b, mask = jnp.asarray(a), jnp.asarray(b), jnp.asarray(mask, bool)
+    if a.shape[1] == 0:
+        return jnp.full(a.shape[0], jnp.nan, a.dtype)
     count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1).astype(a.dtype)
 
     def centred(values):
@@ -288,7 +290,8 @@ def jensen_shannon(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
     a, b = normalised(a), normalised(b)
     middle = (a + b) / 2
-    return jnp.clip((divergence(a, middle) + divergence(b, middle)) / 2, 0, math.log(2))
+    apart = jnp.clip((divergence(a, middle) + divergence(b, middle)) / 2, 0, math.log(2))
+    return jnp.where(jnp.any(mask, axis=-1), apart, jnp.nan)
 
 
 def measures(top_k: int) -> dict[str, Measure]:

@@ -14,6 +14,13 @@ RESAMPLES = 1000  # of the bootstrap intervals
 BLOCK = 100  # resamples held in memory at once
 SIGNIFICANT = 0.05
 
+NOTHING: dict[str, Any] = {  # of a run that was not analysed
+    "examples": 0,
+    "agreement": {},
+    "permutation": None,
+    "adversarial_attention": None,
+}
+
 FAR = (0.4, 0.6)  # Jensen-Shannon divergences that the papers call a different attention
 
 
@@ -23,7 +30,8 @@ def summarise(
     """The "analysis" object of results.json, of which design.md and the README tell the form.
 
     labels  class names; truth  [rows] class numbers
-    "model" holds the scores on these examples, which "uniform_attention" is to be compared with.
+    "model" holds the scores on these examples, which "uniform_attention" is to be compared with;
+    "permutation" and "adversarial_attention" are None where they are switched off.
     """
     likelihoods = found.probabilities[np.arange(len(truth)), truth]
     losses = -np.log(np.maximum(likelihoods, np.finfo(likelihoods.dtype).tiny))
@@ -40,6 +48,10 @@ def summarise(
         "ceiling": None,
         "model": scores(truth, found.probabilities, losses),
         "uniform_attention": scores(truth, found.uniform["probabilities"], found.uniform["loss"]),
+        "permutation": _permutation(found.permutation, config) if found.permutation else None,
+        "adversarial_attention": (
+            _adversarial(found.adversarial, config) if found.adversarial else None
+        ),
     }
     if found.query_agreement:
         summary["query_agreement"] = {
@@ -50,10 +62,6 @@ def summarise(
             name: {"mean": float(np.mean(values)), "max": float(np.max(values))}
             for name, values in found.diagnostics.items()
         }
-    if found.permutation:
-        summary["permutation"] = _permutation(found.permutation, config)
-    if found.adversarial:
-        summary["adversarial_attention"] = _adversarial(found.adversarial, config)
     return summary
 
 

@@ -150,7 +150,11 @@ def train(
             loop.log.close()
         checkpoints.wait()
         best = checkpoints.restore_best(jax.device_get(loop.state.params))
-    assert best is not None  # an epoch has ended, so something was best
+    if best is None:
+        raise UserError(
+            f"{workdir / CHECKPOINTS} has lost the best parameters; restore its folder best, or "
+            "delete the workdir and train again"
+        )
     progress = loop.progress
     pure = progress.train_s - progress.compile_s
     return Trained(
@@ -293,14 +297,15 @@ class _Loop:
                 name: value / (count if name in ("loss", "correct", "clean_loss") else rows)
                 for name, value in progress.pending.items()
             }
-            seconds = self.pure_seconds() - self.reported[0]
+            examples = progress.examples - self.reported[1]  # none, if all steps were compiled
+            seconds = max(self.pure_seconds() - self.reported[0], 1e-9)
             self.write(
                 "train",
                 {
                     "loss": means.pop("loss"),
                     "accuracy": means.pop("correct"),
                     **means,
-                    "examples_per_s": (progress.examples - self.reported[1]) / max(seconds, 1e-9),
+                    "examples_per_s": examples / seconds if examples else None,
                 },
             )
         progress.pending, progress.pending_from = {}, progress.step

@@ -21,7 +21,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from attnjax.config import TrainConfig
 from attnjax.errors import UserError
-from attnjax.runtime import quick_compile
+from attnjax.runtime import platform_of_devices, quick_compile
 from attnjax.types import Batch
 
 AXIS = "data"
@@ -76,10 +76,11 @@ def require_divisible(name: str, size: int, count: int) -> None:
 
 
 def _device_count(wanted: int) -> int:
+    platform = platform_of_devices()
     available = len(jax.devices())
     if wanted > available:
         raise UserError(
-            f"train.devices={wanted}, but there are {available} {jax.default_backend()} "
+            f"train.devices={wanted}, but there are {available} {platform} "
             "devices; lower it, or set it to 0 to use all"
         )
     if jax.process_count() > 1 and wanted not in (0, available):

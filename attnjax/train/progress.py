@@ -60,9 +60,9 @@ class Log:
         if self._bar is None:
             logger.info("step %d %s: %s", row["step"], row["split"], shown)
         elif row["split"] == "train":
-            self._bar.set_postfix_str(
-                f"loss {row['loss']:.3f}, {row['examples_per_s']:.0f} examples/s"
-            )
+            speed = row["examples_per_s"]
+            told = f"loss {row['loss']:.3f}"
+            self._bar.set_postfix_str(told + (f", {speed:.0f} examples/s" if speed else ""))
         else:
             self._bar.write(f"step {row['step']} {row['split']}: {shown}", file=sys.stderr)
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from attnjax.runtime import several_processes
+
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -75,6 +77,4 @@ class Stop:
 
     @staticmethod
     def _many() -> bool:
-        import jax
-
-        return jax.distributed.is_initialized()
+        return several_processes()

@@ -216,6 +216,12 @@ def test_missing_values_and_rows_without_words_are_undefined(name):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_rows_without_any_place_are_undefined(name):
+    none = np.zeros((2, 0), np.float32)
+    assert np.isnan(ALL[name](none, none, none.astype(bool))).tolist() == [True, True]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_is_symmetric_and_vmappable(name):
     a, b, mask = suited(name, *ragged(20, 12, 2, ties=False))
     mask[:, :2] = True
