@@ -222,15 +222,20 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
             told = f"attnjax: stopped at once ({reason}); the same command resumes"
             print(told, file=sys.stderr, flush=True)
             return 0
-        if not several_processes() or not any(word in str(error) for word in LOST):
+        if several_processes() and any(word in str(error) for word in LOST):
+            print(
+                f"attnjax: error: another process of this run is gone ({reason}); start all of "
+                "them again with the same command to resume",
+                file=sys.stderr,
+                flush=True,
+            )
+            os._exit(1)  # an orderly end would wait for the one that is gone
+        if not isinstance(error, OSError):
             raise
-        print(
-            f"attnjax: error: another process of this run is gone ({reason}); start all of them "
-            "again with the same command to resume",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(1)  # an orderly end would wait for the one that is gone
+        where = f"{error.filename}: " if error.filename else ""  # a full disk, a file for a folder
+        told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
+        print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
+        status = 2
     if status:
         leave_hosts(status)
     return status

@@ -3,15 +3,15 @@
 import dataclasses
 import logging
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from etils import epath
 
 from attnjax.analysis.records import records
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
-from attnjax.analysis.study import in_chunks, study
+from attnjax.analysis.study import Rows, in_chunks, study
 from attnjax.analysis.summary import NOTHING, summarise
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.batches import sample
@@ -44,6 +44,7 @@ from attnjax.workdir import (
     VOCABULARY,
     delete,
     finite,
+    held,
     open_workdir,
     read_json,
     read_json_lines,
@@ -74,6 +75,11 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
     folder = open_workdir(workdir)
+    with held(folder):
+        _run(config, folder, stop)
+
+
+def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     refuse_other_run(config, folder)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
@@ -105,7 +111,7 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     params = rows.replicate(trained.params)
-    analysis = analyse(config, dataset, stages, rows, params, folder, stop)
+    analysed = analyse(config, dataset, stages, rows, params, stop)
     robustness = evaluate_robustness(config, dataset, stages, rows, params, stop)
     results = {
         "config": to_dict(config),
@@ -115,10 +121,9 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         "best": {"step": trained.best_step, "validation": trained.validation},
         "test": test,
         "timing": {**trained.timing, "analysis_s": time.perf_counter() - started},
-        "analysis": analysis,
         "robustness": robustness,
     }
-    write_json(folder / RESULTS, results)
+    write_results(folder, results, analysed, stop)
     if not is_first_process():
         return
     write_report(folder)
@@ -165,19 +170,29 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
     )
 
 
+class Analysed(NamedTuple):
+    """What an analysis has found, none of it written yet.
+
+    summary       "analysis" of results.json; rows  the lines of examples.jsonl
+    explanations  "attention" and each method -> one array a row
+    """
+
+    summary: dict[str, Any]
+    rows: Iterator[dict[str, Any]]
+    explanations: dict[str, Rows]
+
+
 def analyse(
     config: RunConfig,
     dataset: Dataset,
     stages: Stages,
     parallel: Parallel,
     params: Params,
-    folder: epath.Path,
     stop: Stop,
-) -> dict[str, Any]:
-    """Explains test examples, writes analysis/examples.jsonl and returns the summary."""
+) -> Analysed:
+    """Explains test examples."""
     if config.analysis.examples == 0:
-        delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
-        return NOTHING
+        return Analysed(NOTHING, iter(()), {})
     rows = analysed_rows(config, dataset)
     split = dataset.splits["test"].take(rows)
     found = study(
@@ -191,9 +206,27 @@ def analyse(
     )
     words = analysed_words(config, dataset)
     truth = [dataset.labels[number] for number in split.labels]
-    ids = rows.tolist()
-    write_json_lines(folder / EXAMPLES, records(found, words, ids, truth, dataset.labels))
-    return summarise(found, config.analysis, dataset.labels, split.labels)
+    summary = summarise(found, config.analysis, dataset.labels, split.labels)
+    lines = records(found, words, rows.tolist(), truth, dataset.labels)
+    return Analysed(summary, lines, found.explanations)
+
+
+def write_results(
+    folder: epath.Path, results: dict[str, Any], analysed: Analysed, stop: Stop
+) -> None:
+    """Writes examples.jsonl, config.json and results.json: no signal comes between them.
+
+    results  all of results.json but "analysis". A kill may come between them, so results.json
+    knows the sum of its examples.jsonl.
+    """
+    with stop.deferred():
+        summary = dict(analysed.summary)
+        if analysed.explanations:
+            summary["examples_sha256"] = write_json_lines(folder / EXAMPLES, analysed.rows)
+        else:
+            delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
+        write_json(folder / CONFIG, results["config"])
+        write_json(folder / RESULTS, {**results, "analysis": summary})
 
 
 def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:

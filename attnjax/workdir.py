@@ -4,6 +4,8 @@ Of several processes that train one run, the first alone writes; for the others,
 nothing.
 """
 
+import contextlib
+import hashlib
 import importlib.util
 import json
 import logging
@@ -15,6 +17,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from etils import epath
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None
 
 from attnjax.errors import UserError, encodable
 from attnjax.runtime import is_first_process
@@ -71,6 +78,31 @@ def open_workdir(path: str, flag: str = "--workdir") -> epath.Path:
         name = flag.removeprefix("--")
         raise UserError(f"{name} {folder} is not writable ({reason}); {advice}") from error
     return folder
+
+
+@contextlib.contextmanager
+def held(folder: epath.Path) -> Iterator[None]:
+    """Keeps other commands from writing to the folder of a run for the block.
+
+    Raises UserError where another one holds it. The lock ends with the process, however it ends. No
+    effect on gs://, on file systems without locks, and in all but the first process of a run.
+    """
+    if fcntl is None or "://" in str(folder) or not is_first_process():
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another command is writing to {folder}; wait for it, or choose another --workdir"
+            ) from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(handle)
 
 
 def find_workdir(path: str | os.PathLike[str]) -> epath.Path:
@@ -145,10 +177,11 @@ def write_json(path: epath.Path, value: Any) -> None:
     write_text(path, json.dumps(finite(value), indent=2, ensure_ascii=False) + "\n")
 
 
-def write_json_lines(path: epath.Path, rows: Iterator[Any] | list[Any]) -> None:
-    """Writes one JSON object a line."""
-    lines = (json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
-    write_text(path, "".join(lines))
+def write_json_lines(path: epath.Path, rows: Iterator[Any] | list[Any]) -> str:
+    """Writes one JSON object a line; returns the SHA-256 of the file."""
+    text = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
+    write_text(path, text)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_json(path: epath.Path) -> Any:

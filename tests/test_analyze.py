@@ -1,18 +1,24 @@
 """Analysing a finished run again, its ceiling, and explaining the user's own texts."""
 
+import hashlib
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from etils import epath
 from helpers import arguments, write_data
 
 import attnjax
+from attnjax import pipeline
 from attnjax.analysis.summary import NOTHING
 from attnjax.analyze import main as analyze
 from attnjax.main import main
+from attnjax.workdir import held
 
 pytestmark = pytest.mark.slow
 QUICK = (
@@ -111,6 +117,61 @@ def test_no_ceiling_of_the_same_seed_or_other_examples(run, runs, capsys):
     assert (results(run), read_lines(run / "analysis" / "examples.jsonl")) == before
 
 
+@pytest.mark.parametrize(
+    ("group", "name", "value", "message"),
+    [
+        ("model", "hidden_dim", 16, "has model.hidden_dim=16, and this run 8; give a run"),
+        ("analysis", "detach_attention", False, "has analysis.detach_attention=False"),
+    ],
+)
+def test_no_ceiling_of_another_model(run, runs, capsys, group, name, value, message):
+    other = shutil.copytree(runs / "seed_1", run.parent / "other")
+    config = json.loads((other / "config.json").read_text())
+    config[group][name] = value
+    (other / "config.json").write_text(json.dumps(config))
+    assert call(f"--workdir={run}", f"--second={other}") == 2
+    assert message in capsys.readouterr().err
+    config[group][name] = json.loads((run / "config.json").read_text())[group][name]
+    config["analysis"] |= {"methods": ["gradient"], "chunk_size": 3}  # changes no explanation
+    (other / "config.json").write_text(json.dumps(config))
+    assert call(f"--workdir={run}", f"--second={other}", *QUICK) == 0
+
+
+def test_a_signal_leaves_the_files_of_one_analysis(run, monkeypatch):
+    """Not the examples of the new one beside the results of the old."""
+    write = pipeline.write_json_lines
+
+    def write_and_stop(*given):
+        found = write(*given)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return found
+
+    monkeypatch.setattr(pipeline, "write_json_lines", write_and_stop)
+    assert call(f"--workdir={run}", "--config.analysis.methods=gradient_norm", *QUICK) == 0
+    found = results(run)
+    assert found["config"]["analysis"]["methods"] == ["gradient_norm"]
+    examples = (run / "analysis" / "examples.jsonl").read_bytes()
+    assert found["analysis"]["examples_sha256"] == hashlib.sha256(examples).hexdigest()
+    assert b'"gradient_norm"' in examples
+
+
+def test_one_command_at_a_time_writes_to_a_folder(run, capsys):
+    before = results(run)
+    with held(epath.Path(run)):
+        assert call(f"--workdir={run}") == 2
+        assert f"another command is writing to {run}" in capsys.readouterr().err
+    assert results(run) == before
+    with held(epath.Path(run)):  # free again
+        pass
+
+
+def test_a_file_in_the_way_ends_in_one_line(run, capsys):
+    shutil.rmtree(run / "figures")
+    (run / "figures").write_text("")
+    assert call(f"--workdir={run}", *QUICK) == 2
+    assert f"error: {run / 'figures'}: File exists; mend that" in capsys.readouterr().err
+
+
 def test_fewer_examples_are_drawn_from_all_and_none_leave_nothing(run):
     assert call(f"--workdir={run}", "--config.analysis.examples=10", *QUICK) == 0
     rows = read_lines(run / "analysis" / "examples.jsonl")
@@ -172,6 +233,20 @@ def test_explains_the_users_own_texts(run, tmp_path):
         np.testing.assert_allclose(explained.attention[row], each["attention"], rtol=1e-5)
         for name, values in each["importance"].items():
             np.testing.assert_allclose(explained.importance[name][row], values, rtol=1e-5)
+
+
+def test_explained_texts_replace_no_others(run, tmp_path, capsys):
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "mine.jsonl").write_text('{"text": "good"}')
+    first, second = (f"--input={tmp_path}/{folder}/mine.jsonl" for folder in ("one", "two"))
+    for _ in range(2):  # the same again is welcome
+        assert call(f"--workdir={run}", first) == 0
+    assert call(f"--workdir={run}", second) == 2
+    assert "one/mine.jsonl" in capsys.readouterr().err.splitlines()[-1]
+    before = (run / "analysis" / "examples.jsonl").read_text()
+    assert call(f"--workdir={run}", second, f"--output={run / 'analysis'}") == 2
+    assert (run / "analysis" / "examples.jsonl").read_text() == before
 
 
 def test_explain_shows_itself_in_a_notebook(run):

@@ -223,6 +223,7 @@ MISTAKES = {
     "other version": (["a", "version"], "version/results.json is of another version: .*no field"),
     "no analysis": (["a", "bare"], r"bare has no analysis \(analysis.examples=0\)"),
     "fewer examples": (["a", "fewer"], "on 40 and 30 examples; analyse both again with the same"),
+    "two analyses": (["a", "mixed"], "is not of the analysis that results.json tells of"),
     "cut short": (["a", "cut"], "has 40 examples where results.json says 50"),
     "damaged": (["a", "damaged"], "line 41 of .*examples.jsonl is no analysed example"),
     "other split": (["a", "split"], "40 and 99 test examples"),
@@ -256,6 +257,10 @@ def folders(tmp_path_factory):
     cut = json.loads((root / "cut" / "results.json").read_text())
     cut["analysis"]["examples"] = 50
     (root / "cut" / "results.json").write_text(json.dumps(cut))
+    write_run(root / "mixed")
+    mixed = json.loads((root / "mixed" / "results.json").read_text())
+    mixed["analysis"]["examples_sha256"] = "0"
+    (root / "mixed" / "results.json").write_text(json.dumps(mixed))
     write_run(root / "damaged")
     with (root / "damaged" / "analysis" / "examples.jsonl").open("a") as file:
         file.write('{"id": 40, "tok')

@@ -1,5 +1,6 @@
 """Folders of finished runs -> what a comparison needs of each, checked to belong together."""
 
+import hashlib
 import json
 import os
 import sys
@@ -164,12 +165,26 @@ def _read(folder: epath.Path, name: str) -> Run:
             "others"
         )
     examples = _read_examples(folder / EXAMPLES)
+    stored = analysis.get("examples_sha256")
+    if stored is not None and stored != _sha256(folder / EXAMPLES):
+        raise UserError(
+            f"{folder / EXAMPLES} is not of the analysis that {RESULTS} tells of, which was "
+            "stopped, or one of them was changed; analyse that run again"
+        )
     if len(examples) != analysis.get("examples", len(examples)):
         raise UserError(
             f"{folder / EXAMPLES} has {len(examples)} examples where {RESULTS} says "
             f"{analysis['examples']}; analyse that run again"
         )
     return Run(name, str(folder), config, test, examples)
+
+
+def _sha256(path: epath.Path) -> str:
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        for line in file:
+            found.update(line)
+    return found.hexdigest()
 
 
 def _read_examples(path: epath.Path) -> list[Example]:
