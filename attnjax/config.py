@@ -36,6 +36,7 @@ TECHNIQUES = (
 )
 AXES = ("sentence", "word")
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
+LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
 METHODS = ("gradient", "gradient_norm", "integrated_gradients", "leave_one_out")
 
 
@@ -316,6 +317,11 @@ def _check(run: RunConfig) -> None:
         value = _lookup(run, name)
         if not (value >= least and math.isfinite(value)):
             raise UserError(f"config field '{name}' must be at least {least}, not {value}")
+    for name in ("adversary.epsilon", "adversary.xi"):
+        if _lookup(run, name) > LARGEST:
+            raise UserError(
+                f"config field '{name}' must be at most {LARGEST:g}, not {_lookup(run, name)}"
+            )
     for name in ("seed", "data.seed"):
         if _lookup(run, name) >= 2**32:
             raise UserError(f"config field '{name}' must be below 2^32, not {_lookup(run, name)}")
@@ -323,9 +329,10 @@ def _check(run: RunConfig) -> None:
         value = _lookup(run, name)
         if value < 1 and value != -1 and not (name == "analysis.examples" and value == 0):
             raise UserError(f"config field '{name}' must be positive, or -1 for all, not {value}")
-    if not all(epsilon >= 0 and math.isfinite(epsilon) for epsilon in run.analysis.robustness):
+    if not all(0 <= epsilon <= LARGEST for epsilon in run.analysis.robustness):
         raise UserError(
-            f"config field 'analysis.robustness' lists norms, not {run.analysis.robustness}"
+            f"config field 'analysis.robustness' lists norms from 0 to {LARGEST:g}, not "
+            f"{run.analysis.robustness}"
         )
     steps = train.profile_steps
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):

@@ -66,6 +66,7 @@ from attnjax.workdir import (
     CONFIG,
     METRICS,
     RESULTS,
+    held,
     open_workdir,
     read_json,
     write_json,
@@ -107,31 +108,32 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     use_compile_cache(config.train.compile_cache)
     parallel = make_row_parallel(dataclasses.replace(config.train, parallel="jit"))
     folder = open_workdir(workdir)
-    stored = _same_sweep(folder, config, points)
     dataset = load_dataset(config)
     stages = model_of(config, dataset)
     bench = _Bench(dataset, stages, parallel, folder, stop)
-    if asked.share:
+    if asked.share:  # the process that started this one holds the folder
         number, count = asked.share
         memory = (asked.memory or free_memory(1)) // count
         asked = asked._replace(memory=memory, mode=way_on_a_core(config, dataset, stages))
         print(json.dumps(list(bench.train_all(points[number::count], asked))))
         return
-    logger.info("data: %s", dataset.summary)
-    logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
-    write_json(folder / SWEEP, stored)
-    waiting = bench.unfinished(points)
-    processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
-    if cores and asked.mode == "auto" and processes > 1:
-        logger.info("%d processes, each on its own cores and runs", processes)
-        ways = _spread(arguments, processes, stop)
-    else:
-        ways = bench.train_all(points, asked)
-    for way in ways:
-        stored["ways"].append(way)
+    with held(folder):
+        stored = _same_sweep(folder, config, points)
+        logger.info("data: %s", dataset.summary)
+        logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
         write_json(folder / SWEEP, stored)
-    rows = [_row(folder, point, dataset) for point in points]
-    write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset))
+        waiting = bench.unfinished(points)
+        processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
+        if cores and asked.mode == "auto" and processes > 1:
+            logger.info("%d processes, each on its own cores and runs", processes)
+            ways = _spread(arguments, processes, stop)
+        else:
+            ways = bench.train_all(points, asked)
+        for way in ways:
+            stored["ways"].append(way)
+            write_json(folder / SWEEP, stored)
+        rows = [_row(folder, point, dataset) for point in points]
+        write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset))
     failed = sum(row["failed"] for row in rows)
     print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
     if failed:

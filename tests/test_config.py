@@ -60,6 +60,8 @@ def changed(name, value):
         ("train.epochs", 0, "'train.epochs' must be at least 1"),
         ("train.learning_rate", float("nan"), "'train.learning_rate' must be at least 0"),
         ("adversary.epsilon", -1.0, "'adversary.epsilon' must be at least 0"),
+        ("adversary.epsilon", 1e16, "'adversary.epsilon' must be at most 1e"),
+        ("analysis.robustness", (1.0, 1e20), "lists norms from 0 to 1e"),
         ("adversary.epsilon", float("nan"), "'adversary.epsilon' must be at least 0"),
         ("data", 3, "'data' is a group"),
         ("data.train_examples", 0, "positive, or -1"),

@@ -16,7 +16,7 @@ Values = Float[np.ndarray, "_ examples"]  # one row a run
 
 FEWEST = 10  # examples; the bootstrap of fewer gives intervals that mean nothing
 CELLS = 2**21  # resampled examples held at a time: bounds memory, changes no result
-TIE = 1e-12  # differences below this are rounding, not differences
+TIE = 1e-7  # differences below this are the rounding of float32, not differences
 
 
 class Difference(NamedTuple):
@@ -102,7 +102,8 @@ def _differences(
                     own = own * drawn_counts(of_runs, size, runs)
                 sides.append(own.sum(axis=1) / runs)
             sampled[number, start : start + size] = sides[1] - sides[0]
-    low, high = np.percentile(sampled, [2.5, 97.5], axis=1).tolist()
+    edges = np.percentile(sampled, [2.5, 97.5], axis=1)
+    low, high = np.where(np.abs(edges) <= TIE, 0, edges).tolist()
     return [
         Difference(a, b, b - a, low[k], high[k], _p_value(sampled[k]), count)
         for k, (a, b) in enumerate(means)

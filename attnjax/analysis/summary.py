@@ -69,7 +69,8 @@ def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
     """measure -> mean, standard deviation over examples, 95 % interval of the mean, undefined.
 
     measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
-    which the share of significant rows (p <= 0.05) among the defined ones is told.
+    which the share of significant rows (p <= 0.05) among the defined ones is told. One row has no
+    interval: it would have no width.
     """
     names = [name for name in measures if name != "p_value"]
     if not names:
@@ -84,7 +85,7 @@ def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
         described[name] = {
             "mean": float(defined.mean()) if known else None,
             "std": float(defined.std()) if known else None,
-            "ci95": [float(low[place]), float(high[place])] if known else None,
+            "ci95": [float(low[place]), float(high[place])] if len(defined) > 1 else None,
             "undefined": len(values) - len(defined),
         }
     if "p_value" in measures and "kendall" in described:

@@ -20,7 +20,7 @@ INK, PAPER = "#1d2430", "#ffffff"
 # Okabe and Ito's colours, told apart with any colour vision; grey is for the rest.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00")
 BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#8a8f98"
-OTHER = "other classes"
+REST = "other classes"  # how the class None, of all that are not drawn by themselves, is called
 SPLIT = 3  # most classes that violins stand side by side for
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
 FEW = 8  # values from which on a violin is drawn; fewer are dots
@@ -166,22 +166,24 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
 
 def _by_class(
     examples: list[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]
-) -> dict[str, np.ndarray]:
-    """Defined values by predicted class, the most frequent first, rare classes joined in one."""
+) -> dict[str | None, np.ndarray]:
+    """Defined values by predicted class, rare classes joined in one, which is None."""
     pairs = [(str(each["prediction"]), value(each)) for each in examples]
     pairs = [(label, found) for label, found in pairs if found is not None]
     labels = [label for label, _ in Counter(label for label, _ in pairs).most_common()]
     if len(labels) > len(COLOURS):
         labels = labels[: len(COLOURS) - 1]
-    groups = {label: [v for each, v in pairs if each == label] for label in sorted(labels)}
+    groups: dict[str | None, list[float]] = {
+        label: [v for each, v in pairs if each == label] for label in sorted(labels)
+    }
     rest = [v for each, v in pairs if each not in groups]
     if rest:
-        groups[OTHER] = rest
+        groups[None] = rest
     return {label: np.array(found, float) for label, found in groups.items()}
 
 
 def _histogram(
-    values: dict[str, np.ndarray], bins: np.ndarray, lines: dict[str, float]
+    values: dict[str | None, np.ndarray], bins: np.ndarray, lines: dict[str, float]
 ) -> tuple[Any, Any]:
     """Stacked by class, with vertical lines at named places."""
     figure, axes = new_axes()
@@ -264,15 +266,15 @@ def _violin(axes: Any, values: np.ndarray, centre: float, half: float, colour: s
     axes.plot([middle], [centre], "o", color="#fefefe", markeredgecolor=INK, markersize=4)
 
 
-def _colours(values: dict[str, Any]) -> list[str]:
-    return [GREY if label == OTHER else COLOURS[k] for k, label in enumerate(values)]
+def _colours(values: dict[str | None, Any]) -> list[str]:
+    return [GREY if label is None else COLOURS[k] for k, label in enumerate(values)]
 
 
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def _short(label: str) -> str:
-    label = NOT_IN_XML.sub("\ufffd", label)
+def _short(label: str | None) -> str:
+    label = REST if label is None else NOT_IN_XML.sub("\ufffd", label)
     return label if len(label) <= 24 else label[:23] + "…"
 
 

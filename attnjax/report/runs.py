@@ -12,6 +12,7 @@ from etils import epath
 
 from attnjax.config import flatten, from_config_dict, to_dict
 from attnjax.errors import UserError
+from attnjax.report.tables import MARKED
 from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, read_json
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
@@ -21,7 +22,8 @@ COUNTERFACTUAL: tuple[Quantity, ...] = (
     ("adversarial", "max_jsd"),
 )
 
-HEADINGS = ("of", "measure", "field")  # of tables whose other columns are named after runs
+# Of tables whose other columns are named after runs; the last is no column, but a key of rows.
+HEADINGS = ("of", "measure", "field", MARKED)
 NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
 
 # Fields that runs of one condition may differ in: the seed, where files lie, how fast it went.

@@ -155,6 +155,8 @@ def parse_values(name: str, text: str, draw: str, seed: int) -> list[float]:
         raise UserError(f"--sweep.{name}={text} must end in a number of values from 1 to {MOST:,}")
     if low > high or (low == high and count > 1):
         raise UserError(f"--sweep.{name}={text} is empty: {parts[0]} is not below {parts[1]}")
+    if not math.isfinite(high - low):
+        raise UserError(f"--sweep.{name}={text} is wider than a number can be")
     if draw == "uniform":
         random = np.random.default_rng([seed, list(FIELDS).index(name)])
         return [float(each) for each in random.uniform(low, high, int(count))]

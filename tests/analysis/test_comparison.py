@@ -43,6 +43,21 @@ def test_one_run_on_each_side_is_scipys_paired_percentile_bootstrap(examples):
     assert ours.difference == pytest.approx(b.mean() - a.mean())
 
 
+def test_rounding_to_float32_decides_nothing():
+    """Shares of ten words: the mean of many resamples is exactly 0, or would be."""
+    random = np.random.default_rng(0)
+    a = random.integers(0, 11, (1, 30)) / 10
+    b = np.clip(a + random.choice([-0.2, -0.1, 0, 0.1], (1, 30), p=[0.2, 0.2, 0.3, 0.3]), 0, 1)
+    exact, rounded = bootstrap_differences(
+        [tuple(np.round(each, 1).astype(kind) for each in (a, b)) for kind in (float, np.float32)],
+        20_000,
+    )
+    assert 0.01 < exact.p < 0.2
+    assert rounded.p == exact.p
+    (found,) = bootstrap_differences([(a * 0 + np.float32(0.8), a * 0 + 0.8)], 2_000)
+    assert (found.low, found.high, found.p) == (0, 0, 1)
+
+
 def test_several_runs_are_the_literal_bootstrap_of_runs_and_examples():
     a, b = correlated(2, 20, seed=2), correlated(3, 20, 0.1, seed=3)
     b += np.array([[0.0], [0.2], [-0.1]])

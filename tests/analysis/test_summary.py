@@ -44,9 +44,11 @@ def test_intervals_are_those_of_scipy_up_to_the_draws():
     assert high[0] == pytest.approx(found.high, abs=0.1 * width)
 
 
-def test_one_defined_row_gives_a_point():
-    low, high = bootstrap(np.array([[0.5], [np.nan], [np.nan]]))
-    assert low[0] == high[0] == 0.5
+def test_one_defined_row_has_a_mean_and_no_interval():
+    found = describe({"pearson": np.array([0.5, np.nan, np.nan])})["pearson"]
+    assert (found["mean"], found["ci95"]) == (0.5, None)
+    low, high = describe({"pearson": np.array([0.5, 0.7])})["pearson"]["ci95"]
+    assert 0.5 <= low < high <= 0.7
 
 
 def test_classes_are_those_that_were_predicted():

@@ -83,6 +83,8 @@ def test_the_rest_of_the_command_line_is_left_alone():
         ("--sweep.epsilon=", "--sweep.epsilon is empty"),
         ("--sweep.epsilon=3:1:5", "is empty: 3 is not below 1"),
         ("--sweep.epsilon=1:1:2", "is empty: 1 is not below 1"),
+        ("--sweep.epsilon=-1e308:1e308:3", "-1e308:1e308:3 is wider than a number can be"),
+        ("--sweep.epsilon=0:1e30:3", "'adversary.epsilon' must be at most 1e"),
         ("--sweep.epsilon=0:30:0", "must end in a number of values"),
         ("--sweep.epsilon=0:30:2.5", "must end in a number of values"),
         ("--sweep.epsilon=0:30", "is no range; write --sweep.epsilon=0:30:100"),
