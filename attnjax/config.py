@@ -7,6 +7,7 @@ from; `from_config_dict` turns it into the `RunConfig` that everything else read
 import dataclasses
 import math
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +39,10 @@ AXES = ("sentence", "word")
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
 METHODS = ("gradient", "gradient_norm", "integrated_gradients", "leave_one_out")
+
+# field -> the table whose names it may have beside those above, which are known without loading
+# JAX. The modules that hold a table put it here: a line in the table is all that a new entry needs.
+TABLES: dict[str, Mapping[str, Any]] = {}
 
 
 @dataclass(frozen=True)
@@ -260,6 +265,7 @@ def _coerce(name: str, hint: Any, value: Any) -> Any:
 
 
 def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    known = tuple(dict.fromkeys([*known, *TABLES.get(name, ())]))
     if value not in known:
         raise UserError(f"config field '{name}' is '{value}'{suggest(value, known)}")
 
@@ -385,7 +391,8 @@ def _check_adversary(run: RunConfig) -> None:
             f"adversary.reference_compat='amep' reproduces {' and '.join(COMPATIBLE)} for "
             f"classification; the released code has no {adversary.technique} for {run.task}"
         )
-    virtual = adversary.technique.endswith("vat")
+    technique = TABLES.get("adversary.technique", {}).get(adversary.technique)
+    virtual = adversary.technique.endswith("vat") or getattr(technique, "virtual", False)
     if run.data.unlabelled and not virtual:
         raise UserError(
             f"data.unlabelled needs a virtual technique (such as attention_vat), and "

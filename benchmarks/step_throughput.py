@@ -179,9 +179,9 @@ def run_jax(options: argparse.Namespace) -> None:
 
 def variants(options: argparse.Namespace) -> list[dict[str, str]]:
     """The processes to alternate between."""
-    from attnjax.config import TECHNIQUES
+    from attnjax.perturb.techniques import TECHNIQUES
 
-    every = [*TECHNIQUES, "relevance"]
+    every = ["none", *TECHNIQUES, "relevance"]
     techniques = every if options.technique == ["all"] else options.technique
     found = []
     for length in options.length:

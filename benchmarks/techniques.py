@@ -21,10 +21,10 @@ import sys
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from attnjax.config import TECHNIQUES
+from attnjax.perturb.techniques import TECHNIQUES
 from benchmarks.scores import RUNS, run, spread, write
 
-TRIED = (*TECHNIQUES, "relevance")
+TRIED = ("none", *TECHNIQUES, "relevance")
 EPSILONS = {"attention": (0.3, 1.0, 3.0), "word": (0.3, 1.0, 3.0)}
 WEIGHTS = (0.03, 0.1, 0.3)
 RATES = (5e-4, 1e-3, 2e-3)

@@ -16,12 +16,15 @@ from etils import epath
 from helpers import arguments, write_data
 
 import attnjax
+from attnjax.analysis.importance import METHODS
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import from_config_dict
 from attnjax.data.dataset import load_dataset
 from attnjax.errors import UserError
 from attnjax.main import main
 from attnjax.model.stages import build_stages
+from attnjax.perturb.ascent import random_perturbation
+from attnjax.perturb.techniques import TECHNIQUES, Technique
 from attnjax.train.loop import starting_state
 
 pytestmark = pytest.mark.slow
@@ -172,6 +175,24 @@ def test_mistakes_in_the_data_end_in_one_line(tmp_path, capsys):
     (data / "test.jsonl").write_text('{"text": "good"}\n')
     assert run(*arguments(data, tmp_path / "run")) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_line_in_a_table_is_all_that_a_new_technique_and_method_need(tmp_path, monkeypatch):
+    def places(stages, params, batch, key):
+        words = batch.words.astype(np.float32)
+        return words * np.arange(words.shape[1], dtype=np.float32)[None]
+
+    monkeypatch.setitem(METHODS, "places", places)
+    monkeypatch.setitem(TECHNIQUES, "mine", Technique("attention", random_perturbation))
+    more = ["--config.analysis.methods=places", "--config.adversary.technique=mine", *WHOLE]
+    more += ["--config.train.epochs=1", "--config.analysis.examples=10"]
+    workdir = tmp_path / "run"
+    assert run(*arguments(write_data(tmp_path / "data"), workdir, *more)) == 0
+    results = json.loads((workdir / "results.json").read_text())
+    assert results["analysis"]["agreement"]["attention~places"]["kendall"]["mean"] is not None
+    assert "places" in (workdir / "report.html").read_text()
+    row = json.loads((workdir / "metrics.jsonl").read_text().splitlines()[0])
+    assert row["perturbation_norm"] > 0
 
 
 def test_unwritable_workdir(tmp_path, capsys):

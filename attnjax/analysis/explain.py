@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from attnjax.analysis.counterfactual import Adversary, adversarial, permutation, uniform
-from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS
+from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS, measures_queries
 from attnjax.analysis.importance.gradient import detached
 from attnjax.config import AnalysisConfig
 from attnjax.losses import cross_entropy
@@ -22,7 +22,8 @@ def make_explain(
 
     "words", "explanations"         of the text: the mask, and [batch, length] by name: attention
                                     and each of config.methods
-    "query_words", "query_explanations"  likewise of the query, without attention; pairs only
+    "query_words", "query_explanations"  likewise of the query, without attention; pairs only, and
+                                    of the methods that measure queries
     "probabilities"                 [batch, classes]
     "diagnostics"                   by method, [batch]: see `importance.DIAGNOSTICS`
     "permutation", "adversarial"    see `counterfactual`; left out where the configuration says 0
@@ -52,7 +53,9 @@ def make_explain(
         if batch.query is not None:
             found["query_words"] = batch.query_words
             found["query_explanations"] = {
-                name: importance(name, params, batch, key, "query") for name in config.methods
+                name: importance(name, params, batch, key, "query")
+                for name in config.methods
+                if measures_queries(name)
             }
         if config.permutations:
             found["permutation"] = permutation(stages, params, batch, key, config.permutations)

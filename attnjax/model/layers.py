@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from attnjax.config import TABLES
 from attnjax.model.lstm import LSTMParams, bilstm, final_states
 
 
@@ -237,3 +238,4 @@ def _lift(values: Array, like: Array) -> Array:
 
 ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
+TABLES.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

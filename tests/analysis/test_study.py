@@ -1,9 +1,12 @@
 """The whole analysis of a split: what is found for a row is that row's alone."""
 
+import dataclasses
+
 import jax
 import numpy as np
 from helpers import quick_jit, sentences, small_model
 
+from attnjax.analysis.importance import METHODS
 from attnjax.analysis.robustness import make_robustness
 from attnjax.analysis.study import in_chunks, study
 from attnjax.config import AnalysisConfig
@@ -45,6 +48,21 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     # Numbers that were taken once are taken again.
     again = whole.take(np.array([3, 1, 5])).take(np.array([1, 0, 2]))
     np.testing.assert_array_equal(again.row_numbers, SOME)
+
+
+def test_a_method_without_segments_measures_the_text_alone(monkeypatch):
+    def length(stages, params, batch, key):
+        words = batch.words.astype(np.float32)
+        return words * words.sum(axis=1, keepdims=True)
+
+    monkeypatch.setitem(METHODS, "length", length)
+    settings = dataclasses.replace(SETTINGS, methods=("gradient", "length"), adversaries=0)
+    stages, params = small_model("average", pair=True)
+    split = dataclasses.replace(split_of([4, 2]), query=sentences([3, 5], seed=1))
+    found = study(settings, stages, split, 0, compiler(params))
+    assert [each.tolist() for each in found.explanations["length"]] == [[4] * 4, [2] * 2]
+    assert set(found.query_explanations) == {"gradient"}
+    assert set(found.agreement) == {"attention~gradient", "attention~length", "gradient~length"}
 
 
 def test_robustness_draws_by_the_row_as_well():

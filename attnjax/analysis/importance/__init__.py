@@ -2,8 +2,11 @@
 
 A method is one function (stages, params, batch, key, segment="text") -> [batch, length],
 non-negative, 0 off the words of that segment; segment "query" measures the words of the query and
-gives [batch, query_length]. Adding one here adds it to the command line, the tests and the report.
+gives [batch, query_length]. One that takes no segment measures the words of the text alone.
+Adding one here adds it to the command line, the tests and the report.
 """
+
+import inspect
 
 from attnjax.analysis.importance.deletion import leave_one_out
 from attnjax.analysis.importance.gradient import (
@@ -12,6 +15,7 @@ from attnjax.analysis.importance.gradient import (
     gradient_norm,
     integrated_gradients,
 )
+from attnjax.config import TABLES
 
 METHODS = {
     "gradient": gradient,
@@ -19,6 +23,13 @@ METHODS = {
     "integrated_gradients": integrated_gradients,
     "leave_one_out": leave_one_out,
 }
+TABLES["analysis.methods"] = METHODS
+
+
+def measures_queries(name: str) -> bool:
+    """Whether the method also measures the words of the query."""
+    return "segment" in inspect.signature(METHODS[name]).parameters
+
 
 # Methods that are given `gradient.detached(stages)` where attention is to be held constant; all
 # others need the whole model.
