@@ -58,7 +58,7 @@ from attnjax.report.runs import (
     conditions,
     read_runs,
 )
-from attnjax.train.stop import Stop
+from attnjax.train.stop import Stop, Stopped
 from attnjax.workdir import PARTIAL, absolute, write_json
 
 USAGE = "usage: python -m attnjax.compare RUN RUN ... [--out=DIR] [--seed=0]"
@@ -74,9 +74,12 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv if arguments is None else arguments
 
     def run(stop: Stop) -> None:
-        del stop  # of a comparison, nothing is kept before its end
+        del stop  # it is taken at once: nothing of a comparison is kept before its end
         folders, out, seed = parse_arguments(arguments)
-        compare(folders, out, seed)
+        try:
+            compare(folders, out, seed)
+        except Stopped:
+            raise UserError("stopped before the end; give the same command again") from None
 
     return guarded(f"{USAGE}\n\n{__doc__}", run, arguments)
 

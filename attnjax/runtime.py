@@ -183,6 +183,7 @@ def use_compile_cache(setting: str) -> str | None:
     import jax
 
     if setting == "off":
+        jax.config.update("jax_compilation_cache_dir", None)  # which JAX takes from the variable
         return None
     folder = setting
     if setting == "auto":

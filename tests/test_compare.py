@@ -1,6 +1,8 @@
 """The comparison as a user runs it: folders in, numbers out, one line for each mistake."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from itertools import combinations
@@ -307,6 +309,13 @@ def test_an_earlier_comparison_is_replaced_and_nothing_else_is(tmp_path):
     (tmp_path / "out" / "mine.txt").write_text("keep")
     assert main(["attnjax", a, b, f"--out={tmp_path / 'out'}"]) == 2
     assert (tmp_path / "out" / "mine.txt").read_text() == "keep"
+
+
+def test_a_signal_ends_it_in_one_line(folders, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "read_runs", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    out = tmp_path / "out"
+    assert main(["attnjax", str(folders / "a"), str(folders / "b"), f"--out={out}"]) == 2
+    assert "stopped before the end" in capsys.readouterr().err
 
 
 def test_help(capsys):

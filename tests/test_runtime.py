@@ -140,6 +140,18 @@ def test_platform_and_64_bit_from_the_environment(tmp_path):
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
+def test_a_compile_cache_that_is_off_is_off(tmp_path):
+    code = (
+        "import jax; from attnjax.runtime import use_compile_cache; use_compile_cache('{}'); "
+        "jax.jit(lambda a: a + 1)(1)"
+    )
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "programs")}
+    for setting, used in (("off", False), ("auto", True)):
+        command = [sys.executable, "-c", code.format(setting)]
+        subprocess.run(command, cwd=ROOT, env=environment, check=True)
+        assert (tmp_path / "programs").exists() == used
+
+
 @pytest.mark.parametrize("wanted", ["nonsense", "cuda"])
 def test_a_platform_that_is_not_there_ends_in_one_line(wanted, tmp_path):
     if wanted == "cuda" and jax.default_backend() != "cpu":
