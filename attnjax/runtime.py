@@ -337,7 +337,7 @@ def keep_to_share(number: int, count: int) -> None:
 
 
 def platform_of_devices() -> str:
-    """ "cpu", "gpu" or "tpu"; raises UserError where JAX cannot start what it is told to use."""
+    """What they are, such as "cpu"; raises UserError where JAX cannot start what it is to use."""
     import jax
 
     try:
