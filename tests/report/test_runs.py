@@ -13,6 +13,7 @@ from attnjax.report.runs import condition_names, conditions, read_runs, unique_n
         (["/x/a", "/y/a", "/y/b"], ["x/a", "y/a", "b"]),
         (["/x/k/a", "/y/k/a", "/y/a"], ["x/k/a", "y/k/a", "y/a"]),
         (["/x/of", "/measure", "/x/y"], ["x/of", "/measure", "y"]),
+        (["/x/marked", "/x/a"], ["x/marked", "a"]),
         (["/a", "/x/a"], ["/a", "x/a"]),
         (["gs://one/a", "gs://two/a"], ["one/a", "two/a"]),
     ],
