@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.config import TECHNIQUES as NAMES
+from attnjax.checks import TECHNIQUES as NAMES
 from attnjax.config import from_config_dict
 from attnjax.losses import (
     Context,

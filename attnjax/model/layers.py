@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.config import TABLES
+from attnjax.checks import TABLES
 from attnjax.model.lstm import LSTMParams, bilstm, final_states
 
 

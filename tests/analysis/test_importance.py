@@ -10,7 +10,7 @@ from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS
 from attnjax.analysis.importance.gradient import completeness_error, detached
-from attnjax.config import METHODS as NAMES
+from attnjax.checks import METHODS as NAMES
 from attnjax.model.attention import attention_weights, forward
 from attnjax.types import EOS, SOS, UNK, Embedded, Encoded, Stages
 

@@ -15,7 +15,7 @@ from attnjax.analysis.importance.gradient import (
     gradient_norm,
     integrated_gradients,
 )
-from attnjax.config import TABLES
+from attnjax.checks import TABLES
 
 METHODS = {
     "gradient": gradient,
