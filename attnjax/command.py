@@ -36,6 +36,7 @@ HOST_FLAGS = """\
   --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
   --coordinator_timeout=300   seconds until all must have met"""
 COMPILERS = ("ptxas exited", "nvlink exited")
+EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA begins where a device has no memory left
 LOST = ("Gloo", "closed by peer", "reset by peer", "coordination", "heartbeat", "NCCL")
 
 
@@ -230,10 +231,16 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
                 flush=True,
             )
             os._exit(1)  # an orderly end would wait for the one that is gone
-        if not isinstance(error, OSError):
+        if isinstance(error, OSError):  # a full disk, a file for a folder
+            where = f"{error.filename}: " if error.filename else ""
+            told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
+        elif isinstance(error, MemoryError) or EXHAUSTED in reason:
+            told = (
+                f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "
+                "data.max_length, or --sweep.memory of a sweep"
+            )
+        else:
             raise
-        where = f"{error.filename}: " if error.filename else ""  # a full disk, a file for a folder
-        told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
         print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
         status = 2
     if status:

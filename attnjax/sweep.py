@@ -33,7 +33,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.checkpoint import Checkpoints
-from attnjax.command import guarded, parse_command
+from attnjax.command import guarded, parse_command, parse_hosts
 from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
@@ -92,6 +92,12 @@ def main(arguments: list[str] | None = None) -> int:
 def sweep(arguments: Sequence[str], stop: Stop) -> None:
     """Parses the command line and does the sweep; raises UserError before anything is trained."""
     asked, rest = parse_sweep(arguments)
+    hosts, rest = parse_hosts(rest)
+    if hosts is not None:
+        raise UserError(
+            "a sweep runs on one host, and this would be one of several; give each host a sweep of "
+            "its own, with a part of the values and another --workdir"
+        )
     config, workdir = parse_command(rest)
     if not any(each.lstrip("-").split("=")[0] == "workdir" for each in rest[1:]):
         workdir += "_sweep"

@@ -157,6 +157,13 @@ def check(options):
                 )
         if options.backend == "gce" and hosts(options.accelerator) > 1:
             raise Mistake("--backend=gce has one host; several need --backend=queued")
+        if options.module == "attnjax.sweep" and (
+            options.distributed or hosts(options.accelerator) > 1
+        ):
+            raise Mistake(
+                "a sweep runs on one host; choose a type that has one, such as v5litepod-8, and "
+                "leave out --distributed"
+            )
     if options.action in ("run", "babysit"):
         if not options.workdir:
             raise Mistake("no workdir; say --workdir=gs://BUCKET/RUN")

@@ -4,6 +4,7 @@ import gc
 import os
 import signal
 
+import jax
 import pytest
 
 from attnjax.command import guarded, parse_command
@@ -98,6 +99,24 @@ def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(c
         guarded("", lambda stop: action(stop, signalled=False), ["attnjax"])
     assert guarded("", lambda stop: action(stop, OSError("no space left")), ["attnjax"]) == 2
     assert "error: no space left; mend that" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nstack"),
+        MemoryError("Unable to allocate 9 bytes"),
+    ],
+)
+def test_memory_that_is_not_there_is_one_line_that_says_what_to_lower(error, capsys):
+    def action(stop):
+        raise error
+
+    assert guarded("", action, ["attnjax"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("attnjax: error: out of memory (")
+    assert "lower train.batch_size, analysis.chunk_size" in told
+    assert told.count("\n") == 1
 
 
 def test_commands_look_for_garbage_rarely():

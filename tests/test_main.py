@@ -247,11 +247,14 @@ def test_semi_supervised_training_reads_unlabelled_texts(tmp_path):
         f"--config.data.unlabelled={data / 'more.jsonl'}",
         "--config.adversary.unlabelled_batch=8",
         "--config.analysis.examples=0",
+        "--config.train.log_steps=1",
     )
     assert run(*arguments(data, tmp_path / "run", *more)) == 0
     rows = [json.loads(x) for x in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert {"clean_loss", "perturbed_loss", "perturbation_norm", "flipped"} <= set(rows[0])
     assert rows[0]["perturbation_norm"] == pytest.approx(1.0, rel=1e-4)
+    assert rows[0]["examples_per_s"] is None  # the first step compiles
+    assert max(row["examples_per_s"] or 0 for row in rows if row["split"] == "train") > 0
 
 
 # Resumption: real processes, killed at moments the test does not choose to the step.

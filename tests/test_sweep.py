@@ -12,6 +12,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from etils import epath
 from small_runs import write_small_data
 
 import attnjax
@@ -20,6 +21,7 @@ from attnjax import together
 from attnjax.analysis.summary import NOTHING
 from attnjax.main import main as train_one
 from attnjax.sweep import main
+from attnjax.workdir import held
 
 pytestmark = pytest.mark.slow
 
@@ -209,6 +211,7 @@ def test_another_sweep_in_the_same_workdir_is_refused(finished, more, message, c
         (("--sweep.seeds=2", "--config.model.encodr=cnn"), "config has no field 'model.encodr'"),
         (("--sweep.seeds=2", "--config.train.tensorboard=True"), "are for one run"),
         (("--sweep.seeds=2", "--config.train.devices=99"), "train.devices=99, but there are"),
+        (("--sweep.seeds=2", "--distributed"), "a sweep runs on one host"),
     ],
 )
 def test_mistakes_end_in_one_line_before_anything_is_made(tmp_path, more, message, capsys):
@@ -225,6 +228,9 @@ def test_too_little_memory_and_a_folder_with_a_single_run(tmp_path, capsys):
     flags = ("--sweep.seeds=2", "--sweep.memory=0.00001")
     assert main(arguments(data, tmp_path / "run", *flags)) == 2
     assert "raise --sweep.memory" in capsys.readouterr().err
+    with held(epath.Path(tmp_path / "run")):
+        assert main(arguments(data, tmp_path / "run", "--sweep.seeds=2")) == 2
+    assert "another command is writing" in capsys.readouterr().err
     (tmp_path / "single").mkdir()
     (tmp_path / "single" / "config.json").write_text("{}")
     assert main(arguments(data, tmp_path / "single", "--sweep.seeds=2")) == 2

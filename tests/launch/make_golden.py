@@ -32,9 +32,9 @@ def golden(backend):
     parts = [f"== {action}\n{dry_run(backend, action)}" for action in tpu.ACTIONS]
     parts.append(f"== setup --prepare\n{dry_run(backend, 'setup', '--prepare=cp -r /a data')}")
     parts.append(f"== logs --follow\n{dry_run(backend, 'logs', '--follow')}")
+    parts.append(f"== run a sweep\n{dry_run(backend, 'run', '--module=attnjax.sweep')}")
     if backend != "gce":
-        several = ("--accelerator=v6e-16", "--module=attnjax.sweep")
-        parts.append(f"== run on 4 hosts\n{dry_run(backend, 'run', *several)}")
+        parts.append(f"== run on 4 hosts\n{dry_run(backend, 'run', '--accelerator=v6e-16')}")
     return "\n".join(parts)
 
 

@@ -94,6 +94,11 @@ GOOD = ("--name=sst", "--project=p", "--zone=z", "--preset=v4-8", "--workdir=gs:
             ["create", *GOOD, "--backend=gce", "--machine=m", "--accelerator=v6e-16"],
             "--backend=gce has one host",
         ),
+        (
+            ["create", *GOOD, "--module=attnjax.sweep", "--accelerator=v4-16"],
+            "a sweep runs on one host",
+        ),
+        (["run", *GOOD, "--module=attnjax.sweep", "--distributed"], "a sweep runs on one host"),
     ],
 )
 def test_a_mistake_ends_in_one_line_before_anything_is_run(arguments, message, cloud, capsys):
