@@ -189,7 +189,7 @@ def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Datase
 
 
 def ceiling(explanations: dict[str, Rows], other: epath.Path, top_k: int) -> dict[str, Any]:
-    """How far the same explanation agrees between two runs: no other pair can be asked for more.
+    """How far the same explanation agrees between two runs: what it says beyond one training.
 
     explanations  "attention" and each method -> one array a row; the other run's examples.jsonl has
     the same rows. Returns {"run": name, "attention": measure -> summary, each method that both have

@@ -25,8 +25,8 @@ sentences             [{kind, id, divergence, tokens, query, label, runs: [{name
                       probability, attention, importance}]}]: kind "most", "least" or "random"
 notes                 what to know when reading the numbers
 
-An interval "ci95" is [low, high] of the 95 % percentile bootstrap; a number that does not exist is
-null.
+An interval "ci95" is [low, high] of the 95 % percentile bootstrap over examples; of several seeds
+it holds their spread as well, by Student's t. A number that does not exist is null.
 """
 
 import contextlib
@@ -150,10 +150,9 @@ def compare_runs(runs: list[Run], seed: int) -> dict[str, Any]:
     baseline, *others = named if len(named) > 1 else single
     quantities, notes = shared_quantities(runs)
     values = {each: np.stack([run.values(each) for run in runs]) for each in quantities}
-    nothing = np.zeros((1, len(runs[0].examples)))  # a mean is its difference from 0
     means = list(product([*single, *several], quantities))
     tests = list(product(others, quantities))
-    pairs = [(nothing, values[each][members]) for (_, members), each in means]
+    pairs: list[Any] = [(None, values[each][members]) for (_, members), each in means]
     pairs += [(values[each][baseline[1]], values[each][members]) for (_, members), each in tests]
     resamples = max(RESAMPLES, PER_TEST * len(tests))
     found = bootstrap_differences(pairs, resamples, seed)
@@ -164,7 +163,7 @@ def compare_runs(runs: list[Run], seed: int) -> dict[str, Any]:
     divergence = attention_divergence(
         np.stack([run.words("attention") for run in runs]), rows, len(runs[0].examples)
     )
-    (spread,) = bootstrap_differences([(nothing, divergence[None])], resamples, seed)
+    (spread,) = bootstrap_differences([(None, divergence[None])], resamples, seed)
     return {
         "settings": {"seed": seed, "resamples": resamples, "alpha": ALPHA},
         "data": {name: runs[0].config[name] for name in ("task", "data.source", "data.name")},
@@ -276,8 +275,7 @@ def ceiling(
             measured = [seed_agreement(a, b, rows, count) for a, b in combinations(words, 2)]
             for measure in measured[0]:
                 mean = np.mean([other[measure] for other in measured], axis=0, keepdims=True)
-                pair = (np.zeros_like(mean), mean)
-                (result,) = bootstrap_differences([pair], resamples, seed)
+                (result,) = bootstrap_differences([(None, mean)], resamples, seed)
                 found.append(
                     {
                         "condition": name,

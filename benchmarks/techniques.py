@@ -11,7 +11,8 @@ are not repeated.
 
 python benchmarks/techniques.py --table
 
-prints what is stored, one table a figure: techniques down, data sets across.
+prints what is stored, one table a figure: techniques down, data sets across; after each the
+p-values of Welch's t-test against none.
 """
 
 import argparse
@@ -19,6 +20,8 @@ import json
 import os
 import sys
 from typing import Any
+
+from scipy import stats
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.perturb.techniques import TECHNIQUES
@@ -95,7 +98,22 @@ def table() -> None:
             for technique in TRIED
         }
         print_table(figure, cells)
+        doubts = {
+            (technique, name): doubt(
+                *([each[figure] for each in found.get(which, [])] for which in (technique, "none"))
+            )
+            for name, found in rows.items()
+            for technique in TRIED
+        }
+        print_table(f"p of no difference from none: {figure}", doubts)
     print_table("tuned", {key: tuned(*key) for key in cells})
+
+
+def doubt(values: list[Any], baseline: list[Any]) -> str:
+    """p-value of Welch's t-test over the seeds; the tables' many tests are not corrected for."""
+    if values == baseline or len(set(values + baseline)) < 2:
+        return "–"
+    return f"{stats.ttest_ind(values, baseline, equal_var=False).pvalue:.3f}"
 
 
 def tuned(technique: str, name: str) -> str:

@@ -150,14 +150,14 @@ def test_results_that_would_be_held_bound_the_runs_analysed_together(
     monkeypatch.setattr(together.Analyst, "analyse", noted)
     flags = ("--sweep.learning_rate=0.01,0.02,0.03", "--sweep.mode=vmap", "--sweep.seeds=2")
     more = ("--config.train.devices=1", "--config.train.epochs=1")
-    for held, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
+    for most, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
         groups.clear()
-        monkeypatch.setattr(together, "HELD", held)
-        assert main(arguments(data, tmp_path / str(held), *flags, *more)) == 0
+        monkeypatch.setattr(together, "HELD", most)
+        assert main(arguments(data, tmp_path / str(most), *flags, *more)) == 0
         assert groups == expected
     a, b = (
-        results_of(tmp_path / str(held), "point_0005")["analysis"]["agreement"]
-        for held in (1, 2_000_000_000)
+        results_of(tmp_path / str(most), "point_0005")["analysis"]["agreement"]
+        for most in (1, 2_000_000_000)
     )
     for measure in ("kendall", "pearson"):
         means = [each["attention~gradient"][measure]["mean"] for each in (a, b)]

@@ -42,72 +42,100 @@ UNDEFINED = Difference(NAN, NAN, NAN, NAN, NAN, NAN, examples=0)
 
 
 def bootstrap_differences(
-    pairs: Sequence[tuple[Values, Values]], resamples: int = 10_000, seed: int = 0
+    pairs: Sequence[tuple[Values | None, Values]], resamples: int = 10_000, seed: int = 0
 ) -> list[Difference]:
     """Compares the two of each pair: values [runs, examples] of baseline and other, NaN undefined.
 
-    Each resample draws examples with replacement, the same ones for all runs (paired), and runs
-    with replacement within the baseline and within the other: the bootstrap of crossed factors,
-    which with one run on each side is the paired bootstrap over examples. Only examples that all
-    runs of a pair define count. The p-value inverts the percentile interval: twice the smaller
-    share of resamples on either side of 0, the sample itself counted as one more.
-    The bootstrap of few runs is a little narrow: it sees (runs - 1) / runs of their variance.
+    A baseline of None is the number 0: the difference is then the other's mean. Each resample draws
+    examples with replacement, the same ones for all runs (paired: Efron & Tibshirani 1993, chapter
+    8). Where a side has several runs (seeds), Student's t of `seed_error` is added, so that the
+    interval is about training again as well: the bootstrap of two or three runs would have a
+    quarter of such intervals miss. Two single runs are compared as they are, for one run says
+    nothing about the next. Only examples that all runs of a pair define count. The p-value inverts
+    the percentile interval: twice the smaller share of resamples on either side of 0, the sample
+    itself counted as one more.
 
     With fewer than 10 such examples, means are given, and interval and p-value are NaN.
     """
     found: dict[int, Difference] = {}
     by_defined: dict[bytes, list[int]] = {}
-    for number, (baseline, other) in enumerate(pairs):
-        defined = np.isfinite(baseline).all(axis=0) & np.isfinite(other).all(axis=0)
-        by_defined.setdefault(np.packbits(defined).tobytes(), []).append(number)
+    defined = [
+        np.logical_and.reduce([np.isfinite(side).all(axis=0) for side in pair if side is not None])
+        for pair in pairs
+    ]
+    for number, examples in enumerate(defined):
+        by_defined.setdefault(np.packbits(examples).tobytes(), []).append(number)
     together = max(1, 2**25 // resamples)  # pairs whose resampled differences fit into 256 MB
     for numbers in by_defined.values():
-        baseline, other = pairs[numbers[0]]
-        defined = np.isfinite(baseline).all(axis=0) & np.isfinite(other).all(axis=0)
         for start in range(0, len(numbers), together):
             members = numbers[start : start + together]
-            kept = [(pairs[k][0][:, defined], pairs[k][1][:, defined]) for k in members]
+            kept = [
+                tuple(None if side is None else side[:, defined[k]] for side in pairs[k])
+                for k in members
+            ]
             found |= zip(members, _differences(kept, resamples, seed), strict=True)
     return [found[number] for number in range(len(pairs))]
 
 
-def _differences(
-    pairs: list[tuple[np.ndarray, np.ndarray]], resamples: int, seed: int
-) -> list[Difference]:
+def _differences(pairs: list[Any], resamples: int, seed: int) -> list[Difference]:
     """As `bootstrap_differences`, where every pair defines all of the same examples."""
-    count = pairs[0][0].shape[1]
+    count = pairs[0][1].shape[1]
     if count == 0:
         return [UNDEFINED for _ in pairs]
-    means = [(float(a.mean()), float(b.mean())) for a, b in pairs]
+    means = [(0.0 if a is None else float(a.mean()), float(b.mean())) for a, b in pairs]
     if count < FEWEST:
         return [
             UNDEFINED._replace(baseline=a, other=b, difference=b - a, examples=count)
             for a, b in means
         ]
-    of_examples, of_runs = (np.random.default_rng([seed, stream]) for stream in range(2))
-    columns = np.concatenate([side for pair in pairs for side in pair]).T.astype(np.float64)
+    of_examples, of_seeds = (np.random.default_rng([seed, stream]) for stream in range(2))
+    sides = [[0 if side is None else side.mean(axis=0) for side in pair] for pair in pairs]
+    columns = np.stack([b - a for a, b in sides], axis=1).astype(np.float64)
     sampled = np.empty((len(pairs), resamples))
     chunk = max(1, CELLS // count)
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        run_means = drawn_counts(of_examples, size, count) @ columns / count  # [size, columns]
-        place = 0
-        for number, pair in enumerate(pairs):
-            sides = []
-            for side in pair:
-                runs = len(side)
-                own = run_means[:, place : place + runs]
-                place += runs
-                if runs > 1:
-                    own = own * drawn_counts(of_runs, size, runs)
-                sides.append(own.sum(axis=1) / runs)
-            sampled[number, start : start + size] = sides[1] - sides[0]
+        drawn = drawn_counts(of_examples, size, count)
+        sampled[:, start : start + size] = (drawn @ columns / count).T
+    places = of_seeds.random(resamples)
+    for number, pair in enumerate(pairs):
+        error, freedom = seed_error(*pair)
+        if error > 0:
+            sampled[number] += error * _t_quantiles(places, freedom)
     edges = np.percentile(sampled, [2.5, 97.5], axis=1)
     low, high = np.where(np.abs(edges) <= TIE, 0, edges).tolist()
     return [
         Difference(a, b, b - a, low[k], high[k], _p_value(sampled[k]), count)
         for k, (a, b) in enumerate(means)
     ]
+
+
+def seed_error(baseline: Values | None, other: Values) -> tuple[float, float]:
+    """Standard error of a difference by the choice of seeds, and its degrees of freedom.
+
+    baseline, other  [runs, examples]; None is the number 0, which no seed moves
+    Of the runs' means, by Welch (1947): sqrt(s_a^2 / n_a + s_b^2 / n_b). A single run takes the
+    variance of the other side's. (0, 1) where no side has two runs, or none differs.
+    """
+    means = [side.mean(axis=1, dtype=np.float64) for side in (baseline, other) if side is not None]
+    several = [side for side in means if len(side) > 1]
+    if not several:
+        return 0.0, 1.0
+    variances = [np.var(side if len(side) > 1 else several[0], ddof=1) for side in means]
+    parts = [variance / len(side) for variance, side in zip(variances, means, strict=True)]
+    total = float(sum(parts))
+    if total == 0:
+        return 0.0, 1.0
+    if len(several) < len(means):
+        return total**0.5, len(several[0]) - 1.0
+    doubted = sum(part**2 / (len(side) - 1) for part, side in zip(parts, means, strict=True))
+    return total**0.5, float(total**2 / doubted)
+
+
+def _t_quantiles(shares: np.ndarray, freedom: float) -> np.ndarray:
+    from scipy import stats  # imported late: slow to load, and two single runs do without
+
+    return stats.t.ppf(shares, freedom)
 
 
 def drawn_counts(random: np.random.Generator, size: int, count: int) -> np.ndarray:

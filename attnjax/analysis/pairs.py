@@ -1,6 +1,6 @@
 """Agreement of explanations that are lists of ragged rows: between methods, chance and runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -15,6 +15,7 @@ from attnjax.runtime import quick_compile
 Ragged = Sequence[np.ndarray]
 FEW = 2**28  # comparisons of words up to which another length to compile does not pay
 LENGTHS = 3  # padded lengths in use beyond, one compilation each
+DRAWS = 5  # random orders of each row: one alone leaves a small analysis a floor beside 0
 VALUES = 2**15  # of one compiled call: the arrays that its loops go through fit a cache
 
 
@@ -69,10 +70,33 @@ def _compiled(top_k: int) -> Any:
     return jax.jit(every, compiler_options=quick_compile())
 
 
-def shuffled(rows: Ragged, seed: int, numbers: Iterable[int]) -> list[np.ndarray]:
-    """The same values in random order: agreement with it is what chance gives.
+def chance(
+    pairs: Mapping[str, tuple[Ragged, Ragged]], top_k: int, seed: int, numbers: Sequence[int]
+) -> dict[str, dict[str, np.ndarray]]:
+    """`agree` with the second of each pair in random order: what agreement is worth nothing.
 
-    numbers  one a row; the order depends on (seed, number) alone
+    Each figure is the mean over DRAWS orders, "p_value" that of the first.
+    """
+    found = agree(
+        {
+            f"{name} {draw}": (first, shuffled(second, (seed, draw), numbers))
+            for name, (first, second) in pairs.items()
+            for draw in range(DRAWS)
+        },
+        top_k,
+    )
+    results = {}
+    for name in pairs:
+        draws = [found[f"{name} {draw}"] for draw in range(DRAWS)]
+        means = {each: np.mean([draw[each] for draw in draws], axis=0) for each in draws[0]}
+        results[name] = {**means, **{k: v for k, v in draws[0].items() if k == "p_value"}}
+    return results
+
+
+def shuffled(rows: Ragged, seed: tuple[int, ...], numbers: Sequence[int]) -> list[np.ndarray]:
+    """The same values in random order.
+
+    numbers  one a row; the order depends on (number, seed) alone
     """
     each = zip(numbers, rows, strict=True)
-    return [np.random.default_rng([seed, number]).permutation(row) for number, row in each]
+    return [np.random.default_rng([number, *seed]).permutation(row) for number, row in each]

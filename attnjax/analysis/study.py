@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnjax.analysis.explain import make_explain
-from attnjax.analysis.pairs import agree, shuffled
+from attnjax.analysis.pairs import agree, chance
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
 from attnjax.types import Batch, Params, Stages
@@ -25,7 +25,7 @@ class Study(NamedTuple):
     agreement           "attention~gradient" -> measure -> [rows], NaN where undefined; among the
                         measures "p_value", of Kendall's tau
     query_agreement     likewise over the query's words, method against method
-    floor               as agreement, the second explanation's values in random order
+    floor, query_floor  as those, the second explanation's values in random order
     diagnostics         method -> [rows], such as the completeness error of integrated gradients
     permutation, adversarial  name -> one array or number a row; empty if switched off
     uniform             "probabilities" and "loss" under uniform attention
@@ -37,6 +37,7 @@ class Study(NamedTuple):
     agreement: dict[str, dict[str, np.ndarray]]
     query_agreement: dict[str, dict[str, np.ndarray]]
     floor: dict[str, dict[str, np.ndarray]]
+    query_floor: dict[str, dict[str, np.ndarray]]
     diagnostics: dict[str, np.ndarray]
     permutation: dict[str, np.ndarray]
     adversarial: dict[str, Rows]
@@ -67,10 +68,6 @@ def study(
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
     numbers = split.row_numbers.tolist()
-    floor = {
-        f"{a}~{b}": (explanations[a], shuffled(explanations[b], seed, numbers))
-        for a, b in combinations(explanations, 2)
-    }
     adversarial = dict(found.get("adversarial", {}))
     if adversarial:
         adversarial |= _at_words({"attention": adversarial["attention"]}, found["words"])
@@ -80,7 +77,8 @@ def study(
         queries,
         agree(_combined(explanations), config.top_k),
         agree(_combined(queries), config.top_k),
-        agree(floor, config.top_k),
+        chance(_combined(explanations), config.top_k, seed, numbers),
+        chance(_combined(queries), config.top_k, seed, numbers),
         {name: np.stack(rows) for name, rows in found["diagnostics"].items()},
         {name: np.stack(rows) for name, rows in found.get("permutation", {}).items()},
         adversarial,

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from attnjax.analysis.adversary import Adversary
 from attnjax.analysis.comparison import drawn_counts
 from attnjax.analysis.counterfactual import BINS, bins
 from attnjax.analysis.study import Study
@@ -38,11 +39,7 @@ def summarise(
     summary: dict[str, Any] = {
         "examples": len(found.predictions),
         "agreement": {
-            pair: {
-                **describe(values),
-                "floor": describe(found.floor[pair]),
-                "by_class": by_class(values, found.predictions, labels),
-            }
+            pair: _agreement(values, found.floor[pair], found.predictions, labels)
             for pair, values in found.agreement.items()
         },
         "ceiling": None,
@@ -55,7 +52,8 @@ def summarise(
     }
     if found.query_agreement:
         summary["query_agreement"] = {
-            pair: describe(values) for pair, values in found.query_agreement.items()
+            pair: _agreement(values, found.query_floor[pair], found.predictions, labels)
+            for pair, values in found.query_agreement.items()
         }
     if found.diagnostics:
         summary["completeness"] = {
@@ -65,12 +63,30 @@ def summarise(
     return summary
 
 
+def _agreement(
+    values: dict[str, np.ndarray],
+    floor: dict[str, np.ndarray],
+    predictions: np.ndarray,
+    labels: tuple[str, ...],
+) -> dict[str, Any]:
+    """One pair of explanations; a class has a floor of its own, for lengths differ by class."""
+    floors = by_class(floor, predictions, labels)
+    return {
+        **describe(values),
+        "floor": describe(floor),
+        "by_class": {
+            label: {**members, "floor": floors[label]}
+            for label, members in by_class(values, predictions, labels).items()
+        },
+    }
+
+
 def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
     """measure -> mean, standard deviation over examples, 95 % interval of the mean, undefined.
 
     measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
-    which the share of significant rows (p <= 0.05) among the defined ones is told. One row has no
-    interval: it would have no width.
+    which the share of significant rows (p <= 0.05) among the defined ones is told. One row has
+    neither deviation nor interval.
     """
     names = [name for name in measures if name != "p_value"]
     if not names:
@@ -84,7 +100,7 @@ def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
         known = len(defined) > 0
         described[name] = {
             "mean": float(defined.mean()) if known else None,
-            "std": float(defined.std()) if known else None,
+            "std": float(defined.std()) if len(defined) > 1 else None,
             "ci95": [float(low[place]), float(high[place])] if len(defined) > 1 else None,
             "undefined": len(values) - len(defined),
         }
@@ -152,6 +168,7 @@ def _adversarial(found: dict[str, Any], config: AnalysisConfig) -> dict[str, Any
         "adversaries": config.adversaries,
         "steps": config.adversary_steps,
         "epsilon": config.adversary_epsilon,
+        "margin": Adversary().margin,
         **describe({"max_jsd": divergence}),
         "share_above": {str(edge): float(np.mean(divergence > edge)) for edge in FAR},
     }

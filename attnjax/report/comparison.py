@@ -55,6 +55,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         f"{formatted(found['examples'])} test examples compared",
         found=found,
         baseline=found["differences"][0]["baseline"],
+        trained_once=_trained_once(found),
         tables=tables,
         differences=by_run,
         side_by_side=[
@@ -70,6 +71,16 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         number=formatted,
     )
     return folder / PAGE
+
+
+def _trained_once(found: dict[str, Any]) -> list[str]:
+    """What is compared with the baseline without a second seed on either side."""
+    seeds = {each["name"]: len(each["runs"]) for each in found["conditions"]}
+    compared = dict.fromkeys((each["baseline"], each["other"]) for each in found["differences"])
+    # Where all runs are of one condition, they are compared under their own names.
+    return [
+        other for pair in compared if {seeds.get(e, 1) for e in pair} == {1} for other in pair[1:]
+    ]
 
 
 def units(found: dict[str, Any]) -> list[str]:

@@ -21,10 +21,11 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     ranked = [each for each in examples if tau(each, pair) is not None]
     ranked.sort(key=lambda each: (-(tau(each, pair) or 0.0), -len(each["tokens"])))
     middle = max(0, len(ranked) // 2 - SHOWN // 2)
+    worst = sorted(ranked, key=lambda each: (tau(each, pair) or 0.0, -len(each["tokens"])))
     kinds = {
         "best": ranked[:SHOWN],
         "median": ranked[middle : middle + SHOWN],
-        "worst": ranked[: -SHOWN - 1 : -1],
+        "worst": worst[:SHOWN],
     }
     groups = []
     seen: set[int] = set()

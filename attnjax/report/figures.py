@@ -40,9 +40,13 @@ Drawn = tuple[str, str, str]  # name, SVG, caption
 
 
 def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Drawn]:
-    """Loss and accuracy over epochs, train and validation."""
+    """Loss and accuracy over epochs, train and validation.
+
+    Of a technique the undisturbed loss is drawn, which validation has; "loss" is the objective.
+    """
     drawn = []
-    for name, unit in (("loss", "loss, nats"), ("accuracy", "accuracy")):
+    metrics = [{**row, "loss": row.get("clean_loss", row.get("loss"))} for row in metrics]
+    for name, unit in (("loss", "loss without perturbation, nats"), ("accuracy", "accuracy")):
         if not any(row.get(name) is not None for row in metrics):
             continue
         figure, axes = new_axes()
@@ -80,7 +84,7 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | Non
         axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
     axes.set_xscale("symlog", linthresh=0.1)
     axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel("accuracy, analysed examples")
     axes.set_ylim(0, 1)
     draw_legend(axes, axes.lines, labels)
     caption = "Accuracy under random and worst-case perturbations of word vectors and scores."

@@ -6,7 +6,7 @@ from attnjax.report.tables import INTERVAL, Table
 from attnjax.report.wording import measure, measures_of, pair_label, spaced
 
 FLOOR, CEILING = "floor", ("ceiling, first", "ceiling, second")
-CLASS_FLOOR, CLASS_CEILING = "floor, all classes", tuple(f"{name}, all classes" for name in CEILING)
+CLASS_CEILING = tuple(f"{name}, all classes" for name in CEILING)
 ANALYSED = "analysed examples"
 DESCRIBED = ("mean", "std", INTERVAL)
 
@@ -51,18 +51,20 @@ def agreement_tables(
 ) -> tuple[Table, Table]:
     """All pairs and measures: (over all examples, by predicted class).
 
-    The floor is the same measure against a random ranking; the ceilings are the same measure
-    between two runs, for the pair's first and second explanation.
+    The floor is the same measure against a random ranking of the same examples; the ceilings are
+    the same measure between two runs, for the pair's first and second explanation.
     """
     overall: list[dict[str, Any]] = []
     by_class: list[dict[str, Any]] = []
     for pair, found in (agreement or {}).items():
         for each in measures_of(list(found)):
-            limits = [_mean(found.get("floor"), each)]
-            limits += [_mean((ceiling or {}).get(method), each) for method in pair.split("~")]
+            limits = [_mean((ceiling or {}).get(method), each) for method in pair.split("~")]
             start = {"between": pair_label(pair), "measure": measure(each).label}
             overall.append(
-                start | _described(found[each]) | dict(zip((FLOOR, *CEILING), limits, strict=True))
+                start
+                | _described(found[each])
+                | {FLOOR: _mean(found.get("floor"), each)}
+                | dict(zip(CEILING, limits, strict=True))
             )
             for label, members in (found.get("by_class") or {}).items():
                 if each not in members:
@@ -70,7 +72,8 @@ def agreement_tables(
                 by_class.append(
                     {**start, "class": str(label)}
                     | _described(members[each])
-                    | dict(zip((CLASS_FLOOR, *CLASS_CEILING), limits, strict=True))
+                    | {FLOOR: _mean(members.get("floor"), each)}
+                    | dict(zip(CLASS_CEILING, limits, strict=True))
                 )
     last = ("p ≤ 0.05", "undefined")
     caption = f"Agreement of explanations over the words of the {where}"
@@ -84,7 +87,7 @@ def agreement_tables(
         Table(
             f"{name}_by_class",
             f"{caption}, by predicted class.",
-            ("between", "measure", "class", *DESCRIBED, CLASS_FLOOR, *CLASS_CEILING, *last),
+            ("between", "measure", "class", *DESCRIBED, FLOOR, *CLASS_CEILING, *last),
             by_class,
         ),
     )
@@ -120,15 +123,28 @@ def adversarial_table(adversarial: dict[str, Any] | None) -> Table:
     return Table("adversarial_attention", caption, (*DESCRIBED, *above, "undefined"), rows)
 
 
+def with_undisturbed(results: dict[str, Any]) -> dict[str, list[float]] | None:
+    """The results' robustness, begun with norm 0 where the accuracy on these examples is known."""
+    robustness = results.get("robustness")
+    model = (results.get("analysis") or {}).get("model") or {}
+    if not robustness or model.get("accuracy") is None or 0 in robustness["epsilon"]:
+        return robustness
+    return {
+        name: [0.0 if name == "epsilon" else model["accuracy"], *values]
+        for name, values in robustness.items()
+    }
+
+
 def robustness_table(robustness: dict[str, list[float]] | None) -> Table:
-    """Test accuracy by the norm of the perturbation, one column a kind."""
+    """Accuracy on the analysed examples by the norm of the perturbation, one column a kind."""
     robustness = robustness or {}
     rows = [
         {spaced(name): values[place] for name, values in robustness.items()}
         for place in range(len(robustness.get("epsilon", [])))
     ]
     columns = tuple(spaced(name) for name in robustness)
-    return Table("robustness", "Test accuracy under perturbations of norm epsilon.", columns, rows)
+    caption = "Accuracy on the analysed test examples under perturbations of norm epsilon."
+    return Table("robustness", caption, columns, rows)
 
 
 def completeness_table(completeness: dict[str, Any] | None) -> Table:

@@ -41,8 +41,10 @@ MEASURES = {
         "top-k Kendall distance",
         True,
         "0 to 1",
-        "How far apart are the rankings of the k highest words of each (Fagin et al. 2003)? Words "
-        "in only one of the two lists count as well. 0 is the same list, 1 the farthest apart.",
+        "How far apart are the rankings of the k highest words of each (Fagin et al. 2003), in "
+        "the reference's scale: 0 is the same list; a reversed list is 1 where there are k words, "
+        "but longer texts stay far below, and two lists without a common word are at "
+        "(k − 1) / 8k. It falls with length: read it beside its floor and the top-k overlap.",
     ),
     "jensen_shannon": Measure(
         "Jensen-Shannon divergence",

@@ -24,7 +24,6 @@ from attnjax.report.summaries import (
     ANALYSED,
     CEILING,
     CLASS_CEILING,
-    CLASS_FLOOR,
     DESCRIBED,
     FLOOR,
     adversarial_table,
@@ -33,6 +32,7 @@ from attnjax.report.summaries import (
     permutation_table,
     robustness_table,
     scores_table,
+    with_undisturbed,
 )
 from attnjax.report.tables import Table, formatted, write_table
 from attnjax.report.wording import MEASURES, measure
@@ -72,10 +72,11 @@ def write_report(folder: epath.Path) -> None:
     scores = scores_table(results)
     on_text = agreement_tables(analysis.get("agreement"), ceiling, "agreement", "text")
     on_query = agreement_tables(analysis.get("query_agreement"), None, "query_agreement", "query")
+    robustness = with_undisturbed(results)
     tables = {
         "permutation": permutation_table(analysis.get("permutation")),
         "adversarial": adversarial_table(analysis.get("adversarial_attention")),
-        "robustness": robustness_table(results.get("robustness")),
+        "robustness": robustness_table(robustness),
         "completeness": completeness_table(analysis.get("completeness")),
     }
     written = [each for each in (scores, *on_text, *on_query, *tables.values()) if each.rows]
@@ -120,7 +121,7 @@ def write_report(folder: epath.Path) -> None:
         adversarial_note=_adversarial_note(analysis.get("adversarial_attention") or {}),
         adversarial_figures=adversarial_figures,
         robustness=tables["robustness"] if tables["robustness"].rows else None,
-        robustness_figures=inline(draw_robustness(folder, results.get("robustness"))),
+        robustness_figures=inline(draw_robustness(folder, robustness)),
         groups=chosen(examples),
         training_figures=inline(draw_training(folder, metrics)),
         command=_command(config, folder),
@@ -198,7 +199,7 @@ def _adversarial_note(adversarial: dict[str, Any]) -> str:
         for name in ("adversaries", "steps")
         if adversarial.get(name)
     ]
-    epsilon = adversarial.get("epsilon")
+    epsilon, margin = adversarial.get("epsilon"), adversarial.get("margin")
     return (
         "For every example, attention is sought that lies as far as possible from the model's own "
         "while the output stays"
@@ -207,6 +208,13 @@ def _adversarial_note(adversarial: dict[str, Any]) -> str:
         + (f"; {', '.join(parts)}" if parts else "")
         + "). The largest Jensen-Shannon divergence found is reported: from 0, none found, "
         "to ln 2 = 0.693."
+        + (
+            f" The search itself, as theirs, pays for every change beyond {margin:g}: most "
+            "attentions found change the output by about that, and the divergences are less than "
+            "the bound would allow."
+            if margin
+            else ""
+        )
     )
 
 
@@ -221,7 +229,7 @@ def _by_measure(
     names = {measure(name).label: measure(name) for name in MEASURES}
     columns = ("between", *DESCRIBED, FLOOR, *CEILING, "p ≤ 0.05", "undefined")
     class_columns = (
-        *("between", "class", *DESCRIBED, CLASS_FLOOR, *CLASS_CEILING),
+        *("between", "class", *DESCRIBED, FLOOR, *CLASS_CEILING),
         *("p ≤ 0.05", "undefined"),
     )
 

@@ -11,6 +11,7 @@ from attnjax.analysis.comparison import (
     bootstrap_differences,
     holm,
     seed_agreement,
+    seed_error,
 )
 
 
@@ -58,22 +59,46 @@ def test_rounding_to_float32_decides_nothing():
     assert (found.low, found.high, found.p) == (0, 0, 1)
 
 
-def test_several_runs_are_the_literal_bootstrap_of_runs_and_examples():
-    a, b = correlated(2, 20, seed=2), correlated(3, 20, 0.1, seed=3)
-    b += np.array([[0.0], [0.2], [-0.1]])
+@pytest.mark.parametrize(("first", "second"), [(2, 3), (1, 4), (5, 2)])
+def test_the_seeds_part_of_an_interval_is_scipys_t_test(first, second):
     random = np.random.default_rng(4)
-    literal = []
-    for _ in range(4_000):
-        examples = random.integers(20, size=20)
-        literal.append(
-            b[random.integers(3, size=3)][:, examples].mean()
-            - a[random.integers(2, size=2)][:, examples].mean()
-        )
-    (ours,) = bootstrap_differences([(a, b)], 20_000)
-    expected = np.percentile(literal, [2.5, 97.5])
-    np.testing.assert_allclose((ours.low, ours.high), expected, rtol=0, atol=np.std(literal) * 0.15)
-    (one,) = bootstrap_differences([(a[:1], b[:1])], 2_000)
-    assert ours.high - ours.low > 1.5 * (one.high - one.low), "the seeds' spread is in it"
+    seeds = random.normal(size=first), random.normal(0.3, 2, size=second)
+    a, b = (np.repeat(each[:, None], 20, axis=1) for each in seeds)  # examples add nothing
+    theirs = stats.ttest_ind(seeds[1], seeds[0], equal_var=first == 1)
+    expected = theirs.confidence_interval()
+    error, freedom = seed_error(a, b)
+    assert freedom == pytest.approx(theirs.df)
+    assert error * stats.t.ppf(0.975, freedom) == pytest.approx((expected.high - expected.low) / 2)
+    (ours,) = bootstrap_differences([(a, b)], 50_000)
+    np.testing.assert_allclose((ours.low, ours.high), expected, atol=(ours.high - ours.low) * 0.03)
+    assert ours.p == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+def test_seeds_that_are_not_there_or_do_not_differ_add_nothing():
+    a, b = correlated(1, 20, seed=2), correlated(1, 20, seed=3)
+    assert seed_error(a, b) == (0, 1)
+    assert seed_error(None, b) == (0, 1)
+    assert seed_error(None, np.repeat(b, 3, axis=0)) == (0, 1)
+    error, freedom = seed_error(None, np.array([[1.0] * 20, [2.0] * 20, [6.0] * 20]))
+    assert (error, freedom) == (pytest.approx(np.std([1, 2, 6], ddof=1) / 3**0.5), 2)
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_intervals_over_few_seeds_hold_what_they_say(runs):
+    """As in practice: tau differs by 0.2 between examples, and by 0.05 between seeds."""
+    random = np.random.default_rng(8)
+    held, trials = [], 200
+    for _ in range(trials):
+        examples = random.normal(size=(1, 40))
+        sides = [
+            0.2 * (0.8 * examples + 0.6 * random.normal(size=(runs, 40)))
+            + 0.05 * random.normal(size=(runs, 1))
+            for _ in range(2)
+        ]
+        held.append(bootstrap_differences([tuple(sides)], 400)[0])
+    share = np.mean([each.low <= 0 <= each.high for each in held])
+    assert 0.92 <= share <= 1, "resampled, two seeds hold the truth in 75 %, three in 85 %"
+    assert np.mean([each.p <= 0.05 for each in held]) <= 0.08
 
 
 def test_a_planted_difference_is_found_and_equal_runs_have_none():

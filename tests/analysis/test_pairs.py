@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from attnjax.analysis import pairs
-from attnjax.analysis.pairs import agree, shuffled
+from attnjax.analysis.pairs import DRAWS, agree, chance, shuffled
 
 
 def ragged(lengths, seed):
@@ -39,9 +39,24 @@ def test_no_pair_and_no_row():
 
 def test_shuffling_keeps_the_values_and_depends_on_seed_and_row_alone():
     rows = ragged([8, 8, 20], 0)
-    once, other = shuffled(rows, 0, range(3)), shuffled(rows, 1, range(3))
-    again = shuffled(rows[2:], 0, [2])
+    once, other = shuffled(rows, (0, 0), range(3)), shuffled(rows, (0, 1), range(3))
+    again = shuffled(rows[2:], (0, 0), [2])
     for row, values in enumerate(rows):
         np.testing.assert_array_equal(np.sort(once[row]), np.sort(values))
     np.testing.assert_array_equal(once[2], again[0])
     assert any((a != b).any() for a, b in zip(once, other, strict=True))
+
+
+def test_chance_is_the_mean_over_random_orders():
+    rows = ragged([8, 1, 20], 0)
+    found = chance({"a~b": (rows, rows)}, 3, 7, [4, 5, 6])["a~b"]
+    draws = [
+        agree({"a~b": (rows, shuffled(rows, (7, draw), [4, 5, 6]))}, 3)["a~b"]
+        for draw in range(DRAWS)
+    ]
+    for name in ("kendall", "pearson", "top_k_overlap", "jensen_shannon"):
+        expected = np.mean([each[name] for each in draws], axis=0)
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+    np.testing.assert_allclose(found["p_value"], draws[0]["p_value"], rtol=1e-6)
+    assert np.isnan(found["kendall"][1])
+    assert len({each["kendall"][0] for each in draws}) > 1

@@ -4,11 +4,13 @@ import dataclasses
 
 import jax
 import numpy as np
+import pytest
 from helpers import quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.robustness import make_robustness
 from attnjax.analysis.study import in_chunks, study
+from attnjax.analysis.summary import summarise
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
 
@@ -75,3 +77,19 @@ def test_robustness_draws_by_the_row_as_well():
     part = in_chunks(call, whole.take(rows), 8, 1, lambda: None)
     for kind, some in part.items():
         np.testing.assert_array_equal(np.stack(some), np.stack(found[kind])[rows])
+
+
+def test_each_predicted_class_has_a_floor_of_its_own():
+    stages, params = small_model("average")
+    split = split_of(LENGTHS)
+    found = study(SETTINGS, stages, split, 0, compiler(params))
+    labels = ("a", "b", "c")
+    predictions = np.arange(len(LENGTHS)) % 2
+    summary = summarise(found._replace(predictions=predictions), SETTINGS, labels, split.labels)
+    for pair, figures in summary["agreement"].items():
+        assert list(figures["by_class"]) == ["a", "b"]
+        for number, members in enumerate(figures["by_class"].values()):
+            for name in ("kendall", "top_k_overlap"):
+                own = found.floor[pair][name][predictions == number]
+                expected = pytest.approx(np.nanmean(own))
+                assert members["floor"][name]["mean"] == expected

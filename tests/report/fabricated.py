@@ -110,9 +110,9 @@ def pair_summary(examples, pair, labels):
         **summary(examples, pair),
         "floor": summary(examples, pair, 0.01),
         "by_class": {
-            label: summary([each for each in examples if each["prediction"] == label], pair)
+            label: {**summary(members, pair), "floor": summary(members, pair, 0.02)}
             for label in labels
-            if any(each["prediction"] == label for each in examples)
+            if (members := [each for each in examples if each["prediction"] == label])
         },
     }
 

@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 from fabricated import EVIL
 
-from attnjax.report.comparison import build_tables, write_comparison
+from attnjax.report.comparison import _trained_once, build_tables, write_comparison
 from attnjax.report.examples import WORDS
 
 
@@ -106,3 +106,18 @@ def test_scores_have_the_seeds_mean_and_deviation(folder):
     (scores,) = (table for table in build_tables(found) if table.name == "scores")
     assert scores.columns == ("run", "seed", "accuracy", "auc")
     assert scores.text()[-1] == ["s (2 seeds)", "–", "0.850 ± 0.071", "–"]
+
+
+def test_runs_without_a_second_seed_are_told_apart(page):
+    def once(sizes, compared):
+        return _trained_once(
+            {
+                "conditions": [{"name": k, "runs": ["run"] * n} for k, n in sizes.items()],
+                "differences": [{"baseline": a, "other": b} for a, b in compared],
+            }
+        )
+
+    assert once({"a": 1, "b": 1, "c": 2}, [("a", "b"), ("a", "b"), ("a", "c")]) == ["b"]
+    assert once({"a": 2, "b": 1}, [("a", "b")]) == []
+    assert once({"all (3 seeds)": 3}, [("s_0", "s_1"), ("s_0", "s_2")]) == ["s_1", "s_2"]
+    assert "One run against one" not in page

@@ -38,6 +38,15 @@ def test_no_example_twice_and_ties_by_length():
     assert [lengths[k] for k in ids(groups[0])] == sorted(lengths.values(), reverse=True)[:SHOWN]
 
 
+def test_of_the_worst_too_the_longer_come_first():
+    examples = fabricated_examples(20, ["a"])
+    for each in examples:
+        each["agreement"][PAIR]["kendall"] = -1.0 if each["id"] < 8 else 1.0
+    worst = chosen(examples)[2]
+    lengths = {each["id"]: len(each["tokens"]) for each in examples[:8]}
+    assert [lengths[k] for k in ids(worst)] == sorted(lengths.values(), reverse=True)[:SHOWN]
+
+
 def test_absent_parts_give_no_group():
     assert chosen([]) == []
     examples = fabricated_examples(3, ["a"])

@@ -5,13 +5,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 from etils import epath
-from fabricated import fabricated_examples
+from fabricated import fabricated_examples, fabricated_metrics
 
 from attnjax.report.figures import (
     _by_class,
     draw_adversarial,
     draw_agreement,
     draw_permutation,
+    draw_training,
 )
 from attnjax.report.page import inline
 
@@ -116,3 +117,15 @@ def test_inline_figures_take_the_colours_of_the_page(tmp_path):
     used = set(re.findall(r'(?:url\(#|href="#)([^")]+)', re.sub(">[^<]*<", "><", first["svg"])))
     assert used
     assert used <= ids[0]
+
+
+def test_the_loss_of_training_is_the_one_that_validation_has(tmp_path):
+    metrics = [{**row, "clean_loss": row["loss"]} for row in fabricated_metrics()]
+    for row in metrics:
+        if row["split"] == "train":
+            row["loss"] += 90  # the objective of a technique
+        else:
+            del row["clean_loss"]
+    found = texts(draw_training(epath.Path(tmp_path), metrics)[0][1])
+    assert any(each.startswith("0.") for each in found)
+    assert not any(re.fullmatch(r"[1-9]\d(\.\d)?", each) for each in found), "no tick near 90"

@@ -9,6 +9,7 @@ from etils import epath
 from fabricated import EVIL, fabricated_examples, fabricated_results, write_files, write_run
 
 from attnjax.report.examples import SHOWN
+from attnjax.report.summaries import with_undisturbed
 from attnjax.report.write import write_report
 
 VOID = {"meta", "link", "input", "br"}
@@ -142,8 +143,8 @@ def test_an_old_run_without_the_new_parts(tmp_path):
     results = fabricated_results(examples, ["a", "b"])
     agreement = results["analysis"]["agreement"]
     for pair in agreement.values():
-        del pair["floor"]
         for measures in (pair, *pair["by_class"].values()):
+            del measures["floor"]
             for name in ("top_k_kendall", "jensen_shannon", "top_k_overlap"):
                 del measures[name]
     results["analysis"] = {"examples": 8, "agreement": agreement}
@@ -226,3 +227,16 @@ def test_thousands_of_long_examples_stay_small(tmp_path):
 def test_results_hold_numbers_only():
     examples = fabricated_examples(20, ["a", "b"], pair_task=True)
     json.dumps([fabricated_results(examples, ["a", "b"], True), examples], allow_nan=False)
+
+
+def test_accuracy_under_perturbations_begins_with_that_of_the_same_examples():
+    results = {
+        "test": {"accuracy": 0.5},
+        "analysis": {"model": {"accuracy": 0.4}},
+        "robustness": {"epsilon": [0.1, 1.0], "word_random": [0.3, 0.2]},
+    }
+    assert with_undisturbed(results) == {"epsilon": [0, 0.1, 1], "word_random": [0.4, 0.3, 0.2]}
+    given = {"epsilon": [0.0, 1.0], "word_random": [0.4, 0.2]}
+    assert with_undisturbed({**results, "robustness": given}) == given
+    assert with_undisturbed({**results, "analysis": None}) == results["robustness"]
+    assert with_undisturbed({"robustness": None}) is None
