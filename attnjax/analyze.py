@@ -59,7 +59,10 @@ SOURCE = "source.json"  # of explained texts: whose they are, and by which run
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake.
+
+    arguments  as `sys.argv`, which is the default: the first is the program's name
+    """
     arguments = sys.argv if arguments is None else arguments
     return guarded(__doc__ or "", lambda stop: analyze(arguments, stop), arguments)
 

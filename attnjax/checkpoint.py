@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from attnjax.errors import UserError
-from attnjax.runtime import is_first_process
+from attnjax.hosts import is_first_process
 from attnjax.types import Params, TrainState
 
 logger = logging.getLogger(__name__)

@@ -13,16 +13,15 @@ from ml_collections import ConfigDict, config_flags
 
 from attnjax.config import RunConfig, default_config, field_names, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
-from attnjax.runtime import (
+from attnjax.hosts import (
     Hosts,
-    collect_garbage_rarely,
     is_first_process,
     join_hosts,
     leave_hosts,
     on_tpu_pod,
-    set_compiler,
     several_processes,
 )
+from attnjax.runtime import collect_garbage_rarely, set_compiler
 from attnjax.train.stop import Stop, Stopped
 
 USAGE = (
@@ -63,8 +62,10 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
         raise UserError("--coordinator=HOST:PORT, --processes=N and --process=I belong together")
     if all(given):
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit():
+        if not host or not port.isdigit() or not 0 < int(port) < 2**16:
             raise UserError(f"--coordinator={address} must be HOST:PORT, such as 10.0.0.1:8476")
+        if count < 1:
+            raise UserError(f"--processes={count} must be at least 1")
         if not 0 <= number < count:
             raise UserError(f"--process={number} must lie between 0 and {count - 1}, one for each")
     if seconds < 1:
@@ -234,6 +235,8 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         if isinstance(error, OSError):  # a full disk, a file for a folder
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
+        elif EXHAUSTED in reason and isinstance(error, ValueError):  # Orbax, on a full disk
+            told = f"{reason}; mend that, and give the same command again"
         elif isinstance(error, MemoryError) or EXHAUSTED in reason:
             told = (
                 f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "

@@ -70,7 +70,10 @@ SHOWN = 5  # sentences of each kind
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake.
+
+    arguments  as `sys.argv`, which is the default: the first is the program's name
+    """
     arguments = sys.argv if arguments is None else arguments
 
     def run(stop: Stop) -> None:

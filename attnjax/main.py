@@ -10,7 +10,10 @@ from attnjax.pipeline import run_pipeline
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake.
+
+    arguments  as `sys.argv`, which is the default: the first is the program's name
+    """
     return run_command(run_pipeline, sys.argv if arguments is None else arguments)
 
 

@@ -17,13 +17,13 @@ from attnjax.config import RunConfig, flatten, to_dict
 from attnjax.data.batches import sample
 from attnjax.data.dataset import Dataset, Tokenized, load_dataset, tokenize_example
 from attnjax.errors import UserError
+from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
 from attnjax.run import read_config
 from attnjax.runtime import (
     device_summary,
-    is_first_process,
     keep_heap,
     one_device_per_core,
     use_compile_cache,
@@ -42,6 +42,7 @@ from attnjax.workdir import (
     REPORT,
     RESULTS,
     VOCABULARY,
+    absolute,
     delete,
     finite,
     held,
@@ -68,12 +69,17 @@ RESUMABLE = {
     "train.keep_heap",
 }
 
+# What may differ between the processes of a run: where each finds its data.
+OWN = {"data.path", "data.unlabelled", "data.vectors", "train.compile_cache", "train.keep_heap"}
+
 
 def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     """Trains or resumes in the workdir, evaluates, analyses, and writes every file of the run."""
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
+    fields = {name: value for name, value in flatten(to_dict(config)).items() if name not in OWN}
+    require_same("the configuration", {**fields, "--workdir": str(absolute(workdir))})
     folder = open_workdir(workdir)
     with held(folder):
         _run(config, folder, stop)
@@ -83,6 +89,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     refuse_other_run(config, folder)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
+    require_same("the data", {"sum": dataset.fingerprint(), "summary": dataset.summary})
     refuse_other_data(dataset, folder)
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells

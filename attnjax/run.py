@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -24,7 +24,15 @@ from attnjax.runtime import FULL_PRECISION
 from attnjax.train.programs import remembered
 from attnjax.train.step import make_evaluate
 from attnjax.types import EOS, Batch, Params, Stages
-from attnjax.workdir import CHECKPOINTS, CONFIG, VOCABULARY, find_workdir, finite, read_json
+from attnjax.workdir import (
+    CHECKPOINTS,
+    CONFIG,
+    RESULTS,
+    VOCABULARY,
+    find_workdir,
+    finite,
+    read_json,
+)
 
 Text = str | Sequence[str | Sequence[str]]
 
@@ -180,7 +188,8 @@ class Run(NamedTuple):
             return Example(text, None, "", place=place)
         answers = self.config.task == "qa"
         names = "(story, question[, candidates])" if answers else "(premise, hypothesis)"
-        parts = () if isinstance(text, str) or not isinstance(text, Iterable) else tuple(text)
+        ordered = isinstance(text, Iterable) and not isinstance(text, str | Mapping | Set)
+        parts = tuple(text) if ordered else ()
         if not 2 <= len(parts) <= 2 + answers:
             raise UserError(f"{place} must be a pair {names}")
         for part in parts:
@@ -226,6 +235,8 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
+    if best is None and (folder / RESULTS).exists() and read_json(folder / RESULTS).get("failed"):
+        raise UserError(f"run {folder} failed: its loss was not finite, and it has no parameters")
     if best is None:
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
     return Run(best.params, stages, vocabulary, labels, config, remembered(compile_in_full))

@@ -1,4 +1,4 @@
-"""Settings of the process: other processes, compile cache, heap, and what machine this is."""
+"""Settings of the process: compile cache, compiler, heap, and what machine this is."""
 
 import contextlib
 import ctypes
@@ -8,14 +8,13 @@ import importlib.util
 import os
 import platform
 import signal
-import socket
 import sys
 import threading
 import time
-import urllib.request
-from typing import Any, NamedTuple
+from typing import Any
 
 from attnjax.errors import UserError
+from attnjax.hosts import several_processes
 
 PACKAGES = ("attnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -26,141 +25,6 @@ AUTOTUNING_OFF = "--xla_gpu_autotune_level=0"
 _cores_are_devices = False  # set once a process, before JAX starts
 
 MOST_CORES = 8  # that become devices: with more, each has too few rows of a chunk
-LEAVING_S = 15  # how long a process that gives up waits for the others to do the same
-
-
-class Hosts(NamedTuple):
-    """The processes of one run, and which of them this is; None leaves it to JAX to find out.
-
-    coordinator  "host:port" of process 0; timeout  seconds until all processes must have met
-    """
-
-    coordinator: str | None = None
-    processes: int | None = None
-    process: int | None = None
-    timeout: int = 300
-
-
-def join_hosts(hosts: Hosts) -> None:
-    """Meets the other processes; to be called before anything else asks JAX for a device.
-
-    Ends the process with status 2 and one line where they do not meet in time: JAX's own time-out
-    would abort it with a stack trace. Raises UserError where JAX does not know what to wait for.
-    """
-    import jax
-
-    if hosts.process == 0 and hosts.coordinator is not None:
-        _require_free_port(int(hosts.coordinator.rpartition(":")[2]))
-
-    def give_up() -> None:
-        address = hosts.coordinator or "the coordinator"
-        if hosts.process == 0:
-            problem = f"not all of the {hosts.processes} processes came to {address}"
-        else:
-            problem = f"{address} did not answer"
-        print(
-            f"attnjax: error: {problem} within {hosts.timeout} s; check that every process was "
-            "started with the same coordinator and that its port is open, or raise "
-            "--coordinator_timeout",
-            file=sys.stderr,
-            flush=True,
-        )
-        os._exit(2)
-
-    waiting = threading.Timer(hosts.timeout, give_up)
-    waiting.daemon = True
-    waiting.start()
-    try:
-        jax.distributed.initialize(
-            coordinator_address=hosts.coordinator,
-            num_processes=hosts.processes,
-            process_id=hosts.process,
-            initialization_timeout=hosts.timeout + 60,
-        )
-    except (ValueError, TypeError) as error:
-        raise UserError(
-            "--distributed finds no cluster here; say which processes belong together with "
-            "--coordinator=HOST:PORT --processes=N --process=I"
-        ) from error
-    finally:
-        waiting.cancel()
-
-
-def _require_free_port(port: int) -> None:
-    """Raises UserError if something listens there: JAX's own attempt may crash the process."""
-    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
-    with socket.socket(family) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except (OSError, OverflowError) as error:
-            raise UserError(
-                f"process 0 cannot listen at port {port} ({error}); choose another in --coordinator"
-            ) from error
-
-
-def leave_hosts(status: int) -> None:
-    """Ends a process that failed, so that the others do not wait for it for minutes.
-
-    Returns once all others are leaving as well; else ends the process after some seconds, and
-    the others see its connections close. Does nothing where there are no others.
-    """
-    if not several_processes():
-        return
-    import jax
-
-    sys.stdout.flush()
-    alone = threading.Timer(LEAVING_S, lambda: os._exit(status))
-    alone.daemon = True
-    alone.start()
-    jax.distributed.shutdown()
-    alone.cancel()
-
-
-def several_processes() -> bool:
-    """Whether `join_hosts` was called; loads no JAX, which commands that compute nothing lack."""
-    if "jax" not in sys.modules:
-        return False
-    import jax
-
-    return jax.distributed.is_initialized()
-
-
-def is_first_process() -> bool:
-    """Whether this process is the one that writes logs, results and reports."""
-    if not several_processes():
-        return True
-    import jax
-
-    return jax.process_index() == 0
-
-
-def on_tpu_pod() -> bool:
-    """Whether the environment says that this host is one of several of a Cloud TPU.
-
-    Asks what `jax.distributed` asks, without starting a backend: variables that Kubernetes sets,
-    and the machine's metadata server where libtpu is installed and has chips.
-    """
-    import jax  # noqa: F401 - sets TPU_SKIP_MDS_QUERY on a machine without chips
-
-    wanted = os.environ.get("JAX_PLATFORMS", "")
-    if importlib.util.find_spec("libtpu") is None or (wanted and "tpu" not in wanted):
-        return False
-    if int(os.environ.get("MEGASCALE_NUM_SLICES") or 1) > 1:
-        return True
-    workers = os.environ.get("TPU_PROCESS_ADDRESSES") or os.environ.get("TPU_WORKER_HOSTNAMES")
-    if workers is None and "TPU_SKIP_MDS_QUERY" not in os.environ:
-        server = os.environ.get("GCE_METADATA_IP", "metadata.google.internal")
-        path = "computeMetadata/v1/instance/attributes/worker-network-endpoints"
-        request = urllib.request.Request(
-            f"http://{server}/{path}", headers={"Metadata-Flavor": "Google"}
-        )
-        try:
-            with urllib.request.urlopen(request, timeout=5) as answer:
-                workers = answer.read().decode()
-        except OSError:  # not on Google Cloud, or not a TPU
-            return False
-    return "," in (workers or "")
 
 
 def process_age_s() -> float | None:

@@ -84,7 +84,10 @@ logger = logging.getLogger("attnjax.sweep")  # __name__ is __main__ here, which 
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake."""
+    """Runs the command line and returns the exit status: 0, or 2 for a user's mistake.
+
+    arguments  as `sys.argv`, which is the default: the first is the program's name
+    """
     arguments = sys.argv if arguments is None else arguments
     return guarded(__doc__ or "", lambda stop: sweep(arguments, stop), arguments)
 
@@ -124,13 +127,13 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
         print(json.dumps(list(bench.train_all(points[number::count], asked))))
         return
     with held(folder):
-        stored = _same_sweep(folder, config, points)
+        stored = _same_sweep(folder, config, points, dataset)
         logger.info("data: %s", dataset.summary)
         logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
         write_json(folder / SWEEP, stored)
         waiting = bench.unfinished(points)
         processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
-        if cores and asked.mode == "auto" and processes > 1:
+        if cores and asked.mode == "auto" and processes > 1 and _is_command():
             logger.info("%d processes, each on its own cores and runs", processes)
             ways = _spread(arguments, processes, stop)
         else:
@@ -144,6 +147,15 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
     print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
     if failed:
         logger.warning("%d of %d runs failed: their loss was not finite", failed, len(rows))
+
+
+def _is_command() -> bool:
+    """Whether this is `python -m attnjax.sweep`, not a script with entries of its own in tables.
+
+    A process of the command would not have them.
+    """
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec is not None and spec.name == "attnjax.sweep"
 
 
 def _spread(arguments: Sequence[str], count: int, stop: Stop) -> list[dict[str, Any]]:
@@ -176,7 +188,8 @@ def _spread(arguments: Sequence[str], count: int, stop: Stop) -> list[dict[str, 
             f"a process of the sweep ended early (status {failed[0] if failed else 0}); the same "
             "command goes on after the last finished chunk, with --sweep.mode=turn in one process"
         )
-    return [way for text in found for way in json.loads(text)]
+    # The last line: a configuration file may print as well.
+    return [way for text in found for way in json.loads(text.splitlines()[-1])]
 
 
 class _Bench:
@@ -291,7 +304,9 @@ class _Bench:
         write_json(folder / RESULTS, results)
 
 
-def _same_sweep(folder: epath.Path, config: RunConfig, points: list[Point]) -> dict[str, Any]:
+def _same_sweep(
+    folder: epath.Path, config: RunConfig, points: list[Point], dataset: Dataset
+) -> dict[str, Any]:
     """The content of sweep.json; raises UserError if the folder holds something else."""
     if (folder / CONFIG).exists():
         raise UserError(f"workdir {folder} holds a single run; choose another --workdir")
@@ -302,6 +317,7 @@ def _same_sweep(folder: epath.Path, config: RunConfig, points: list[Point]) -> d
             if name not in INCIDENTAL
         },
         "points": {point.name: point.varied for point in points},
+        "data": dataset.fingerprint(),
     }
     if not (folder / SWEEP).exists():
         return {**wanted, "ways": []}
@@ -316,6 +332,12 @@ def _same_sweep(folder: epath.Path, config: RunConfig, points: list[Point]) -> d
         raise UserError(
             f"workdir {folder} holds a sweep of {len(stored['points'])} other points than these "
             f"{len(points)}; choose another --workdir, or delete that one"
+        )
+    if stored.get("data") != wanted["data"]:
+        raise UserError(
+            f"workdir {folder} holds a sweep on other data (or of another version of attnjax): its "
+            "finished points would stand beside others; restore the data, or choose another "
+            "--workdir"
         )
     return stored
 

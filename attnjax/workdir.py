@@ -24,7 +24,7 @@ except ImportError:  # not on Windows
     fcntl = None
 
 from attnjax.errors import UserError, encodable
-from attnjax.runtime import is_first_process
+from attnjax.hosts import is_first_process
 
 PARTIAL = ".partial"  # ends the names of files that are being written
 CONFIG = "config.json"

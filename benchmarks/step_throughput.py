@@ -105,13 +105,7 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.config import from_config_dict
     from attnjax.losses import make_gradients, reads_whole_table
     from attnjax.model.stages import build_stages
-    from attnjax.runtime import (
-        device_summary,
-        keep_heap,
-        set_compiler,
-        use_compile_cache,
-        versions,
-    )
+    from attnjax.runtime import device_summary, keep_heap, set_compiler, use_compile_cache, versions
     from attnjax.train.loop import hparams_of
     from attnjax.train.optimizer import make_optimizer, make_schedule
     from attnjax.train.parallel import make_parallel

@@ -182,7 +182,7 @@ def remote(options, name):
     """Returns the shell command that workers run for `setup`, `run` or `logs`."""
     if name == "setup":
         unpack = "mkdir -p attnjax && tar -xzf attnjax-launch.tar.gz -C attnjax --recursive-unlink"
-        prepare = f" && cd attnjax && {options.prepare}" if options.prepare else ""
+        prepare = f" && cd attnjax && ( {options.prepare} )" if options.prepare else ""
         return f"{unpack} && bash attnjax/launch/startup.sh{prepare}"
     if name == "logs":
         return f"tail -n 200 {'-F ' if options.follow else ''}attnjax/run.log"

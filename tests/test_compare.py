@@ -223,7 +223,7 @@ MISTAKES = {
     "foreign": (["a", "foreign"], "foreign is no attnjax run"),
     "other results": (["a", "odd"], "odd/results.json is not the results of an attnjax run"),
     "other version": (["a", "version"], "version/results.json is of another version: .*no field"),
-    "no analysis": (["a", "bare"], r"bare has no analysis \(analysis.examples=0\)"),
+    "no analysis": (["a", "bare"], r"bare has no analysis.examples.jsonl \(analysis.examples=0;"),
     "fewer examples": (["a", "fewer"], "on 40 and 30 examples; analyse both again with the same"),
     "two analyses": (["a", "mixed"], "is not of the analysis that results.json tells of"),
     "cut short": (["a", "cut"], "has 40 examples where results.json says 50"),

@@ -16,8 +16,8 @@ from test_main import ROOT, arguments, final_state, logged, wait_for_checkpoint,
 import attnjax
 from attnjax.command import parse_hosts
 from attnjax.errors import UserError
+from attnjax.hosts import Hosts
 from attnjax.main import main
-from attnjax.runtime import Hosts
 from attnjax.train.lookup import SPECIAL
 
 COMMON = [
@@ -212,12 +212,41 @@ def test_all_processes_tell_a_mistake_that_all_make(alone, tmp_path):
         assert "batch_size=7 cannot be split over 2 devices; use 6 or 8" in said
 
 
+@slow
+def test_processes_that_are_told_different_things_end_before_anything_is_made(alone, tmp_path):
+    data, _ = alone
+    address = f"--coordinator=localhost:{free_port()}"
+    processes = [
+        start(command(data, tmp_path / "run", address, "--processes=2", f"--process={each}", seed))
+        for each, seed in enumerate(("--config.seed=0", "--config.seed=5"))
+    ]
+    for said in ended(processes, status=2):
+        assert "of process 1 is another than that of process 0: seed is 5 and 0" in said
+    assert not (tmp_path / "run").exists()
+
+
+@slow
+def test_processes_with_different_data_end_before_training(alone, tmp_path):
+    data, _ = alone
+    other = write_data(tmp_path / "data", rows=320, rare=319)
+    address = f"--coordinator=localhost:{free_port()}"
+    processes = [
+        start(command(each, tmp_path / "run", address, "--processes=2", f"--process={number}"))
+        for number, each in enumerate((data, other))
+    ]
+    for said in ended(processes, status=2):
+        assert "the data of process 1 is another than that of process 0" in said
+    assert not (tmp_path / "run" / "checkpoints").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--coordinator=here:1"], "belong together"),
         (["--processes=2", "--process=0"], "belong together"),
         (["--coordinator=here", "--processes=2", "--process=0"], "must be HOST:PORT"),
+        (["--coordinator=here:70000", "--processes=2", "--process=0"], "must be HOST:PORT"),
+        (["--coordinator=here:1", "--processes=0", "--process=0"], "must be at least 1"),
         (["--coordinator=here:1", "--processes=2", "--process=2"], "between 0 and 1"),
         (["--coordinator=here:1", "--processes=two", "--process=0"], "two"),
         (["--coordinator_timeout=0"], "at least 1 second"),

@@ -46,6 +46,8 @@ def test_texts(task, text, expected):
         ("nli", "ab", r"must be a pair \(premise, hypothesis\)"),
         ("nli", ("a", "b", "yes"), "must be a pair"),  # a label: what is to be predicted
         ("nli", ("a",), "must be a pair"),
+        ("nli", {"premise": "a", "hypothesis": "b"}, "must be a pair"),  # its keys are no texts
+        ("nli", {"a", "b"}, "must be a pair"),  # in which order?
         ("nli", ("a", None), "not None"),
         ("nli", ("a", 5), "not 5"),
         ("nli", 5, "must be a pair"),

@@ -5,6 +5,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -201,6 +202,19 @@ def test_another_sweep_in_the_same_workdir_is_refused(finished, more, message, c
     assert sorted(str(path) for path in workdir.rglob("*")) == before
 
 
+def test_a_sweep_does_not_go_on_with_other_data(finished, tmp_path, capsys):
+    data, workdir = (shutil.copytree(each, tmp_path / each.name) for each in finished)
+    lines = (data / "test.jsonl").read_text().splitlines()
+    (data / "test.jsonl").write_text("\n".join(lines[1:]) + "\n")
+    shutil.rmtree(workdir / "point_0001")
+    stored = json.loads((workdir / "sweep.json").read_text())
+    stored["config"]["data.path"] = str(data)
+    (workdir / "sweep.json").write_text(json.dumps(stored))
+    assert main(arguments(data, workdir, *FLAGS)) == 2
+    assert "holds a sweep on other data" in capsys.readouterr().err
+    assert not (workdir / "point_0001").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -309,6 +323,28 @@ def test_the_cores_of_a_cpu_share_the_points_in_processes(tmp_path):
     assert train_one(alone) == 0
     expected = json.loads((tmp_path / "alone" / "results.json").read_text())
     np.testing.assert_allclose(rows[0]["auc"], expected["test"]["auc"], rtol=1e-5)
+
+
+SCRIPT = """
+import sys
+from attnjax import sweep
+from attnjax.analysis.importance import METHODS
+from attnjax.model.attention import forward
+
+METHODS["gradient"] = lambda stages, params, batch, key: forward(stages, params, batch).weights
+sys.exit(sweep.main(sys.argv))
+"""
+
+
+@TWO_CORES
+def test_a_scripts_own_entries_in_tables_hold_for_every_point(tmp_path):
+    data, workdir = write_small_data(tmp_path / "data"), tmp_path / "run"
+    command = [sys.executable, "-c", SCRIPT, *arguments(data, workdir, *SEVERAL)[1:]]
+    done = subprocess.run(command, env=without_devices(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [json.loads(line) for line in (workdir / "sweep.jsonl").read_text().splitlines()]
+    assert len(rows) == 8
+    np.testing.assert_allclose([row["kendall"] for row in rows], 1, rtol=1e-5)
 
 
 @TWO_CORES

@@ -1,8 +1,9 @@
 """How far two explanations of a text agree: one figure per example, jit- and vmap-able.
 
-Every measure takes arrays [batch, length] and the mask of positions that count, ignores whatever
-stands elsewhere, and returns [batch]; NaN, never 0, where a row has no answer, which each measure
-says of itself, and where a value that counts is NaN. `measures` is the table of all.
+Every measure takes arrays [batch, length] of any kind of number and the mask of positions that
+count, computes in float32 unless one of them is float64, ignores whatever stands elsewhere, and
+returns [batch]; NaN, never 0, where a row has no answer, which each measure says of itself, and
+where a value that counts is NaN. `measures` is the table of all.
 """
 
 import math
@@ -13,10 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
-Rows = Float[Array | np.ndarray, "batch length"]
-Mask = Bool[Array | np.ndarray, "batch length"]
+Rows = Shaped[Array | np.ndarray, "batch length"]  # bool and whole numbers too
+Mask = Shaped[Array | np.ndarray, "batch length"]
 Measure = Callable[[Rows, Rows, Mask], Float[Array, " batch"]]
 
 EXACT = 33  # the longest row whose p-value is always exact where nothing is tied, as in scipy
@@ -28,7 +29,7 @@ def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     NaN: fewer than two positions, or all values of a or of b equal.
     kendall_tau([[1, 2, 3]], [[1, 3, 2]], [[True] * 3]) == [1/3]: two pairs agree, one does not.
     """
-    pairs = _count_pairs(a, b, mask)
+    pairs = _count_pairs(*_floats(a, b, mask))
     untied = jnp.sqrt(pairs.all - pairs.a.pairs) * jnp.sqrt(pairs.all - pairs.b.pairs)
     return jnp.clip(_ratio(pairs.score, untied), -1, 1)
 
@@ -41,7 +42,7 @@ def kendall_p_value(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     variance corrected for ties. In float32 a p-value below 1e-38 is 0.
     NaN: where kendall_tau is.
     """
-    pairs = _count_pairs(a, b, mask)
+    pairs = _count_pairs(*_floats(a, b, mask))
     size, ties_a, ties_b = pairs.size, pairs.a, pairs.b
     ordered = size * (size - 1)
     variance = (
@@ -161,7 +162,7 @@ def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
     NaN: fewer than two positions, or all values of a or of b equal.
     """
-    a, b, mask = jnp.asarray(a), jnp.asarray(b), jnp.asarray(mask, bool)
+    a, b, mask = _floats(a, b, mask)
     if a.shape[1] == 0:
         return jnp.full(a.shape[0], jnp.nan, a.dtype)
     count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1).astype(a.dtype)
@@ -185,6 +186,7 @@ def spearman(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
     NaN: where pearson is.
     """
+    a, b, mask = _floats(a, b, mask)
     return pearson(_ranks(a, mask), _ranks(b, mask), mask)
 
 
@@ -216,10 +218,11 @@ def top_k_kendall(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " b
     Where a row has fewer than k positions, k is their number. Among equal values the earlier
     position is the higher. NaN: no position.
     """
+    a, b, mask = _floats(a, b, mask)
     top_a, top_b = _top(a, mask, k), _top(b, mask, k)
     same = _same(top_a, top_b)
     shared_a, shared_b = same.any(axis=2), same.any(axis=1)
-    other = jnp.take_along_axis(jnp.asarray(b), top_a.place, axis=1)  # b of A's words
+    other = jnp.take_along_axis(b, top_a.place, axis=1)  # b of A's words
     tau = kendall_tau(top_a.values, other, shared_a)
 
     def outranked(top: _Top, shared):
@@ -241,10 +244,10 @@ def top_k_overlap(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " b
     Where a row has fewer than k positions, k is their number, so that the share is 1. Among equal
     values the earlier position is the higher. NaN: no position.
     """
+    a, b, mask = _floats(a, b, mask)
     top_a, top_b = _top(a, mask, k), _top(b, mask, k)
     same = _same(top_a, top_b)
-    kind = jnp.asarray(a).dtype
-    share = _ratio(_count(same, kind), _count(top_a.real, kind))
+    share = _ratio(_count(same, a.dtype), _count(top_a.real, a.dtype))
     return jnp.where(_any_nan(a, b, mask), jnp.nan, share)
 
 
@@ -288,6 +291,7 @@ def jensen_shannon(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
         quotient = jnp.where(present, part / jnp.where(present, middle, 1), 1)
         return jnp.sum(part * jnp.log(quotient), axis=-1)
 
+    a, b, mask = _floats(a, b, mask)
     a, b = normalised(a), normalised(b)
     middle = (a + b) / 2
     apart = jnp.clip((divergence(a, middle) + divergence(b, middle)) / 2, 0, math.log(2))
@@ -304,6 +308,13 @@ def measures(top_k: int) -> dict[str, Measure]:
         "jensen_shannon": jensen_shannon,
         "top_k_overlap": partial(top_k_overlap, k=top_k),
     }
+
+
+def _floats(a, b, mask):
+    """Both in one type that counts and shares are exact in; human rationales are often 0 and 1."""
+    a, b = jnp.asarray(a), jnp.asarray(b)
+    kind = jnp.float64 if jnp.float64 in (a.dtype, b.dtype) else jnp.float32
+    return a.astype(kind), b.astype(kind), jnp.asarray(mask, bool)
 
 
 def _count(found, kind):

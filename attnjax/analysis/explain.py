@@ -10,6 +10,7 @@ from attnjax.analysis.counterfactual import Adversary, adversarial, permutation,
 from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS, measures_queries
 from attnjax.analysis.importance.gradient import detached
 from attnjax.config import AnalysisConfig
+from attnjax.errors import UserError
 from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
@@ -31,9 +32,15 @@ def make_explain(
     """
     held = detached(stages)
 
-    def importance(name: str, *rest: Any) -> Any:
+    def importance(name: str, words: Any, *rest: Any) -> Any:
         hold = config.detach_attention and name in DETACHABLE
-        return METHODS[name](held if hold else stages, *rest)
+        found = METHODS[name](held if hold else stages, *rest)
+        if jnp.shape(found) != words.shape:
+            raise UserError(
+                f"the importance method '{name}' returns {jnp.shape(found)} where "
+                f"[batch, length] is {words.shape}"
+            )
+        return found
 
     def explain(params: Params, batch: Batch) -> dict[str, Any]:
         trace = forward(stages, params, batch)
@@ -49,11 +56,11 @@ def make_explain(
             },
         }
         for name in config.methods:
-            found["explanations"][name] = importance(name, params, batch, key)
+            found["explanations"][name] = importance(name, batch.words, params, batch, key)
         if batch.query is not None:
             found["query_words"] = batch.query_words
             found["query_explanations"] = {
-                name: importance(name, params, batch, key, "query")
+                name: importance(name, batch.query_words, params, batch, key, "query")
                 for name in config.methods
                 if measures_queries(name)
             }

@@ -1,5 +1,6 @@
 """A trained model and a split -> per-example explanations, their agreement, counterfactuals."""
 
+import logging
 from collections.abc import Callable
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -11,6 +12,8 @@ from attnjax.analysis.pairs import agree, chance
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
 from attnjax.types import Batch, Params, Stages
+
+logger = logging.getLogger(__name__)
 
 BUCKETS = 2  # padded lengths: compiling costs more than padding here
 
@@ -67,6 +70,13 @@ def study(
     found = in_chunks(call, split, config.chunk_size, devices, check)
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
+    for name, rows in (*explanations.items(), *queries.items()):
+        if any(not np.all(values >= 0) for values in rows):  # NaN as well
+            logger.warning(
+                "the importance method '%s' gives words values that are below 0 or not finite: "
+                "divergences and rationales need values of at least 0",
+                name,
+            )
     numbers = split.row_numbers.tolist()
     adversarial = dict(found.get("adversarial", {}))
     if adversarial:

@@ -1,5 +1,6 @@
 """Configuration -> the encoded data set: the one way from any source to ids."""
 
+import hashlib
 import logging
 import re
 from collections.abc import Sequence
@@ -49,6 +50,18 @@ class Dataset(NamedTuple):
         """Whether examples have a query."""
         return self.splits["train"].query is not None
 
+    def fingerprint(self) -> str:
+        """Equal for data sets with the same words, labels and rows, in the same order."""
+        digest = hashlib.sha256(repr((self.vocabulary.tokens, self.labels)).encode())
+        for name, split in self.splits.items():
+            digest.update(f"{name} {len(split)}".encode())
+            for rows in (split.tokens, split.query or []):
+                digest.update(np.array([len(each) for each in rows], np.int64).tobytes())
+                digest.update(np.concatenate([*rows, np.empty(0, np.int32)]).tobytes())
+            digest.update(split.labels.tobytes())
+            digest.update(b"" if split.candidates is None else split.candidates.tobytes())
+        return digest.hexdigest()
+
 
 class Tokenized(NamedTuple):
     """One example as words."""
@@ -77,11 +90,13 @@ def load_dataset(config: RunConfig) -> Dataset:
             wanted = length if dropped[name] else f"of data.labels={','.join(data.labels)}"
             raise UserError(f"the {name} split has no row left {wanted}")
         if data.max_length > 0:
-            cut += sum(len(t.text) > data.max_length for t in words[name])
+            cut += sum(max(len(t.text), len(t.query or ())) > data.max_length for t in words[name])
             words[name] = [_cut(t, data.max_length) for t in words[name]]
     if cut:
         logger.warning(
-            "%d texts have more than data.max_length=%d words and were cut", cut, data.max_length
+            "%d rows have a text of more than data.max_length=%d words, which was cut",
+            cut,
+            data.max_length,
         )
     if len(alone := label_names(splits["train"])) < 2:
         raise UserError(

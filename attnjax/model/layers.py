@@ -1,9 +1,10 @@
 """The layers, as Flax modules: the only file that imports Flax.
 
-An encoder maps (inputs, mask) to (states, summary), and may be given factors of the inputs, one a
-token. `ENCODERS` and `ATTENTIONS` are the tables that a new one joins by one line. Initial values
-follow `torch.nn`'s defaults, as the reference models do: uniform within 1/sqrt(fan-in), and within
-1/sqrt(hidden) for the LSTM.
+An encoder maps (inputs, mask) to (states, summary), both independent of what stands off the mask,
+where states are 0. One that has an argument `factors`, one a token, multiplies the inputs by them
+in a way of its own; for all others that is done beforehand. `ENCODERS` and `ATTENTIONS` are the
+tables that a new one joins by one line. Initial values follow `torch.nn`'s defaults, as the
+reference models do: uniform within 1/sqrt(fan-in), and within 1/sqrt(hidden) for the LSTM.
 """
 
 from collections.abc import Callable
@@ -28,10 +29,6 @@ def _uniform(bound: float) -> Callable[..., Any]:
 def _dense(width: int, inputs: int, name: str | None = None, bias: bool = True) -> nn.Dense:
     init = _uniform(inputs**-0.5)
     return nn.Dense(width, use_bias=bias, kernel_init=init, bias_init=init, name=name)
-
-
-def _scale(inputs: Array, factors: Array | None) -> Array:
-    return inputs if factors is None else inputs * factors[..., None]
 
 
 class Embedding(nn.Module):
@@ -81,10 +78,9 @@ class CNN(nn.Module):
         self,
         inputs: Float[Array, "batch length embed"],
         mask: Bool[Array, "batch length"],
-        factors: Float[Array, "batch length"] | None = None,
     ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
         real = mask[..., None]
-        inputs = jnp.where(real, _scale(inputs, factors), 0)
+        inputs = jnp.where(real, inputs, 0)
         maps = []
         for width in (1, 3, 5, 7):
             init = _uniform((width * inputs.shape[-1]) ** -0.5)
@@ -110,9 +106,7 @@ class Average(nn.Module):
         self,
         inputs: Float[Array, "batch length embed"],
         mask: Bool[Array, "batch length"],
-        factors: Float[Array, "batch length"] | None = None,
     ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
-        inputs = _scale(inputs, factors)
         states = jnp.tanh(_dense(self.hidden, inputs.shape[-1], "project")(inputs))
         states = jnp.where(mask[..., None], states, 0)
         count = jnp.maximum(mask.sum(axis=-1, keepdims=True), 1)

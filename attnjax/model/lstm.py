@@ -82,6 +82,7 @@ def bilstm_without(
     `final_states` stay right even without the last or first token. Values only: no gradient.
     No step is taken behind the end of the longest row.
     """
+    mask = jnp.asarray(mask)  # NumPy's could not be indexed by the loop
     longest = mask.sum(axis=1).max()
     hidden = params.recurrent.shape[1]
     inputs = jnp.where(mask[..., None], inputs, 0).swapaxes(0, 1)

@@ -1,5 +1,6 @@
 """Builds the four pure stages of a model from its configuration."""
 
+import inspect
 from typing import Any
 
 import jax
@@ -35,6 +36,7 @@ def build_stages(
         raise ValueError("normalize_embeddings needs the words' frequencies")
     whole_embedding = Embedding(words, config.embed_dim, config.embed_scale)
     encoder = ENCODERS[config.encoder](config.hidden_dim)
+    takes_factors = "factors" in inspect.signature(type(encoder).__call__).parameters
     attention = ATTENTIONS[config.attention]()
     decoder = Decoder(classes, product=pair and config.match_product)
 
@@ -60,12 +62,18 @@ def build_stages(
     ) -> Encoded:
         text, query = factors or (None, None)
         weights = params["encode"]
-        states, _ = encoder.apply({"params": weights["text"]}, embedded.text, batch.mask, text)
+        states, _ = run_encoder(weights["text"], embedded.text, batch.mask, text)
         if embedded.query is None:
             return Encoded(states, None)
-        own = {"params": weights["text" if config.share_encoder else "query"]}
-        _, summary = encoder.apply(own, embedded.query, batch.query_mask, query)
+        own = weights["text" if config.share_encoder else "query"]
+        _, summary = run_encoder(own, embedded.query, batch.query_mask, query)
         return Encoded(states, summary)
+
+    def run_encoder(weights: Any, vectors: Any, mask: Any, factors: Any) -> Any:
+        if factors is not None and takes_factors:
+            return encoder.apply({"params": weights}, vectors, mask, factors)
+        scaled = vectors if factors is None else vectors * factors[..., None]
+        return encoder.apply({"params": weights}, scaled, mask)
 
     def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:
         whole = encode(params, embedded, batch)

@@ -25,12 +25,12 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     kinds = {
         "best": ranked[:SHOWN],
         "median": ranked[middle : middle + SHOWN],
-        "worst": worst[:SHOWN],
+        "worst": worst,
     }
     groups = []
     seen: set[int] = set()
     for kind, members in kinds.items():
-        fresh = [each for each in members if each["id"] not in seen]
+        fresh = [each for each in members if each["id"] not in seen][:SHOWN]
         seen |= {each["id"] for each in fresh}
         groups.append(
             {

@@ -153,6 +153,8 @@ def _read(folder: epath.Path, name: str) -> Run:
             )
         raise UserError(f"{folder} is no attnjax run: it has neither {RESULTS} nor {CONFIG}")
     results = read_json(folder / RESULTS)
+    if isinstance(results, dict) and results.get("failed"):
+        raise UserError(f"run {folder} failed: its loss was not finite; leave it out")
     try:
         config = flatten(to_dict(from_config_dict(results["config"])))
         test, analysis = dict(results["test"]), dict(results["analysis"])
@@ -162,9 +164,9 @@ def _read(folder: epath.Path, name: str) -> Run:
         raise UserError(f"{folder / RESULTS} is not the results of an attnjax run") from error
     if not analysis or not (folder / EXAMPLES).exists():
         raise UserError(
-            f"run {folder} has no analysis (analysis.examples={config['analysis.examples']}), so "
-            "its examples cannot be compared; analyse it with the same analysis.examples as the "
-            "others"
+            f"run {folder} has no {EXAMPLES} (analysis.examples={config['analysis.examples']}; a "
+            "sweep writes none), so its examples cannot be compared; analyse it as the others: "
+            f"python -m attnjax.analyze --workdir={folder}"
         )
     examples = _read_examples(folder / EXAMPLES)
     stored = analysis.get("examples_sha256")

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import jax
 from etils import epath
 
-from attnjax.runtime import is_first_process
+from attnjax.hosts import is_first_process
 
 logger = logging.getLogger(__name__)
 

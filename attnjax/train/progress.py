@@ -8,7 +8,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.errors import UserError
-from attnjax.runtime import is_first_process
+from attnjax.hosts import is_first_process
 from attnjax.workdir import METRICS, append_text, finite, read_json_lines, write_json_lines
 
 logger = logging.getLogger(__name__)

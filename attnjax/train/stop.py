@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from attnjax.runtime import several_processes
+from attnjax.hosts import several_processes
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 

@@ -247,3 +247,22 @@ def test_worked_example():
     np.testing.assert_allclose(kendall_tau(a, b, mask), [1 / 3], rtol=1e-6)
     np.testing.assert_allclose(spearman(a, b, mask), [0.5], rtol=1e-6)
     np.testing.assert_allclose(kendall_p_value(a, b, mask), [1], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [bool, np.int8, np.uint8, np.int32, np.float16])
+@pytest.mark.parametrize("name", ALL)
+def test_any_kind_of_number_is_as_good_as_float32(name, kind):
+    """Human rationales are 0 and 1; counts of a long text do not fit a small type."""
+    _, b, mask = suited(name, *ragged(10, 300, 3, ties=False))
+    a = np.random.default_rng(4).integers(2, size=b.shape).astype(kind)
+    mask[:] = True
+    expected = ALL[name](a.astype(np.float32), b, mask)
+    np.testing.assert_array_equal(ALL[name](a, b, mask), expected)
+    np.testing.assert_array_equal(ALL[name](a, b, mask.astype(np.float32)), expected)
+    swapped = ALL[name](b, a.astype(np.float32), mask)
+    np.testing.assert_array_equal(ALL[name](b, a, mask), swapped)
+
+
+def test_docstrings_example_takes_lists():
+    rows = [[1, 2, 3]], [[1, 3, 2]], [[True] * 3]
+    np.testing.assert_allclose(kendall_tau(*map(np.array, rows)), [1 / 3], rtol=1e-6)

@@ -13,6 +13,7 @@ from attnjax.analysis.study import in_chunks, study
 from attnjax.analysis.summary import summarise
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
+from attnjax.errors import UserError
 
 SETTINGS = AnalysisConfig(chunk_size=4, permutations=7, adversaries=2, adversary_steps=20)
 LENGTHS = [5, 9, 2, 7, 3, 6]
@@ -65,6 +66,28 @@ def test_a_method_without_segments_measures_the_text_alone(monkeypatch):
     assert [each.tolist() for each in found.explanations["length"]] == [[4] * 4, [2] * 2]
     assert set(found.query_explanations) == {"gradient"}
     assert set(found.agreement) == {"attention~gradient", "attention~length", "gradient~length"}
+
+
+def test_what_a_method_returns_is_checked(monkeypatch, caplog):
+    stages, params = small_model("average")
+    shapes = {
+        "one": lambda words: words[:, 0],
+        "three": lambda words: words[:, :, None],
+        "negative": lambda words: -words,
+        "missing": lambda words: words * np.nan,
+    }
+    for name, found in shapes.items():
+        monkeypatch.setitem(METHODS, name, lambda s, p, batch, k, f=found: f(batch.words.astype(np.float32)))
+    for name, shape in (("one", r"\(4,\)"), ("three", r"\(4, 12, 1\)")):
+        settings = dataclasses.replace(SETTINGS, methods=(name,), adversaries=0)
+        with pytest.raises(UserError, match=f"'{name}' returns {shape} where"):
+            study(settings, stages, split_of([7] * 4), 0, compiler(params))
+    for name in ("negative", "missing"):
+        settings = dataclasses.replace(SETTINGS, methods=("gradient", name), adversaries=0)
+        study(settings, stages, split_of([3, 4]), 0, compiler(params))
+        assert f"'{name}' gives words values that are below 0 or not finite" in caplog.text
+        assert "'gradient' gives" not in caplog.text
+        caplog.clear()
 
 
 def test_robustness_draws_by_the_row_as_well():

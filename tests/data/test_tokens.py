@@ -30,6 +30,10 @@ from attnjax.data.tokens import tokenize
         ("well.... no… yes -- or — what", "well ... no ... yes -- or -- what"),
         ("<pad> <num>", "< pad > <num>"),
         ("Déjà vu, naïve", "déjà vu , naïve"),
+        ("cafe\u0301 isn't", "caf\u00e9 is n't"),
+        ("हिन्दी, अच्छी है", "हिन्दी , अच्छी है"),
+        ("العَرَبِيَّة می\u200cخواهم", "العَرَبِيَّة می\u200cخواهم"),
+        ("q\u0308n't q\u0308don't", "q\u0308 n't q\u0308do n't"),
         (" \t\n", ""),
     ],
 )

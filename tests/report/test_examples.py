@@ -39,7 +39,7 @@ def test_no_example_twice_and_ties_by_length():
 
 
 def test_of_the_worst_too_the_longer_come_first():
-    examples = fabricated_examples(20, ["a"])
+    examples = fabricated_examples(30, ["a"])
     for each in examples:
         each["agreement"][PAIR]["kendall"] = -1.0 if each["id"] < 8 else 1.0
     worst = chosen(examples)[2]
