@@ -108,6 +108,8 @@ class Run(NamedTuple):
     def predict(self, texts: Sequence[Text]) -> Predictions:
         """Predicts the class of each text, or of each pair.
 
+        Of a question's candidates those that no training example had for an answer are left out.
+
         run.predict(["a fine film", "dull"]).labels == ["1", "0"]
         """
         require_list("predict", "texts", texts)
@@ -126,8 +128,10 @@ class Run(NamedTuple):
         """Attention and importance of every word, for strings or pairs as `predict` takes them.
 
         methods  names of `analysis.importance.METHODS`; default: those the run was analysed with.
-        Raises UserError for an unknown method, a text without a token, or one whose words the
-        model has never seen. In a notebook the result shows itself as coloured words.
+        Raises UserError for an unknown method, no text at all, a text without a token, or one whose
+        words the model has never seen. Give many texts at once: each number of texts, and each
+        length of the longest, is compiled for itself. In a notebook the result shows itself as
+        coloured words.
 
         run.explain(["a fine film"]).importance["gradient"][0].shape == (3,)
         """
