@@ -76,8 +76,12 @@ def test_what_a_method_returns_is_checked(monkeypatch, caplog):
         "negative": lambda words: -words,
         "missing": lambda words: words * np.nan,
     }
-    for name, found in shapes.items():
-        monkeypatch.setitem(METHODS, name, lambda s, p, batch, k, f=found: f(batch.words.astype(np.float32)))
+
+    def method(change):
+        return lambda stages, params, batch, key: change(batch.words.astype(np.float32))
+
+    for name, change in shapes.items():
+        monkeypatch.setitem(METHODS, name, method(change))
     for name, shape in (("one", r"\(4,\)"), ("three", r"\(4, 12, 1\)")):
         settings = dataclasses.replace(SETTINGS, methods=(name,), adversaries=0)
         with pytest.raises(UserError, match=f"'{name}' returns {shape} where"):
