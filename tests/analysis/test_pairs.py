@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from attnjax.analysis import pairs
-from attnjax.analysis.pairs import DRAWS, agree, chance, shuffled
+from attnjax.analysis.pairs import DRAWS, LONG, agree, chance, shuffled
 
 
 def ragged(lengths, seed):
@@ -48,15 +48,24 @@ def test_shuffling_keeps_the_values_and_depends_on_seed_and_row_alone():
 
 
 def test_chance_is_the_mean_over_random_orders():
-    rows = ragged([8, 1, 20], 0)
-    found = chance({"a~b": (rows, rows)}, 3, 7, [4, 5, 6])["a~b"]
+    rows, numbers = ragged([8, 1, LONG, LONG + 1], 0), [4, 5, 6, 7]
+    found = chance({"a~b": (rows, rows)}, 3, 7, numbers)["a~b"]
     draws = [
-        agree({"a~b": (rows, shuffled(rows, (7, draw), [4, 5, 6]))}, 3)["a~b"]
+        agree({"a~b": (rows, shuffled(rows, (7, draw), numbers))}, 3)["a~b"]
         for draw in range(DRAWS)
     ]
     for name in ("kendall", "pearson", "top_k_overlap", "jensen_shannon"):
         expected = np.mean([each[name] for each in draws], axis=0)
-        np.testing.assert_allclose(found[name], expected, rtol=1e-6)
+        expected[3] = draws[0][name][3]
+        np.testing.assert_allclose(found[name], expected, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(found["p_value"], draws[0]["p_value"], rtol=1e-6)
     assert np.isnan(found["kendall"][1])
-    assert len({each["kendall"][0] for each in draws}) > 1
+    assert len({each["kendall"][2] for each in draws}) > 1
+
+
+def test_chance_of_long_rows_alone_and_of_none():
+    rows = ragged([LONG + 3, LONG + 9], 0)
+    found = chance({"a~b": (rows, rows)}, 3, 7, [4, 5])
+    expected = agree({"a~b": (rows, shuffled(rows, (7, 0), [4, 5]))}, 3)
+    np.testing.assert_array_equal(found["a~b"]["pearson"], expected["a~b"]["pearson"])
+    assert chance({}, 3, 7, []) == {}
