@@ -79,27 +79,29 @@ def chance(
     Each figure is the mean over DRAWS orders, of rows of more than LONG words that of one alone:
     chance varies little there, and they take most of the time. "p_value" is that of one order.
     """
-    results = agree(
-        {
-            name: (first, shuffled(second, (seed, 0), numbers))
-            for name, (first, second) in pairs.items()
-        },
-        top_k,
-    )
-    for name, (first, second) in pairs.items():
-        short = [row for row, values in enumerate(second) if len(values) <= LONG]
-        few = [[side[row] for row in short] for side in (first, second, numbers)]
-        further = agree(
-            {
-                str(draw): (few[0], shuffled(few[1], (seed, draw), few[2]))
-                for draw in range(1, DRAWS)
-            },
-            top_k,
+    short = {
+        name: [row for row, values in enumerate(second) if len(values) <= LONG]
+        for name, (_, second) in pairs.items()
+    }
+
+    def drawn(name: str, draw: int) -> tuple[Ragged, Ragged]:
+        first, second = pairs[name]
+        rows = short[name] if draw else range(len(second))
+        order = shuffled(
+            [second[row] for row in rows], (seed, draw), [numbers[row] for row in rows]
         )
-        for measure, values in results[name].items():
-            if short and measure != "p_value":
-                draws = [values[short], *(each[measure] for each in further.values())]
-                values[short] = np.mean(draws, axis=0)
+        return [first[row] for row in rows], order
+
+    # One call for all draws: they share its padded lengths, and so its compiled programs.
+    found = agree(
+        {f"{name} {draw}": drawn(name, draw) for name in pairs for draw in range(DRAWS)}, top_k
+    )
+    results = {name: found[f"{name} 0"] for name in pairs}
+    for name, measured in results.items():
+        for measure, values in measured.items():
+            if measure != "p_value":
+                further = [found[f"{name} {draw}"][measure] for draw in range(1, DRAWS)]
+                values[short[name]] = np.mean([values[short[name]], *further], axis=0)
     return results
 
 
