@@ -89,7 +89,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     refuse_other_run(config, folder)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
-    require_same("the data", {"sum": dataset.fingerprint(), "summary": dataset.summary})
+    require_same("the data", {"sum": dataset.fingerprint(), **finite(dataset.summary)})
     refuse_other_data(dataset, folder)
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells

@@ -119,6 +119,17 @@ def test_memory_that_is_not_there_is_one_line_that_says_what_to_lower(error, cap
     assert told.count("\n") == 1
 
 
+def test_a_checkpoint_that_a_full_disk_refuses_is_one_line(capsys):
+    def action(stop):
+        raise ValueError('RESOURCE_EXHAUSTED: Error writing "params" in OCDBT database: no space')
+
+    assert guarded("", action, ["attnjax"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("attnjax: error: RESOURCE_EXHAUSTED: Error writing")
+    assert "memory" not in told
+    assert told.count("\n") == 1
+
+
 def test_commands_look_for_garbage_rarely():
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)

@@ -89,8 +89,11 @@ def _differences(pairs: list[Any], resamples: int, seed: int) -> list[Difference
             for a, b in means
         ]
     of_examples, of_seeds = (np.random.default_rng([seed, stream]) for stream in range(2))
-    sides = [[0 if side is None else side.mean(axis=0) for side in pair] for pair in pairs]
-    columns = np.stack([b - a for a, b in sides], axis=1).astype(np.float64)
+    sides = [
+        [0.0 if side is None else side.mean(axis=0, dtype=np.float64) for side in pair]
+        for pair in pairs
+    ]
+    columns = np.stack([b - a for a, b in sides], axis=1)
     sampled = np.empty((len(pairs), resamples))
     chunk = max(1, CELLS // count)
     for start in range(0, resamples, chunk):
