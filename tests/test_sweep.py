@@ -20,6 +20,8 @@ import attnjax
 import attnjax.sweep
 from attnjax import together
 from attnjax.analysis.summary import NOTHING
+from attnjax.compare import main as compare
+from attnjax.errors import UserError
 from attnjax.main import main as train_one
 from attnjax.sweep import main
 from attnjax.workdir import held
@@ -284,6 +286,15 @@ def test_a_stopped_sweep_goes_on_after_its_last_finished_chunk(tmp_path, monkeyp
     assert failed["test"] is None
     assert rows[1]["accuracy"] is None
     assert "point_0001 at step" in (tmp_path / "run" / "sweep.html").read_text()
+    points = [str(tmp_path / "run" / f"point_000{number}") for number in range(2)]
+    with pytest.raises(UserError, match="point_0001 failed: its loss was not finite"):
+        attnjax.load_run(points[1])
+    for folders, message in (
+        (points[::-1], "point_0001 failed: its loss was not finite; leave it out"),
+        (points, f"python -m attnjax.analyze --workdir={points[0]}"),
+    ):
+        assert compare(["attnjax", *folders, f"--out={tmp_path / 'out'}"]) == 2
+        assert message in capsys.readouterr().err
 
 
 SEVERAL = ("--sweep.epsilon=0.5:4:8", "--sweep.technique=attention_at", "--config.train.epochs=1")
