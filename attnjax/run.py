@@ -239,9 +239,9 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
-    if best is None and (folder / RESULTS).exists() and read_json(folder / RESULTS).get("failed"):
-        raise UserError(f"run {folder} failed: its loss was not finite, and it has no parameters")
     if best is None:
+        if (folder / RESULTS).exists() and read_json(folder / RESULTS).get("failed"):
+            raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
     return Run(best.params, stages, vocabulary, labels, config, remembered(compile_in_full))
 

@@ -71,12 +71,13 @@ def study(
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
     for name, rows in (*explanations.items(), *queries.items()):
-        if any(not np.all(values >= 0) for values in rows):  # NaN as well
+        if not np.all(np.concatenate(rows) >= 0):  # NaN as well
             logger.warning(
                 "the importance method '%s' gives words values that are below 0 or not finite: "
                 "divergences and rationales need values of at least 0",
                 name,
             )
+    text_pairs, query_pairs = _combined(explanations), _combined(queries)
     numbers = split.row_numbers.tolist()
     adversarial = dict(found.get("adversarial", {}))
     if adversarial:
@@ -85,10 +86,10 @@ def study(
     return Study(
         explanations,
         queries,
-        agree(_combined(explanations), config.top_k),
-        agree(_combined(queries), config.top_k),
-        chance(_combined(explanations), config.top_k, seed, numbers),
-        chance(_combined(queries), config.top_k, seed, numbers),
+        agree(text_pairs, config.top_k),
+        agree(query_pairs, config.top_k),
+        chance(text_pairs, config.top_k, seed, numbers),
+        chance(query_pairs, config.top_k, seed, numbers),
         {name: np.stack(rows) for name, rows in found["diagnostics"].items()},
         {name: np.stack(rows) for name, rows in found.get("permutation", {}).items()},
         adversarial,

@@ -7,7 +7,7 @@ script that puts blanks between them stay whole, with their vowel signs and acce
 
 import re
 import unicodedata
-from functools import lru_cache
+from functools import cache, lru_cache
 
 NUMBER = "<num>"
 
@@ -19,12 +19,6 @@ _CURLY = str.maketrans(
         "…": "...",
     }
 )
-
-# Vowel signs and accents that follow their letter, and what joins two letters without a blank.
-_MARKS = "\u200c\u200d" + "".join(
-    chr(code) for code in range(0x300, 0x20000) if unicodedata.category(chr(code)) in ("Mn", "Mc")
-)
-_MARK = re.compile(f"[{_MARKS}]")
 _LINE_BREAK = re.compile(r"<br\s*/?>")
 
 
@@ -55,7 +49,19 @@ def _token(marks: str) -> re.Pattern[str]:
     )
 
 
-_TOKEN, _MARKED_TOKEN = _token(""), _token(_MARKS)
+@cache  # and not at import: it takes longer than all else here, and most texts have no marks
+def _marked() -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """One mark, and the tokens of texts that hold some.
+
+    Marks: vowel signs and accents that follow their letter, and what joins letters without a blank.
+    """
+    letters = map(chr, range(0x300, 0x20000))
+    signs = "".join(each for each in letters if unicodedata.category(each) in ("Mn", "Mc"))
+    marks = "\u200c\u200d" + signs
+    return re.compile(f"[{marks}]"), _token(marks)
+
+
+_TOKEN = _token("")
 _SPELLING = {
     "''": '"',
     "-lrb-": "(",
@@ -80,7 +86,8 @@ def tokenize(text: str) -> list[str]:
     text, token = text.lower(), _TOKEN
     if not text.isascii():
         text = unicodedata.normalize("NFC", text)
-        token = _MARKED_TOKEN if _MARK.search(text) else _TOKEN
+        mark, marked = _marked()
+        token = marked if mark.search(text) else _TOKEN
     text = text.translate(_CURLY)
     if "<br" in text:
         text = _LINE_BREAK.sub(" ", text)

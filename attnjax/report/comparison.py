@@ -78,9 +78,7 @@ def _trained_once(found: dict[str, Any]) -> list[str]:
     seeds = {each["name"]: len(each["runs"]) for each in found["conditions"]}
     compared = dict.fromkeys((each["baseline"], each["other"]) for each in found["differences"])
     # Where all runs are of one condition, they are compared under their own names.
-    return [
-        other for pair in compared if {seeds.get(e, 1) for e in pair} == {1} for other in pair[1:]
-    ]
+    return [other for first, other in compared if seeds.get(first, 1) == seeds.get(other, 1) == 1]
 
 
 def units(found: dict[str, Any]) -> list[str]:

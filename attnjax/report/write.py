@@ -209,9 +209,8 @@ def _adversarial_note(adversarial: dict[str, Any]) -> str:
         + "). The largest Jensen-Shannon divergence found is reported: from 0, none found, "
         "to ln 2 = 0.693."
         + (
-            f" The search itself, as theirs, pays for every change beyond {margin:g}: most "
-            "attentions found change the output by about that, and the divergences are less than "
-            "the bound would allow."
+            f" The search itself, as theirs, pays for every change beyond {margin:g}, so that the "
+            "divergences can be less than the bound would allow."
             if margin
             else ""
         )
