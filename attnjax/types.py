@@ -113,6 +113,25 @@ class Trace(NamedTuple):
 
 
 Read = Callable[[Float[Array, "*many batch length"]], Float[Array, "*many batch classes"]]
+Without = Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "batch length"]]]
+
+
+class Quick(NamedTuple):
+    """Quicker ways to what the stages give; `model.quick.literal` has the slow one of each.
+
+    read            (params, Encoded, batch) -> decode for many weights of one encoding, the work
+                    they share done once: weights [..., batch, length] -> logits [..., batch, classes]
+    encode_without  (params, Embedded, batch, segment) -> without; without(position) is (Encoded,
+                    tokens left) of the batch that lacks this position of that segment. Tokens left
+                    say where the states' words now are: closed up, or with PAD in place of the one
+                    left out.
+    encode_scaled   (params, Embedded, batch, factors) -> Encoded of the vectors times one factor a
+                    token, to be differentiated by the factors
+    """
+
+    read: Callable[[Params, Encoded, Batch], Read]
+    encode_without: Callable[[Params, Embedded, Batch, Segment], Without]
+    encode_scaled: Callable[[Params, Embedded, Batch, Factors], Encoded]
 
 
 class Stages(NamedTuple):
@@ -123,17 +142,8 @@ class Stages(NamedTuple):
     encode  (params, Embedded, batch) -> Encoded
     score   (params, Encoded) -> scores [batch, length]
     decode  (params, Encoded, attention weights [batch, length], batch) -> logits
-    read    (params, Encoded, batch) -> decode for many weights of one encoding, the work they
-            share done once: weights [..., batch, length] -> logits [..., batch, classes];
-            None where a model has no quicker way than decode itself
-
-    encode_without  (params, Embedded, batch, segment) -> without; without(position) is
-        (Encoded, tokens left) of the batch that lacks this position of that segment, found
-        faster than by encoding it anew. Tokens left say where the states' words now are: closed
-        up, or with PAD in place of the one left out. None where there is no faster way.
-    encode_scaled  (params, Embedded, factors, batch) -> Encoded of the vectors times one factor a
-        token, Factors(text [batch, length], query likewise or None), in the way that is quickest to
-        differentiate by the factors. None: the vectors are multiplied.
+    quick   shortcuts to the same values
+    under   `model.rules.Rules` -> the same model with another backward pass
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -143,15 +153,8 @@ class Stages(NamedTuple):
     decode: Callable[
         [Params, Encoded, Float[Array, "batch length"], Batch], Float[Array, "batch classes"]
     ]
-    read: Callable[[Params, Encoded, Batch], Read] | None = None
-    encode_without: (
-        Callable[
-            [Params, Embedded, Batch, Segment],
-            Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "batch length"]]],
-        ]
-        | None
-    ) = None
-    encode_scaled: Callable[[Params, Embedded, Factors, Batch], Encoded] | None = None
+    quick: Quick
+    under: Callable[[Any], "Stages"]
 
 
 class HParams(NamedTuple):

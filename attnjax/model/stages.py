@@ -1,7 +1,8 @@
-"""Builds the four pure stages of a model from its configuration."""
+"""Builds the four pure stages of a model from its configuration: one function a stage."""
 
-import inspect
-from typing import Any
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,12 +10,48 @@ import numpy as np
 from jaxtyping import Array, Float, Key
 
 from attnjax.config import ModelConfig
+from attnjax.errors import UserError
+from attnjax.model import segments
 from attnjax.model.attention import attention_weights
-from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, read_out
-from attnjax.model.without import WITHOUT, close_up
-from attnjax.types import PAD, Batch, Embedded, Encoded, Factors, Params, Read, Segment, Stages
+from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
+from attnjax.model.quick import SCALED, WITHOUT, close_up, literal, read_out, scale_vectors
+from attnjax.model.rules import PLAIN, Rules
+from attnjax.types import (
+    PAD,
+    Batch,
+    Embedded,
+    Encoded,
+    Factors,
+    Params,
+    Quick,
+    Read,
+    Segment,
+    Stages,
+    Without,
+)
 
 IMPOSSIBLE = -1e9  # logit of an answer that is no candidate: probability exactly 0 in float32
+
+
+class Network(NamedTuple):
+    """What the stages of one model are made of, under one set of rules.
+
+    words        rows of the embedding table; classes  size of the output
+    pair         whether examples have a query
+    frequencies  [words] share of each word among the training tokens, for normalize_embeddings
+    encoder, attention  modules of `layers.ENCODERS` and `layers.ATTENTIONS`
+    """
+
+    config: ModelConfig
+    words: int
+    pair: bool
+    classes: int
+    frequencies: np.ndarray | None
+    rules: Rules
+    embedding: Embedding
+    encoder: Any
+    attention: Any
+    decoder: Decoder
 
 
 def build_stages(
@@ -25,7 +62,7 @@ def build_stages(
     pair: bool,
     frequencies: np.ndarray | None = None,
 ) -> Stages:
-    """Returns embed, encode, score, decode and read as pure functions of the parameters.
+    """Returns the stages as pure functions of the parameters.
 
     words        rows of the embedding table; classes  size of the output
     pair         whether examples have a query (question or hypothesis): it shares the embedding,
@@ -34,111 +71,186 @@ def build_stages(
     """
     if config.normalize_embeddings and frequencies is None:
         raise ValueError("normalize_embeddings needs the words' frequencies")
-    whole_embedding = Embedding(words, config.embed_dim, config.embed_scale)
-    encoder = ENCODERS[config.encoder](config.hidden_dim)
-    takes_factors = "factors" in inspect.signature(type(encoder).__call__).parameters
-    attention = ATTENTIONS[config.attention]()
-    decoder = Decoder(classes, product=pair and config.match_product)
 
-    def embed(params: Params, batch: Batch) -> Embedded:
-        table = params["embed"]
-        if config.freeze_embeddings:
-            table = jax.lax.stop_gradient(table)
-        if config.normalize_embeddings:
-            table = {"table": normalized(table["table"], jnp.asarray(frequencies))}
-        rows = len(table["table"])  # a step has only those that it looks up
-        if rows > words:
-            raise ValueError(f"a table of {rows} rows for a vocabulary of {words} words")
-        embedding = whole_embedding.clone(words=rows)
-        text: Any = embedding.apply({"params": table}, batch.tokens)
-        query: Any = embedding.apply({"params": table}, batch.query) if pair else None
-        return Embedded(text, query)
+    @cache  # the same rules give the same functions, and so what was compiled for them
+    def under(rules: Rules) -> Stages:
+        network = Network(
+            config,
+            words,
+            pair,
+            classes,
+            frequencies,
+            rules,
+            Embedding(words, config.embed_dim, config.embed_scale),
+            encoder_under(rules, config),
+            ATTENTIONS[config.attention](rules=rules),
+            Decoder(classes, product=pair and config.match_product, rules=rules),
+        )
+        stages = (jitted(each, network) for each in (embed, encode, score, decode))
+        return Stages(partial(init, network), *stages, _quick(network), under)
 
-    def encode(params: Params, embedded: Embedded, batch: Batch) -> Encoded:
-        return encode_scaled(params, embedded, None, batch)
+    return under(PLAIN)
 
-    def encode_scaled(
-        params: Params, embedded: Embedded, factors: Factors | None, batch: Batch
-    ) -> Encoded:
-        text, query = factors or (None, None)
-        weights = params["encode"]
-        states, _ = run_encoder(weights["text"], embedded.text, batch.mask, text)
-        if embedded.query is None:
-            return Encoded(states, None)
-        own = weights["text" if config.share_encoder else "query"]
-        _, summary = run_encoder(own, embedded.query, batch.query_mask, query)
-        return Encoded(states, summary)
 
-    def run_encoder(weights: Any, vectors: Any, mask: Any, factors: Any) -> Any:
-        if factors is not None and takes_factors:
-            return encoder.apply({"params": weights}, vectors, mask, factors)
-        scaled = vectors if factors is None else vectors * factors[..., None]
-        return encoder.apply({"params": weights}, scaled, mask)
+def encoder_under(rules: Rules, config: ModelConfig) -> Any:
+    """The encoder's module; raises UserError where it is not written in terms of Rules."""
+    encoder = ENCODERS[config.encoder]
+    if "rules" in encoder.__dataclass_fields__:
+        return encoder(config.hidden_dim, rules=rules)
+    if not rules.encodes_plainly:
+        raise UserError(
+            f"the encoder '{config.encoder}' has no backward pass but its own: its module lacks "
+            "the field rules"
+        )
+    return encoder(config.hidden_dim)
 
-    def encode_without(params: Params, embedded: Embedded, batch: Batch, segment: Segment) -> Any:
-        whole = encode(params, embedded, batch)
-        text = segment == "text"
-        weights = params["encode"]["text" if text or config.share_encoder else "query"]
-        inputs: Any = embedded.text if text else embedded.query
-        tokens: Any = batch.tokens if text else batch.query
-        method = WITHOUT.get(config.encoder, close_up)
-        without = method(encoder, weights, inputs, tokens)
 
-        def edited(position: Any) -> Any:
-            states, summary, left = without(position)
-            # Only one segment changes: the other's encoding is that of the whole batch.
-            encoded = Encoded(states, whole.query) if text else Encoded(whole.states, summary)
-            return encoded, left
+def jitted(stage: Callable[..., Any], network: Network) -> Callable[..., Any]:
+    """One stage of the network; traced once a shape, however often a program uses it."""
 
-        return edited
+    def bound(*arguments: Any) -> Any:
+        return stage(network, *arguments)
 
-    def score(params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
-        scores: Any = attention.apply({"params": params["score"]}, encoded.states, encoded.query)
-        return scores
+    bound.__name__ = stage.__name__
+    return jax.jit(bound)
 
-    def decode(
-        params: Params, encoded: Encoded, weights: Float[Array, "batch length"], batch: Batch
-    ) -> Float[Array, "batch classes"]:
-        context = jnp.einsum("bl,blw->bw", weights, encoded.states)
-        logits: Any = decoder.apply({"params": params["decode"]}, context, encoded.query)
-        if batch.candidates is None:
-            return logits
-        return jnp.where(batch.candidates, logits, IMPOSSIBLE)
 
-    def read(params: Params, encoded: Encoded, batch: Batch) -> Read:
-        logits = read_out(params["decode"], encoded.states, encoded.query, classes)
-        allowed = batch.candidates
-        if allowed is None:
-            return logits
+def init(network: Network, key: Key[Array, ""]) -> Params:
+    """Parameters {"embed", "encode", "score", "decode"} from a key."""
+    keys = jax.random.split(key, 5)
+    tokens = jnp.full((1, 2), PAD + 1)
+    mask = tokens != PAD
+    table = network.embedding.init(keys[0], tokens)["params"]
+    vectors: Any = network.embedding.apply({"params": table}, tokens)
+    encoder = network.encoder
+    encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
+    if network.pair and not network.config.share_encoder:
+        encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]
+    states, summary = encoder.apply({"params": encoders["text"]}, vectors, mask)
+    query = summary if network.pair else None
+    # Scaled-dot attention over a query has no parameters at all.
+    scores = network.attention.init(keys[3], states, query).get("params", {})
+    context = jnp.einsum("bl,blw->bw", attention_weights(states[..., 0], mask), states)
+    decoders = network.decoder.init(keys[4], context, query)["params"]
+    return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-        def among_candidates(weights):
-            every = logits(weights)
-            return jnp.where(jnp.broadcast_to(allowed, every.shape), every, IMPOSSIBLE)
 
-        return among_candidates
+def embed(network: Network, params: Params, batch: Batch) -> Embedded:
+    """The vectors of text and query, 0 on padding."""
+    config, table = network.config, params["embed"]
+    if config.freeze_embeddings:
+        table = jax.lax.stop_gradient(table)
+    if config.normalize_embeddings:
+        table = {"table": normalized(table["table"], jnp.asarray(network.frequencies))}
+    rows = len(table["table"])  # a step has only those that it looks up
+    if rows > network.words:
+        raise ValueError(f"a table of {rows} rows for a vocabulary of {network.words} words")
+    embedding = network.embedding.clone(words=rows)
+    text: Any = embedding.apply({"params": table}, batch.tokens)
+    query: Any = embedding.apply({"params": table}, batch.query) if network.pair else None
+    return Embedded(text, query)
 
-    def init(key: Key[Array, ""]) -> Params:
-        keys = jax.random.split(key, 5)
-        tokens = jnp.full((1, 2), PAD + 1)
-        mask = tokens != PAD
-        table = whole_embedding.init(keys[0], tokens)["params"]
-        vectors: Any = whole_embedding.apply({"params": table}, tokens)
-        encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
-        if pair and not config.share_encoder:
-            encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]
-        states, summary = encoder.apply({"params": encoders["text"]}, vectors, mask)
-        query = summary if pair else None
-        # Scaled-dot attention over a query has no parameters at all.
-        scores = attention.init(keys[3], states, query).get("params", {})
-        context = jnp.einsum("bl,blw->bw", attention_weights(states[..., 0], mask), states)
-        decoders = decoder.init(keys[4], context, query)["params"]
-        return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
-    # Under a jit of their own they are traced once a shape, however often a program uses them.
-    embed, encode, encode_scaled, score, decode = map(
-        jax.jit, (embed, encode, encode_scaled, score, decode)
+def encode(
+    network: Network,
+    params: Params,
+    embedded: Embedded,
+    batch: Batch,
+    factors: Factors | None = None,
+) -> Encoded:
+    """States of the text and the query's summary; with factors, of vectors times one a token."""
+    text, query = factors or (None, None)
+    states, _ = _run(network, params, "text", embedded.text, batch.mask, text)
+    if embedded.query is None:
+        return Encoded(states, None)
+    _, summary = _run(network, params, "query", embedded.query, batch.query_mask, query)
+    return Encoded(states, summary)
+
+
+def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
+    """Unnormalised attention scores."""
+    scores: Any = network.attention.apply(
+        {"params": params["score"]}, encoded.states, encoded.query
     )
-    return Stages(init, embed, encode, score, decode, read, encode_without, encode_scaled)
+    return scores
+
+
+def decode(
+    network: Network,
+    params: Params,
+    encoded: Encoded,
+    weights: Float[Array, "batch length"],
+    batch: Batch,
+) -> Float[Array, "batch classes"]:
+    """Logits of the attended states; those of answers that are no candidates are IMPOSSIBLE."""
+    context = network.rules.attend(weights, encoded.states)
+    logits: Any = network.decoder.apply({"params": params["decode"]}, context, encoded.query)
+    return _among_candidates(logits, batch)
+
+
+def _among_candidates(logits: Float[Array, "*many batch classes"], batch: Batch) -> Any:
+    if batch.candidates is None:
+        return logits
+    return jnp.where(jnp.broadcast_to(batch.candidates, logits.shape), logits, IMPOSSIBLE)
+
+
+def _weights_of(network: Network, params: Params, segment: Segment) -> Any:
+    """The parameters of the segment's encoder."""
+    return params["encode"]["text" if network.config.share_encoder else segment]
+
+
+def _run(
+    network: Network, params: Params, segment: Segment, vectors: Array, mask: Any, factors: Any
+) -> Any:
+    weights = _weights_of(network, params, segment)
+    if factors is None:
+        return network.encoder.apply({"params": weights}, vectors, mask)
+    scaled = scale_vectors
+    if network.rules.encodes_plainly:
+        scaled = SCALED.get(network.config.encoder, scale_vectors)
+    return scaled(network.encoder, weights, vectors, mask, factors)
+
+
+def _quick(network: Network) -> Quick:
+    """The model's shortcuts; of a decoder under other rules, decoding itself."""
+    read = partial(read_many, network)
+    if network.rules != PLAIN:
+        read = literal(partial(encode, network), partial(decode, network)).read
+    return Quick(read, partial(encode_without, network), jitted(encode_scaled, network))
+
+
+def read_many(network: Network, params: Params, encoded: Encoded, batch: Batch) -> Read:
+    """`Quick.read`: the decoder's first map is applied to the states once."""
+    logits = read_out(params["decode"], encoded.states, encoded.query, network.classes)
+    return lambda weights: _among_candidates(logits(weights), batch)
+
+
+def encode_without(
+    network: Network, params: Params, embedded: Embedded, batch: Batch, segment: Segment
+) -> Without:
+    """`Quick.encode_without`: the other segment's encoding is that of the whole batch."""
+    whole = encode(network, params, embedded, batch)
+    without = WITHOUT.get(network.config.encoder, close_up)(
+        network.encoder,
+        _weights_of(network, params, segment),
+        segments.values(embedded, segment),
+        segments.tokens(batch, segment),
+    )
+
+    def edited(position: Any) -> Any:
+        states, summary, left = without(position)
+        text = segment == "text"
+        encoded = Encoded(states, whole.query) if text else Encoded(whole.states, summary)
+        return encoded, left
+
+    return edited
+
+
+def encode_scaled(
+    network: Network, params: Params, embedded: Embedded, batch: Batch, factors: Factors
+) -> Encoded:
+    """`Quick.encode_scaled`."""
+    return encode(network, params, embedded, batch, factors)
 
 
 def normalized(

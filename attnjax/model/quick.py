@@ -1,0 +1,224 @@
+"""Shortcuts of a model, each beside the literal way, which gives the same values.
+
+`literal` makes all of them from the stages alone. A built model has quicker ones: its decoder reads
+many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what single encoders can do.
+A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
+without(position) is (states, summary, tokens left) of the rows that lack this position; a way of
+scaling is (encoder, weights, inputs, mask, factors) -> (states, summary).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from attnjax.model import segments
+from attnjax.model.lstm import LSTMParams, bilstm, bilstm_without, final_states
+from attnjax.model.rules import HELD, PLAIN, Rules
+from attnjax.types import (
+    PAD,
+    Batch,
+    Embedded,
+    Encoded,
+    Factors,
+    Params,
+    Quick,
+    Read,
+    Segment,
+    Stages,
+    Without,
+)
+
+States = tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]
+SegmentWithout = Callable[
+    [Int[Array, ""]],
+    tuple[
+        Float[Array, "batch length width"], Float[Array, "batch width"], Int[Array, "batch length"]
+    ],
+]
+
+
+def literal(
+    encode: Callable[[Params, Embedded, Batch], Encoded], decode: Callable[..., Any]
+) -> Quick:
+    """The slow way of each shortcut, from the stages of any model."""
+
+    def read(params: Params, encoded: Encoded, batch: Batch) -> Read:
+        def decode_each(weights: Array) -> Array:
+            if weights.ndim > 2:
+                return jax.vmap(decode_each)(weights)
+            return decode(params, encoded, weights, batch)
+
+        return decode_each
+
+    def encode_without(
+        params: Params, embedded: Embedded, batch: Batch, segment: Segment
+    ) -> Without:
+        def without(position: Int[Array, ""]) -> tuple[Encoded, Int[Array, "batch length"]]:
+            left = delete(segments.tokens(batch, segment), position)
+            vectors = delete(segments.values(embedded, segment), position)
+            shorter = embedded._replace(**{segment: vectors})
+            return encode(params, shorter, segments.with_tokens(batch, segment, left)), left
+
+        return without
+
+    def encode_scaled(
+        params: Params, embedded: Embedded, batch: Batch, factors: Factors
+    ) -> Encoded:
+        like: Any = Embedded(*factors)
+        scaled = jax.tree.map(lambda vectors, f: vectors * f[..., None], embedded, like)
+        return encode(params, scaled, batch)
+
+    return Quick(read, encode_without, encode_scaled)
+
+
+def stages_by_hand(
+    init: Callable[[Key[Array, ""]], Params],
+    embed: Callable[[Params, Batch], Embedded],
+    encode: Callable[[Params, Embedded, Batch], Encoded],
+    score: Callable[[Params, Encoded], Float[Array, "batch length"]],
+    decode: Callable[..., Any],
+) -> Stages:
+    """Stages of a model that is not written in terms of Rules: it can hold attention, no more."""
+
+    def under(rules: Rules) -> Stages:
+        if rules == PLAIN:
+            return stages_by_hand(init, embed, encode, score, decode)
+        if rules != HELD:
+            raise ValueError("this model has no other backward pass: it is not written in Rules")
+
+        def held(params: Params, encoded: Encoded, weights: Array, batch: Batch) -> Array:
+            return decode(params, encoded, jax.lax.stop_gradient(weights), batch)
+
+        return stages_by_hand(init, embed, encode, score, held)
+
+    return Stages(init, embed, encode, score, decode, literal(encode, decode), under)
+
+
+def delete(
+    values: Int[Array, "batch length"] | Float[Array, "batch length embed"],
+    position: Int[Array, ""],
+) -> Int[Array, "batch length"] | Float[Array, "batch length embed"]:
+    """Deletes one position from every row: [[2, 7, 8, 3]] without 1 -> [[2, 8, 3, 0]].
+
+    The rest closes up; what comes in at the end is 0, as padding and its vector.
+    """
+    following = jnp.roll(values, -1, axis=1).at[:, -1].set(PAD)
+    places = jnp.arange(values.shape[1], dtype=position.dtype)
+    return jnp.where(places.reshape(1, -1, *(1,) * (values.ndim - 2)) < position, values, following)
+
+
+def close_up(
+    encoder: Any,
+    weights: Any,
+    inputs: Float[Array, "batch length embed"],
+    tokens: Int[Array, "batch length"],
+) -> SegmentWithout:
+    """Literally: the vectors close up and are encoded anew."""
+
+    def without(position: Int[Array, ""]) -> Any:
+        left = delete(tokens, position)
+        encoded = encoder.apply({"params": weights}, delete(inputs, position), left != PAD)
+        return *encoded, left
+
+    return without
+
+
+def skip_steps(
+    encoder: Any,
+    weights: Any,
+    inputs: Float[Array, "batch length embed"],
+    tokens: Int[Array, "batch length"],
+) -> SegmentWithout:
+    """For the BiLSTM: the step is skipped, states keep their places, the token left out is PAD."""
+    del encoder
+    mask = tokens != PAD
+    rest = bilstm_without(LSTMParams(**weights), inputs, mask)
+
+    def without(position: Int[Array, ""]) -> Any:
+        states = rest(position)
+        left_out = jnp.arange(tokens.shape[1], dtype=position.dtype) == position
+        left = jnp.where(left_out[None, :], PAD, tokens)
+        return states, final_states(states, mask), left
+
+    return without
+
+
+def scale_vectors(
+    encoder: Any,
+    weights: Any,
+    inputs: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch length"],
+    factors: Float[Array, "batch length"],
+) -> States:
+    """Literally: the vectors are multiplied and encoded."""
+    return encoder.apply({"params": weights}, inputs * factors[..., None], mask)
+
+
+def scale_projections(
+    encoder: Any,
+    weights: Any,
+    inputs: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch length"],
+    factors: Float[Array, "batch length"],
+) -> States:
+    """For the BiLSTM: the vectors' projections are multiplied, so no matmul goes back to vectors."""
+    del encoder
+    states = bilstm(LSTMParams(**weights), inputs, mask, factors)
+    return states, final_states(states, mask)
+
+
+WITHOUT = {"bilstm": skip_steps}
+SCALED = {"bilstm": scale_projections}
+
+
+def read_out(
+    params: Any,
+    states: Float[Array, "batch length width"],
+    query: Float[Array, "batch width"] | None,
+    classes: int,
+) -> Read:
+    """The decoder as a function of the attention weights, its first linear map applied beforehand.
+
+    (sum_t a_t h_t) W = sum_t a_t (h_t W): with h W at hand, each further attention costs a dot
+    product over words for every column of W. Two classes of a single sequence have one column.
+    The product with the query is linear in the states as well.
+    """
+    layer = params["logits" if query is None else "context"]
+    values = states @ layer["kernel"]
+    if query is not None and "product" in params:
+        values = values + (states * query[:, None, :]) @ params["product"]["kernel"]
+
+    def attended(weights: Float[Array, "*many batch length"]) -> Float[Array, "*many batch inner"]:
+        if values.shape[-1] == 1:
+            return jnp.sum(weights * _lift(values[..., 0], weights), axis=-1, keepdims=True)
+        return jnp.einsum("...bl,blw->...bw", weights, values)
+
+    if query is None:
+
+        def logits(weights: Float[Array, "*many batch length"]) -> Float[Array, "..."]:
+            context = attended(weights)
+            context = context + _lift(layer["bias"], context)
+            if classes == 2:
+                return jnp.concatenate([jnp.zeros_like(context), context], axis=-1)
+            return context
+
+        return logits
+
+    offset = layer["bias"][None, :] + (
+        query @ params["query"]["kernel"] + params["query"]["bias"][None, :]
+    )
+
+    def pair_logits(weights: Float[Array, "*many batch length"]) -> Float[Array, "..."]:
+        context = attended(weights)
+        logits = jnp.tanh(context + _lift(offset, context)) @ params["logits"]["kernel"]
+        return logits + _lift(params["logits"]["bias"], logits)
+
+    return pair_logits
+
+
+def _lift(values: Array, like: Array) -> Array:
+    """Adds leading axes of size 1 until `values` has as many axes as `like`."""
+    return values.reshape((1,) * (like.ndim - values.ndim) + values.shape)

@@ -1,0 +1,144 @@
+"""Backward passes as data: what each kind of operation sends back; forward values never change.
+
+Encoders, attention and decoder are written in terms of these operations, so that an explanation
+with a backward pass of its own (guided backpropagation, LRP) is `jax.vjp` of the same model under
+other `Rules`. `Stages.under(rules)` gives that model. Rules are compared and hashed by their
+functions: make a set once and use it again, or what is compiled for it is compiled again.
+"""
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+Part = tuple[Array, Array, Array | None]  # inputs x, weights w, bias b or None
+
+
+def plain_linear(*parts: Part) -> Float[Array, "*rows out"]:
+    """sum of x w + b over the parts: x [..., in], w [in, out], b [out] or None."""
+    total = None
+    for x, w, b in parts:
+        product = jax.lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+        if b is not None:
+            product = product + b.reshape((1,) * (product.ndim - 1) + (-1,))
+        total = product if total is None else total + product
+    assert total is not None, "a linear map of nothing"
+    return total
+
+
+def plain_add(a: Array, b: Array) -> Array:
+    """a + b."""
+    return a + b
+
+
+def plain_gate(gate: Array, source: Array) -> Array:
+    """gate * source."""
+    return gate * source
+
+
+def plain_act(function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x), elementwise."""
+    return function(x)
+
+
+def plain_attend(
+    weights: Float[Array, "batch length"], states: Float[Array, "batch length width"]
+) -> Float[Array, "batch width"]:
+    """sum_t a_t h_t."""
+    return jnp.einsum("bl,blw->bw", weights, states)
+
+
+class Rules(NamedTuple):
+    """How each kind of operation answers when it is differentiated.
+
+    linear  (x, w, b), ... -> sum of x w + b: a layer, or several that meet in one sum
+    add     (a, b) -> a + b: cells, residuals
+    gate    (gate, source) -> gate * source: LSTM gates, the product of two sequences
+    act     (function, x) -> function(x): tanh, ReLU
+    attend  (weights, states) -> their weighted sum: attention over words
+    """
+
+    linear: Callable[..., Array] = plain_linear
+    add: Callable[[Array, Array], Array] = plain_add
+    gate: Callable[[Array, Array], Array] = plain_gate
+    act: Callable[[Callable[[Array], Array], Array], Array] = plain_act
+    attend: Callable[[Array, Array], Array] = plain_attend
+
+    @property
+    def encodes_plainly(self) -> bool:
+        """Whether nothing below attention differs, so that the encoder's kernels hold."""
+        return self._replace(attend=plain_attend) == PLAIN
+
+
+def held_gate(gate: Array, source: Array) -> Array:
+    """gate * source, with the gate constant: the source takes all."""
+    return jax.lax.stop_gradient(gate) * source
+
+
+def held_attend(
+    weights: Float[Array, "batch length"], states: Float[Array, "batch length width"]
+) -> Float[Array, "batch width"]:
+    """sum_t a_t h_t, with the attention weights constant."""
+    return plain_attend(jax.lax.stop_gradient(weights), states)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def held_act(function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x), differentiated as x times the constant function(x) / x.
+
+    Of a function with function(0) = 0; where x is 0 the ratio is the derivative there.
+    """
+    return function(x)
+
+
+def _held_act_backward(function: Any, x: Array, grad: Array) -> tuple[Array]:
+    ratio = function(x) / jnp.where(x == 0, 1, x)
+    slope = jax.vjp(function, x)[1](jnp.ones_like(x))[0]
+    return (grad * jnp.where(x == 0, slope, ratio),)
+
+
+held_act.defvjp(lambda function, x: (function(x), x), _held_act_backward)
+
+PLAIN = Rules()
+
+# Attention weights are constant, as Jain & Wallace (arXiv:1902.10186) take their gradients.
+HELD = Rules(attend=held_attend)
+
+# Gates, attention and the ratios f(x) / x are constant: the model is then affine in its inputs,
+# and its gradient times input is LRP with epsilon 0.
+FROZEN = Rules(gate=held_gate, act=held_act, attend=held_attend)
+
+
+@cache
+def lrp(epsilon: float) -> Rules:
+    """Layer-wise relevance propagation by the epsilon rule (Arras et al., arXiv:1706.07206).
+
+    epsilon  added to every denominator, with its sign; 0 gives FROZEN
+    The relevance of an input is the input times the gradient under these rules, the gradient of
+    the explained score itself. A sum z sends R_i = z_i R / (z + epsilon sign z) to its parts z_i,
+    the bias among them; so the gradient, R / z, is multiplied by z / (z + epsilon sign z). Gates and
+    attention weights get nothing, and activations hand on what they get.
+
+    Parts 3 and -1 of z = 2, relevance 2, epsilon 0.5: 3 * 2 / 2.5 = 2.4 and -0.8.
+    """
+    if epsilon == 0:
+        return FROZEN
+
+    @jax.custom_vjp
+    def stabilised(z: Array) -> Array:
+        return z
+
+    def backward(z: Array, grad: Array) -> tuple[Array]:
+        return (grad * z / (z + jnp.where(z >= 0, epsilon, -epsilon).astype(z.dtype)),)
+
+    stabilised.defvjp(lambda z: (z, z), backward)
+    return Rules(
+        linear=lambda *parts: stabilised(plain_linear(*parts)),
+        add=lambda a, b: stabilised(a + b),
+        gate=held_gate,
+        act=held_act,
+        attend=lambda weights, states: stabilised(held_attend(weights, states)),
+    )
