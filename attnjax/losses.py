@@ -9,6 +9,7 @@ vectors from one backward pass, so that they cost two steps and not three.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -90,39 +91,51 @@ def reads_whole_table(config: RunConfig) -> bool:
     return neighbours or config.model.normalize_embeddings
 
 
-def make_gradients(
-    config: RunConfig, stages: Stages, class_weights: Float[Array, " classes"] | None = None
-) -> Gradients:
-    """Builds gradients(params, context) -> (gradient, sums).
+class Objective(NamedTuple):
+    """What is minimised, as far as it is the same for every step.
 
-    Every term is a mean over the global batch's real examples: labelled ones for the task loss,
-    all for virtual techniques. `sums` are not divided: "loss" is the objective times the labelled
-    examples, "clean_loss" and "correct" are sums over them, all other terms over all rows; the
-    numbers to divide by are "examples" and "rows".
-    class_weights multiplies each example's task loss by the weight of its class.
+    technique      None trains on clean inputs alone
+    class_weights  [classes] of the task loss, or None
     """
-    technique = TECHNIQUES.get(config.adversary.technique)
-    # The released AMEP code applies the clean gradient twice (papers: 2 L + lambda L_adv).
-    clean_weight = 2.0 if config.adversary.reference_compat == "amep" else 1.0
 
-    def task_loss(logits: Float[Array, "batch classes"], batch: Batch) -> PerExample:
+    config: RunConfig
+    stages: Stages
+    technique: Technique | None
+    class_weights: Float[Array, " classes"] | None
+
+    def task_loss(self, logits: Float[Array, "batch classes"], batch: Batch) -> PerExample:
+        """Cross entropy, weighed by class where that is wanted."""
         losses = cross_entropy(logits, batch.labels)
-        if class_weights is None:
+        if self.class_weights is None:
             return losses
-        return losses * class_weights[jnp.maximum(batch.labels, 0)]
+        return losses * self.class_weights[jnp.maximum(batch.labels, 0)]
 
-    def clean_terms(params: Params, trace: Trace, context: Context) -> dict[str, PerExample]:
-        terms = {"clean": task_loss(trace.logits, context.batch)}
-        if config.relevance.weight > 0:
-            terms["relevance"] = relevance_loss(
-                stages, params, trace, context.batch, config.relevance.second_order
-            )
+    def perturbed_loss(
+        self,
+        logits: Float[Array, "batch classes"],
+        clean: Float[Array, "batch classes"],
+        batch: Batch,
+    ) -> PerExample:
+        """The task loss; of virtual techniques the divergence from the clean prediction."""
+        if self.technique is not None and self.technique.virtual:
+            return divergence(jax.lax.stop_gradient(clean), logits)
+        return self.task_loss(logits, batch)
+
+    def clean_terms(self, params: Params, trace: Trace, batch: Batch) -> dict[str, PerExample]:
+        """What does not hang on a perturbation."""
+        terms = {"clean": self.task_loss(trace.logits, batch)}
+        relevance = self.config.relevance
+        if relevance.weight > 0:
+            second = relevance.second_order
+            terms["relevance"] = relevance_loss(self.stages, params, trace, batch, second)
         return terms
 
-    def total(terms: dict[str, PerExample], context: Context) -> Float[Array, ""]:
-        """The objective: weighted means of the per-example terms."""
+    def total(self, terms: dict[str, PerExample], context: Context) -> Float[Array, ""]:
+        """The weighted means of the per-example terms."""
         batch, hparams, counts = context.batch, context.hparams, context.counts
-        virtual = technique is not None and technique.virtual
+        virtual = self.technique is not None and self.technique.virtual
+        # The released AMEP code applies the clean gradient twice (papers: 2 L + lambda L_adv).
+        clean_weight = 2.0 if self.config.adversary.reference_compat == "amep" else 1.0
         shares = {
             "clean": clean_weight / counts.labelled,
             "perturbed": hparams.weight / (counts.all if virtual else counts.labelled),
@@ -137,116 +150,135 @@ def make_gradients(
             start=jnp.zeros((), batch.weight.dtype),
         )
 
-    def perturbed_loss(
-        logits: Float[Array, "batch classes"], clean: Float[Array, "batch classes"], batch: Batch
-    ) -> PerExample:
-        if technique is not None and technique.virtual:
-            return divergence(jax.lax.stop_gradient(clean), logits)
-        return task_loss(logits, batch)
-
-    def settings(hparams: HParams) -> Settings:
-        each = config.adversary
+    def settings(self, hparams: HParams) -> Settings:
+        """Of the search for a perturbation."""
+        each = self.config.adversary
         return Settings(hparams.epsilon, each.steps, each.power_steps, each.xi)
 
-    def disturb(params: Params, context: Context, embed: Embedded | None = None) -> Perturbation:
+    def disturbance(
+        self, params: Params, context: Context, embed: Embedded | None = None
+    ) -> Perturbation:
         """The dropout of this step, if any, and a perturbation of the word vectors."""
-        if config.train.embed_dropout == 0:
+        rate = self.config.train.embed_dropout
+        if rate == 0:
             return Perturbation(embed=embed)
         batch, key = context.batch, jax.random.fold_in(context.key, 1)
-        like = jax.eval_shape(stages.embed, params, batch)
-        return Perturbation(dropout(like, batch.rows, key, config.train.embed_dropout), embed)
+        like = jax.eval_shape(self.stages.embed, params, batch)
+        return Perturbation(dropout(like, batch.rows, key, rate), embed)
 
-    def attention_gradients(params: Params, context: Context) -> tuple[Params, Sums]:
-        """Clean, or perturbed on the attention scores: one encoding for everything."""
-        batch = context.batch
 
-        def objective(params: Params) -> tuple[Float[Array, ""], Sums]:
-            trace = forward(stages, params, batch, disturb(params, context))
-            terms = clean_terms(params, trace, context)
-            extra: Sums = {}
-            if technique is not None:
-                held = jax.lax.stop_gradient((params, trace))
-                find = _score_problem(config, technique, stages, *held, batch, perturbed_loss)
-                delta = technique.perturb(find, settings(context.hparams), context.key)
-                scores = trace.scores + delta
-                _, logits = attend(stages, params, trace.encoded, scores, batch)
-                terms["perturbed"] = perturbed_loss(logits, trace.logits, batch)
-                extra = perturbation_sums(delta, trace.logits, logits, batch)
-            loss = total(terms, context)
-            return loss, {**sums_of(loss, terms, trace.logits, context), **extra}
+def make_gradients(
+    config: RunConfig, stages: Stages, class_weights: Float[Array, " classes"] | None = None
+) -> Gradients:
+    """Builds gradients(params, context) -> (gradient, sums).
 
-        gradient, sums = jax.grad(objective, has_aux=True)(params)
-        return gradient, sums
-
-    def word_gradients(params: Params, context: Context) -> tuple[Params, Sums]:
-        """Perturbed on the word vectors: the clean backward pass serves parameters and words."""
-        assert technique is not None
-        batch, hparams = context.batch, context.hparams
-        shapes = jax.eval_shape(stages.embed, params, batch)
-        zeros = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
-
-        def clean(
-            params: Params, delta: Embedded
-        ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], tuple[Trace, dict[str, PerExample]]]:
-            trace = forward(stages, params, batch, disturb(params, context, delta))
-            terms = clean_terms(params, trace, context)
-            task = {"clean": terms["clean"]}
-            rest = {name: term for name, term in terms.items() if name != "clean"}
-            return (total(task, context), total(rest, context)), (trace, terms)
-
-        (task, rest), pull, (trace, terms) = jax.vjp(clean, params, zeros, has_aux=True)
-        one, zero = jnp.ones_like(task), jnp.zeros_like(rest)
-        gradient, by_words = pull((one, zero))
-        if "relevance" in terms:
-            gradient = jax.tree.map(jnp.add, gradient, pull((zero, one))[0])
-
-        def losses_at(delta: Embedded) -> PerExample:
-            logits = forward(stages, params, batch, disturb(params, context, delta)).logits
-            return perturbed_loss(logits, trace.logits, batch)
-
-        find = _word_problem(
-            config, technique, stages, params, trace.embedded, context, losses_at, zeros, by_words
-        )
-        delta = technique.perturb(find, settings(hparams), context.key)
-
-        def perturbed(params: Params) -> tuple[Float[Array, ""], tuple[PerExample, Array]]:
-            logits = forward(stages, params, batch, disturb(params, context, delta)).logits
-            losses = perturbed_loss(logits, trace.logits, batch)
-            return total({"perturbed": losses}, context), (losses, logits)
-
-        (loss, (losses, logits)), more = jax.value_and_grad(perturbed, has_aux=True)(params)
-        terms["perturbed"] = losses
-        return jax.tree.map(jnp.add, gradient, more), {
-            **sums_of(task + rest + loss, terms, trace.logits, context),
-            **perturbation_sums(delta, trace.logits, logits, batch),
-        }
-
+    Every term is a mean over the global batch's real examples: labelled ones for the task loss,
+    all for virtual techniques. `sums` are not divided: "loss" is the objective times the labelled
+    examples, "clean_loss" and "correct" are sums over them, all other terms over all rows; the
+    numbers to divide by are "examples" and "rows".
+    class_weights multiplies each example's task loss by the weight of its class.
+    """
+    technique = TECHNIQUES.get(config.adversary.technique)
+    objective = Objective(config, stages, technique, class_weights)
     word_level = technique is not None and technique.level == "word"
-    return word_gradients if word_level else attention_gradients
+    return partial(word_gradients if word_level else attention_gradients, objective)
+
+
+def attention_gradients(
+    objective: Objective, params: Params, context: Context
+) -> tuple[Params, Sums]:
+    """Clean, or perturbed on the attention scores: one encoding for everything."""
+    batch, stages, technique = context.batch, objective.stages, objective.technique
+
+    def loss_of(params: Params) -> tuple[Float[Array, ""], Sums]:
+        trace = forward(stages, params, batch, objective.disturbance(params, context))
+        terms = objective.clean_terms(params, trace, batch)
+        extra: Sums = {}
+        if technique is not None:
+            held = jax.lax.stop_gradient((params, trace))
+            find = _score_problem(objective, technique, *held, batch)
+            delta = technique.perturb(find, objective.settings(context.hparams), context.key)
+            scores = trace.scores + delta
+            _, logits = attend(stages, params, trace.encoded, scores, batch)
+            terms["perturbed"] = objective.perturbed_loss(logits, trace.logits, batch)
+            extra = perturbation_sums(delta, trace.logits, logits, batch)
+        loss = objective.total(terms, context)
+        return loss, {**sums_of(loss, terms, trace.logits, context), **extra}
+
+    gradient, sums = jax.grad(loss_of, has_aux=True)(params)
+    return gradient, sums
+
+
+def word_gradients(objective: Objective, params: Params, context: Context) -> tuple[Params, Sums]:
+    """Perturbed on the word vectors: the clean backward pass serves parameters and words."""
+    batch, stages, technique = context.batch, objective.stages, objective.technique
+    assert technique is not None
+    shapes = jax.eval_shape(stages.embed, params, batch)
+    zeros = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
+
+    def clean(
+        params: Params, delta: Embedded
+    ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], tuple[Trace, dict[str, PerExample]]]:
+        trace = forward(stages, params, batch, objective.disturbance(params, context, delta))
+        terms = objective.clean_terms(params, trace, batch)
+        task = {"clean": terms["clean"]}
+        rest = {name: term for name, term in terms.items() if name != "clean"}
+        losses = objective.total(task, context), objective.total(rest, context)
+        return losses, (trace, terms)
+
+    (task, rest), pull, (trace, terms) = jax.vjp(clean, params, zeros, has_aux=True)
+    one, zero = jnp.ones_like(task), jnp.zeros_like(rest)
+    gradient, by_words = pull((one, zero))
+    if "relevance" in terms:
+        gradient = jax.tree.map(jnp.add, gradient, pull((zero, one))[0])
+
+    def losses_at(params: Params, delta: Embedded) -> tuple[PerExample, Array]:
+        perturbation = objective.disturbance(params, context, delta)
+        logits = forward(stages, params, batch, perturbation).logits
+        return objective.perturbed_loss(logits, trace.logits, batch), logits
+
+    find = _word_problem(
+        objective,
+        technique,
+        params,
+        trace.embedded,
+        context,
+        lambda delta: losses_at(params, delta)[0],
+        zeros,
+        by_words,
+    )
+    delta = technique.perturb(find, objective.settings(context.hparams), context.key)
+
+    def perturbed(params: Params) -> tuple[Float[Array, ""], tuple[PerExample, Array]]:
+        losses, logits = losses_at(params, delta)
+        return objective.total({"perturbed": losses}, context), (losses, logits)
+
+    (loss, (losses, logits)), more = jax.value_and_grad(perturbed, has_aux=True)(params)
+    terms["perturbed"] = losses
+    return jax.tree.map(jnp.add, gradient, more), {
+        **sums_of(task + rest + loss, terms, trace.logits, context),
+        **perturbation_sums(delta, trace.logits, logits, batch),
+    }
 
 
 def _score_problem(
-    config: RunConfig,
-    technique: Technique,
-    stages: Stages,
-    params: Params,
-    trace: Trace,
-    batch: Batch,
-    loss: Callable[[Array, Array, Batch], PerExample],
+    objective: Objective, technique: Technique, params: Params, trace: Trace, batch: Batch
 ) -> Problem:
     """Perturbing the scores of states that are encoded already."""
+    adversary = objective.config.adversary
 
     def losses(delta: Delta) -> PerExample:
-        _, logits = attend(stages, params, trace.encoded, trace.scores + delta, batch)
-        return loss(logits, trace.logits, batch)
+        scores = trace.scores + delta
+        _, logits = attend(objective.stages, params, trace.encoded, scores, batch)
+        return objective.perturbed_loss(logits, trace.logits, batch)
 
     problem = Problem(losses, jnp.zeros_like(trace.scores), batch.words, batch.rows)
     if not technique.interpretable:
         return problem
-    if config.adversary.reference_compat == "amep":
+    if adversary.reference_compat == "amep":
         # The released iAT drops its directions and descends: it is minus AT (papers 1.3, 2 and 3).
         return problem._replace(direction=lambda gradient: -gradient)
-    axes = config.adversary.difference_axis, config.adversary.alpha_axis
+    axes = adversary.difference_axis, adversary.alpha_axis
     return problem._replace(
         direction=lambda g: score_direction(g, trace.scores, batch.words, *axes),
         start=centred_scores(trace.scores, batch.words),
@@ -254,9 +286,8 @@ def _score_problem(
 
 
 def _word_problem(
-    config: RunConfig,
+    objective: Objective,
     technique: Technique,
-    stages: Stages,
     params: Params,
     embedded: Embedded,
     context: Context,
@@ -274,12 +305,12 @@ def _word_problem(
     assert context.neighbours is not None
     neighbours = context.neighbours
     assert len(neighbours) == len(params["embed"]["table"]), "the whole table is needed here"
-    table = word_vectors(stages, params, len(neighbours))
+    table = word_vectors(objective.stages, params, len(neighbours))
     tokens = Embedded(batch.tokens, batch.query)  # pyright: ignore
     directions = jax.tree.map(
         lambda vectors, ids: word_directions(table, vectors, ids, neighbours), embedded, tokens
     )
-    axis = config.adversary.alpha_axis
+    axis = objective.config.adversary.alpha_axis
     return problem._replace(
         direction=lambda g: jax.tree.map(
             lambda each, towards: along_directions(each, towards, axis), g, directions

@@ -1,52 +1,27 @@
-"""A trained model and a split -> per-example explanations, their agreement, counterfactuals."""
+"""A trained model and a split -> explanations of every row, and what the questions found."""
 
 import logging
-from collections.abc import Callable
-from itertools import combinations
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
 import numpy as np
 
-from attnjax.analysis.explain import make_explain
-from attnjax.analysis.pairs import agree, chance
+from attnjax.analysis.importance import method_named
+from attnjax.analysis.importance.method import Method, Shared, checked
+from attnjax.analysis.questions import wanted
+from attnjax.analysis.questions.question import Given, Study
+from attnjax.analysis.rows import AtWords, Engine, RowFunction, in_chunks, ragged
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
+from attnjax.data.batches import EncodedSplit
+from attnjax.errors import UserError
+from attnjax.model import segments
+from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
 logger = logging.getLogger(__name__)
 
-BUCKETS = 2  # padded lengths: compiling costs more than padding here
-
-Rows = list[np.ndarray]
-
-
-class Study(NamedTuple):
-    """What was measured on each example, in the split's order.
-
-    explanations        "attention" and each method -> one array a row over the row's words
-    query_explanations  each method -> one array a row over the query's words; empty without a query
-    agreement           "attention~gradient" -> measure -> [rows], NaN where undefined; among the
-                        measures "p_value", of Kendall's tau
-    query_agreement     likewise over the query's words, method against method
-    floor, query_floor  as those, the second explanation's values in random order
-    diagnostics         method -> [rows], such as the completeness error of integrated gradients
-    permutation, adversarial  name -> one array or number a row; empty if switched off
-    uniform             "probabilities" and "loss" under uniform attention
-    predictions         [rows] class numbers; probabilities  [rows, classes]
-    """
-
-    explanations: dict[str, Rows]
-    query_explanations: dict[str, Rows]
-    agreement: dict[str, dict[str, np.ndarray]]
-    query_agreement: dict[str, dict[str, np.ndarray]]
-    floor: dict[str, dict[str, np.ndarray]]
-    query_floor: dict[str, dict[str, np.ndarray]]
-    diagnostics: dict[str, np.ndarray]
-    permutation: dict[str, np.ndarray]
-    adversarial: dict[str, Rows]
-    uniform: dict[str, np.ndarray]
-    predictions: np.ndarray
-    probabilities: np.ndarray
+Work = tuple[Shared, Stages]  # a shared function, and the model that it is given
 
 
 def study(
@@ -54,71 +29,171 @@ def study(
     stages: Stages,
     split: EncodedSplit,
     seed: int,
-    compile_rows: Callable[[Callable[[Params, Batch], Any]], Callable[[Batch], Any]],
-    devices: int = 1,
+    engine: Engine,
+    training: Callable[[], Sequence[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
-) -> Study:
-    """Explains every row of the split and measures agreement pair by pair.
+) -> list[Study]:
+    """Explains every row of the split, and asks; one study for each run of the engine.
 
-    compile_rows  function(params, batch) -> call(batch): compiled, with the parameters bound, NumPy
-                  arrays out; devices  into how many parts it splits a batch; check  is called
-                  between batches and may raise to stop.
+    training  gives real training batches to the methods that are fitted; check  is called between
+              batches and may raise to stop.
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
-    call = compile_rows(make_explain(stages, config, seed))
-    found = in_chunks(call, split, config.chunk_size, devices, check)
-    explanations = _at_words(found["explanations"], found["words"])
-    queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))
-    for name, rows in (*explanations.items(), *queries.items()):
-        if not np.all(np.concatenate(rows) >= 0):  # NaN as well
-            logger.warning(
-                "the importance method '%s' gives words values that are below 0 or not finite: "
-                "divergences and rationales need values of at least 0",
-                name,
-            )
-    text_pairs, query_pairs = _combined(explanations), _combined(queries)
-    numbers = split.row_numbers.tolist()
-    adversarial = dict(found.get("adversarial", {}))
-    if adversarial:
-        adversarial |= _at_words({"attention": adversarial["attention"]}, found["words"])
-    probabilities = np.stack(found["probabilities"])
+    call = _row_call(config, stages, seed, engine, training)
+    found = in_chunks(call, split, config.chunk_size, engine.devices, check)
+    studies = [_collected(ragged(each), split, config) for each in found]
+    for each in studies:
+        for name, question in wanted(config).items():
+            if question.over == "explanations":
+                each.found[name] = question.ask(each, config, seed)
+    return studies
+
+
+def make_shared(stages: Stages, works: tuple[Work, ...]) -> RowFunction:
+    """Builds (params, batch, given) -> (what is seen of the forward pass, what is handed on).
+
+    In one program, which computes only once what these have in common.
+    """
+
+    def compute(params: Params, batch: Batch, given: Any) -> Any:
+        del given
+        trace = forward(stages, params, batch)
+        seen = {
+            "attention": AtWords(trace.weights, batch.words),
+            "probabilities": trace.probabilities,
+        }
+        return seen, tuple(function(own, params, batch) for function, own in works)
+
+    return compute
+
+
+def make_find(name: str, method: Method, stages: Stages, seed: int) -> RowFunction:
+    """Builds (params, batch, shared) -> {"values": segment -> AtWords, perhaps "exactness"}.
+
+    params  with those of a method that is fitted: the pair of both
+    """
+
+    def find(params: Any, batch: Batch, shared: Any) -> dict[str, Any]:
+        key = jax.random.key(seed)
+        params, fitted = params if method.fit is not None else (params, None)
+        values = {}
+        for segment in method.segments:
+            if segment == "query" and batch.query is None:
+                continue
+            extras = method.extras(shared, fitted, segment)
+            words = segments.words(batch, segment)
+            found = checked(name, method.find(stages, params, batch, key, **extras), words)
+            values[segment] = AtWords(found, words)
+        if method.exactness is None:
+            return {"values": values}
+        extras = method.extras(shared, fitted)
+        return {
+            "values": values,
+            "exactness": method.exactness(stages, params, batch, key, **extras),
+        }
+
+    return find
+
+
+def _row_call(
+    config: AnalysisConfig,
+    stages: Stages,
+    seed: int,
+    engine: Engine,
+    training: Callable[[], Sequence[Batch]] | None,
+) -> Callable[[Batch], list[Any]]:
+    """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
+    methods = {name: method_named(name) for name in config.methods}
+    owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
+    fitted = {
+        name: _fit(name, each, owns[name], seed, engine, training) for name, each in methods.items()
+    }
+    asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
+    works = [(each.shared, owns[name]) for name, each in methods.items() if each.shared]
+    works = list(dict.fromkeys([*works, *([(forward, stages)] if asked else [])]))
+    share = engine.compile(make_shared, (stages, tuple(works)), None)
+    finds = {
+        name: engine.compile(make_find, (name, each, owns[name], seed), fitted[name])
+        for name, each in methods.items()
+        if not each.on_host
+    }
+    asks = {
+        name: engine.compile(each.ask, (stages, config, seed), None) for name, each in asked.items()
+    }
+
+    def call(batch: Batch) -> list[Any]:
+        placed = engine.place(batch)
+        seen, shared = share(placed, ())
+        handed = dict(zip(works, shared, strict=True))
+        found = {
+            name: find(placed, handed.get((methods[name].shared, owns[name]), ()))
+            for name, find in finds.items()
+        }
+        values = {
+            name: {segment: each.values for segment, each in one["values"].items()}
+            for name, one in found.items()
+        }
+        answers = {
+            name: ask(placed, Given(handed[forward, stages], values)) for name, ask in asks.items()
+        }
+        runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
+        for name, method in methods.items():
+            if method.on_host:
+                function = make_find(name, method, owns[name], seed)
+                for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
+                    own = params if fitted[name] is None else (params, fitted[name][number])
+                    run["methods"][name] = jax.device_get(function(own, batch, None))
+        return runs
+
+    return call
+
+
+def _fit(
+    name: str,
+    method: Method,
+    stages: Stages,
+    seed: int,
+    engine: Engine,
+    training: Callable[[], Sequence[Batch]] | None,
+) -> Sequence[Any] | None:
+    """What a method has learnt from training data, for each run; None where it learns nothing."""
+    if method.fit is None:
+        return None
+    if training is None:
+        raise UserError(
+            f"the importance method '{name}' is fitted on training data, which is not at hand "
+            "here; use python -m attnjax.analyze on the run's own data"
+        )
+    key = jax.random.key(seed)
+    return [method.fit(stages, params, training(), key) for params in engine.params]
+
+
+def _collected(found: dict[str, Any], split: EncodedSplit, config: AnalysisConfig) -> Study:
+    """The rows' results by kind; warns of importances that are no importances."""
+    explanations: dict[Any, dict[str, Any]] = {"text": {"attention": found["seen"]["attention"]}}
+    for name in config.methods:
+        for segment, rows in found["methods"][name]["values"].items():
+            explanations.setdefault(segment, {})[name] = rows
+            values = np.concatenate(rows)
+            if not np.isfinite(values).all() or (
+                not method_named(name).signed and values.min(initial=0) < 0
+            ):
+                logger.warning(
+                    "the importance method '%s' gives words values that are below 0 or not finite: "
+                    "divergences and rationales need values of at least 0",
+                    name,
+                )
+    probabilities = found["seen"]["probabilities"]
     return Study(
         explanations,
-        queries,
-        agree(text_pairs, config.top_k),
-        agree(query_pairs, config.top_k),
-        chance(text_pairs, config.top_k, seed, numbers),
-        chance(query_pairs, config.top_k, seed, numbers),
-        {name: np.stack(rows) for name, rows in found["diagnostics"].items()},
-        {name: np.stack(rows) for name, rows in found.get("permutation", {}).items()},
-        adversarial,
-        {name: np.stack(rows) for name, rows in found["uniform"].items()},
+        {
+            name: found["methods"][name]["exactness"]
+            for name in config.methods
+            if "exactness" in found["methods"][name]
+        },
+        dict(found["questions"]),
         probabilities.argmax(axis=1),
         probabilities,
+        split.row_numbers,
     )
-
-
-def in_chunks(
-    call: Callable[[Batch], Any],
-    split: EncodedSplit,
-    chunk_size: int,
-    devices: int,
-    check: Callable[[], None],
-) -> Any:
-    """`map_rows` in chunks that split over the devices, padded to few lengths."""
-    chunk = -(-min(chunk_size, len(split)) // devices) * devices
-    return map_rows(call, split, choose_shapes([split], BUCKETS), chunk, check)
-
-
-def _at_words(rows: dict[str, Rows], masks: Rows) -> dict[str, Rows]:
-    return {
-        name: [values[mask] for values, mask in zip(each, masks, strict=True)]
-        for name, each in rows.items()
-    }
-
-
-def _combined(explanations: dict[str, Rows]) -> dict[str, tuple[Rows, Rows]]:
-    return {
-        f"{a}~{b}": (explanations[a], explanations[b]) for a, b in combinations(explanations, 2)
-    }

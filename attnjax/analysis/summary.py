@@ -1,174 +1,95 @@
-"""Per-example figures -> means, intervals and counts: the "analysis" part of results.json."""
+"""A study -> what results.json and examples.jsonl say of it."""
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
-from attnjax.analysis.adversary import Adversary
-from attnjax.analysis.comparison import drawn_counts
-from attnjax.analysis.counterfactual import BINS, bins
-from attnjax.analysis.study import Study
+from attnjax.analysis.findings import describe
+from attnjax.analysis.questions import QUESTIONS, wanted
+from attnjax.analysis.questions.question import About, Study
 from attnjax.config import AnalysisConfig
 from attnjax.metrics import scores
 
-RESAMPLES = 1000  # of the bootstrap intervals
-BLOCK = 100  # resamples held in memory at once
-SIGNIFICANT = 0.05
 
-NOTHING: dict[str, Any] = {  # of a run that was not analysed
-    "examples": 0,
-    "agreement": {},
-    "permutation": None,
-    "adversarial_attention": None,
-}
-
-FAR = (0.4, 0.6)  # Jensen-Shannon divergences that the papers call a different attention
+def nothing() -> dict[str, dict[str, Any]]:
+    """What `summarise` returns of a run that was not analysed."""
+    summary: dict[str, Any] = {"analysis": {"examples": 0}, "results": {}}
+    for question in QUESTIONS.values():
+        summary[question.place] |= question.empty
+    return summary
 
 
 def summarise(
     found: Study, config: AnalysisConfig, labels: tuple[str, ...], truth: np.ndarray
-) -> dict[str, Any]:
-    """The "analysis" object of results.json, of which design.md and the README tell the form.
+) -> dict[str, dict[str, Any]]:
+    """ "analysis": that object of results.json; "results": what questions add to results.json.
 
     labels  class names; truth  [rows] class numbers
     "model" holds the scores on these examples, which "uniform_attention" is to be compared with;
-    "permutation" and "adversarial_attention" are None where they are switched off.
+    what is switched off is None. Each question answers for itself.
     """
     likelihoods = found.probabilities[np.arange(len(truth)), truth]
     losses = -np.log(np.maximum(likelihoods, np.finfo(likelihoods.dtype).tiny))
-    summary: dict[str, Any] = {
+    summary = nothing()
+    summary["analysis"] |= {
         "examples": len(found.predictions),
-        "agreement": {
-            pair: _agreement(values, found.floor[pair], found.predictions, labels)
-            for pair, values in found.agreement.items()
-        },
-        "ceiling": None,
         "model": scores(truth, found.probabilities, losses),
-        "uniform_attention": scores(truth, found.uniform["probabilities"], found.uniform["loss"]),
-        "permutation": _permutation(found.permutation, config) if found.permutation else None,
-        "adversarial_attention": (
-            _adversarial(found.adversarial, config) if found.adversarial else None
-        ),
     }
-    if found.query_agreement:
-        summary["query_agreement"] = {
-            pair: _agreement(values, found.query_floor[pair], found.predictions, labels)
-            for pair, values in found.query_agreement.items()
-        }
-    if found.diagnostics:
-        summary["completeness"] = {
+    about = About(found, config, labels, truth)
+    for name, question in wanted(config).items():
+        summary[question.place] |= question.answer(found.found[name], about)
+    if found.exactness:
+        summary["analysis"]["completeness"] = {
             name: {"mean": float(np.mean(values)), "max": float(np.max(values))}
-            for name, values in found.diagnostics.items()
+            for name, values in found.exactness.items()
         }
+        summary["analysis"]["exactness"] = describe(found.exactness)
     return summary
 
 
-def _agreement(
-    values: dict[str, np.ndarray],
-    floor: dict[str, np.ndarray],
-    predictions: np.ndarray,
+def records(
+    found: Study,
+    words: Sequence[tuple[list[str], list[str] | None]],
+    ids: Sequence[int],
+    truth: Sequence[str | None],
     labels: tuple[str, ...],
-) -> dict[str, Any]:
-    """One pair of explanations; a class has a floor of its own, for lengths differ by class."""
-    floors = by_class(floor, predictions, labels)
-    return {
-        **describe(values),
-        "floor": describe(floor),
-        "by_class": {
-            label: {**members, "floor": floors[label]}
-            for label, members in by_class(values, predictions, labels).items()
-        },
-    }
+) -> Iterator[dict[str, Any]]:
+    """One object of analysis/examples.jsonl per example; values stand in the order of the tokens.
 
-
-def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
-    """measure -> mean, standard deviation over examples, 95 % interval of the mean, undefined.
-
-    measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
-    which the share of significant rows (p <= 0.05) among the defined ones is told. One row has
-    neither deviation nor interval.
+    words  (text, query or None) of each example: its own words, also those the vocabulary knows as
+    <unk> only; ids  its number in the split or file; truth  its class name, None where unknown;
+    labels  all class names
     """
-    names = [name for name in measures if name != "p_value"]
-    if not names:
-        return {}
-    columns = np.stack([np.asarray(measures[name], np.float64) for name in names], axis=1)
-    low, high = bootstrap(columns)
-    described: dict[str, Any] = {}
-    for place, name in enumerate(names):
-        values = columns[:, place]
-        defined = values[np.isfinite(values)]
-        known = len(defined) > 0
-        described[name] = {
-            "mean": float(defined.mean()) if known else None,
-            "std": float(defined.std()) if len(defined) > 1 else None,
-            "ci95": [float(low[place]), float(high[place])] if len(defined) > 1 else None,
-            "undefined": len(values) - len(defined),
+    on_text, on_query = found.explanations["text"], found.explanations.get("query")
+    recorded = {
+        part: answers[part]
+        for name, answers in found.found.items()
+        for part in QUESTIONS[name].record
+        if answers[part]
+    }
+    for row, prediction in enumerate(found.predictions):
+        text, query = words[row]
+        record: dict[str, Any] = {
+            "id": ids[row],
+            "tokens": text,
+            "query": query,
+            "label": truth[row],
+            "prediction": labels[prediction],
+            "probabilities": found.probabilities[row],
+            "attention": on_text["attention"][row],
+            "importance": {
+                name: values[row] for name, values in on_text.items() if name != "attention"
+            },
         }
-    if "p_value" in measures and "kendall" in described:
-        p_values = measures["p_value"][np.isfinite(measures["p_value"])]
-        share = float(np.mean(p_values <= SIGNIFICANT)) if len(p_values) else None
-        described["kendall"]["significant_fraction"] = share
-    return described
+        if on_query:
+            record["query_importance"] = {name: values[row] for name, values in on_query.items()}
+        if found.exactness:
+            record["completeness"] = {name: each[row] for name, each in found.exactness.items()}
+        yield record | _row(recorded, row)
 
 
-def by_class(
-    measures: dict[str, np.ndarray], predictions: np.ndarray, labels: tuple[str, ...]
-) -> dict[str, Any]:
-    """`describe` for the examples of each predicted class; classes never predicted are left out."""
-    return {
-        label: describe({name: values[predictions == number] for name, values in measures.items()})
-        for number, label in enumerate(labels)
-        if np.any(predictions == number)
-    }
-
-
-def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
-
-    columns  [rows, measures]; all measures see the same resamples.
-    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
-    """
-    rows = len(columns)
-    if rows == 0:
-        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
-    random = np.random.default_rng(0)
-    known = np.isfinite(columns)
-    filled = np.where(known, columns, 0.0)
-    means = np.empty((RESAMPLES, columns.shape[1]))
-    for start in range(0, RESAMPLES, BLOCK):
-        # How often each row is drawn: one count for all measures, whose means are then matmuls.
-        drawn = drawn_counts(random, BLOCK, rows)
-        counts = drawn @ known
-        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
-    undefined = ~known.any(axis=0)
-    means[:, undefined] = 0.0
-    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
-    return low, high
-
-
-def _permutation(found: dict[str, np.ndarray], config: AnalysisConfig) -> dict[str, Any]:
-    change = found["median_change"]
-    return {
-        "permutations": config.permutations,
-        **describe({"median_change": change}),
-        "bins": [
-            {
-                "max_attention": list(edges),
-                "examples": len(values),
-                **describe({"median_change": values}),
-            }
-            for edges, values in zip(BINS, bins(found["max_attention"], change), strict=True)
-        ],
-    }
-
-
-def _adversarial(found: dict[str, Any], config: AnalysisConfig) -> dict[str, Any]:
-    divergence = np.stack(found["max_jsd"])
-    return {
-        "adversaries": config.adversaries,
-        "steps": config.adversary_steps,
-        "epsilon": config.adversary_epsilon,
-        "margin": Adversary().margin,
-        **describe({"max_jsd": divergence}),
-        "share_above": {str(edge): float(np.mean(divergence > edge)) for edge in FAR},
-    }
+def _row(tree: dict[str, Any], row: int) -> dict[str, Any]:
+    """One row of every leaf: leaves are lists and arrays with one entry a row."""
+    return jax.tree.map(lambda leaf: leaf[row], tree, is_leaf=lambda leaf: isinstance(leaf, list))

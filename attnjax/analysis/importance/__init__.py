@@ -1,39 +1,27 @@
-"""Importance methods: how much each word matters to the predicted class's probability.
+"""Importance methods: how much each word matters to what the model predicts.
 
-A method is one function (stages, params, batch, key, segment="text") -> [batch, length],
-non-negative, 0 off the words of that segment; segment "query" measures the words of the query and
-gives [batch, query_length]. One that takes no segment measures the words of the text alone.
-Adding one here adds it to the command line, the tests and the report.
+`METHODS` is the table: a line adds a method to the command line, sweeps, tests and the report. An
+entry is a `Method`, or one function (stages, params, batch, key) -> [batch, length] of values of at
+least 0 that are 0 off the words of the text.
 """
 
-import inspect
+from collections.abc import Callable
+from typing import Any
 
-from attnjax.analysis.importance.deletion import leave_one_out
-from attnjax.analysis.importance.gradient import (
-    completeness_error,
-    gradient,
-    gradient_norm,
-    integrated_gradients,
-)
+from attnjax.analysis.importance.deletion import LEAVE_ONE_OUT
+from attnjax.analysis.importance.gradient import GRADIENT, GRADIENT_NORM, INTEGRATED_GRADIENTS
+from attnjax.analysis.importance.method import Method, as_method
 from attnjax.checks import TABLES
 
-METHODS = {
-    "gradient": gradient,
-    "gradient_norm": gradient_norm,
-    "integrated_gradients": integrated_gradients,
-    "leave_one_out": leave_one_out,
+METHODS: dict[str, Method | Callable[..., Any]] = {
+    "gradient": GRADIENT,
+    "gradient_norm": GRADIENT_NORM,
+    "integrated_gradients": INTEGRATED_GRADIENTS,
+    "leave_one_out": LEAVE_ONE_OUT,
 }
 TABLES["analysis.methods"] = METHODS
 
 
-def measures_queries(name: str) -> bool:
-    """Whether the method also measures the words of the query."""
-    return "segment" in inspect.signature(METHODS[name]).parameters
-
-
-# Methods that are given `gradient.detached(stages)` where attention is to be held constant; all
-# others need the whole model.
-DETACHABLE = ("gradient", "gradient_norm")
-
-# method -> (stages, params, batch) -> [batch], how far it is from exact
-DIAGNOSTICS = {"integrated_gradients": completeness_error}
+def method_named(name: str) -> Method:
+    """The record of a method in the table."""
+    return as_method(METHODS[name])

@@ -1,7 +1,7 @@
 """Gradient-based importance.
 
 sum_d e_d * dy/de_d is the derivative of y by a factor of the token's vector e, at 1. One number a
-token is quicker to differentiate by than a vector, see `Stages.encode_scaled`.
+token is quicker to differentiate by than a vector, see `Quick.encode_scaled`.
 """
 
 from collections.abc import Callable
@@ -12,58 +12,77 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
-from attnjax.analysis.importance import segments
+from attnjax.analysis.importance.method import Method
+from attnjax.model import segments
 from attnjax.model.attention import attend
 from attnjax.types import Batch, Embedded, Encoded, Factors, Params, Segment, Stages
 
 POINTS = 32  # on the path of integrated gradients
+BOTH: tuple[Segment, ...] = ("text", "query")
 
 
-def gradient(
-    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment = "text"
-) -> Float[Array, "batch length"]:
-    """|sum_d e_d * dy/de_d|, y the probability of the predicted class (Jain & Wallace 2019).
-
-    It is the derivative by the one-hot entry of the word that is there, papers 3.3. Pass
-    `detached(stages)` to hold attention constant, as Jain & Wallace do.
-    """
-    del key
-    words = segments.words(batch, segment)
+def factor_slopes(stages: Stages, params: Params, batch: Batch) -> Factors:
+    """dy/df of one factor f = 1 a token's vector, y the probability of the predicted class."""
     embedded = stages.embed(params, batch)
     probability = _by_factors(stages, params, embedded, batch)
-    slope = jax.grad(lambda factors: probability(factors).max(axis=-1).sum())(_ones(embedded))
-    return jnp.where(words, jnp.abs(segments.values(slope, segment)), 0)
+    return jax.grad(lambda factors: probability(factors).max(axis=-1).sum())(_ones(embedded))
 
 
-def gradient_norm(
-    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment = "text"
-) -> Float[Array, "batch length"]:
-    """L2 norm of dy/de, y the probability of the predicted class (Li et al., arXiv:1506.01066).
-
-    Unlike `gradient` it asks how much any change of the word would matter. `detached(stages)`
-    holds attention constant.
-    """
-    del key
-    words = segments.words(batch, segment)
+def vector_slopes(stages: Stages, params: Params, batch: Batch) -> Embedded:
+    """dy/de of every token's vector, y the probability of the predicted class."""
 
     def predicted(embedded: Embedded) -> Float[Array, ""]:
         encoded = stages.encode(params, embedded, batch)
         return _probabilities(stages, params, encoded, batch).max(axis=-1).sum()
 
-    slope = jax.grad(predicted)(stages.embed(params, batch))
-    norms = jnp.linalg.norm(segments.values(slope, segment), axis=-1)
-    return jnp.where(words, norms, 0)
+    return jax.grad(predicted)(stages.embed(params, batch))
+
+
+def gradient(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Factors,
+) -> Float[Array, "batch length"]:
+    """|sum_d e_d * dy/de_d|, y the probability of the predicted class (Jain & Wallace 2019).
+
+    It is the derivative by the one-hot entry of the word that is there, papers 3.3.
+    shared  `factor_slopes`
+    """
+    del stages, params, key
+    words = segments.words(batch, segment)
+    return jnp.where(words, jnp.abs(segments.values(shared, segment)), 0)
+
+
+def gradient_norm(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Embedded,
+) -> Float[Array, "batch length"]:
+    """L2 norm of dy/de, y the probability of the predicted class (Li et al., arXiv:1506.01066).
+
+    Unlike `gradient` it asks how much any change of the word would matter.
+    shared  `vector_slopes`
+    """
+    del stages, params, key
+    words = segments.words(batch, segment)
+    return jnp.where(words, jnp.linalg.norm(segments.values(shared, segment), axis=-1), 0)
 
 
 def integrated_gradients(
-    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment = "text"
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment
 ) -> Float[Array, "batch length"]:
     """|sum_d e_d * integral of dp/de_d along a * e, a from 0 to 1| (arXiv:1703.01365, eq. 1).
 
     p is the probability of the class predicted at the full input; the baseline is the zero vector
-    in the place of every token of both segments. Give it the whole model, not `detached(stages)`:
-    with attention held constant the contributions would no longer add up to the change of p.
-    `completeness_error` says by how much `POINTS` points miss that sum.
+    in the place of every token of both segments. It needs the whole model: with attention held
+    constant the contributions would no longer add up to the change of p. `completeness_error` says
+    by how much `POINTS` points miss that sum.
     """
     del key
     words = segments.words(batch, segment)
@@ -72,11 +91,14 @@ def integrated_gradients(
     return jnp.where(words, jnp.abs(segments.values(contributions, segment)), 0)
 
 
-def completeness_error(stages: Stages, params: Params, batch: Batch) -> Float[Array, " batch"]:
+def completeness_error(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
+) -> Float[Array, " batch"]:
     """|sum of all signed integrated gradients - (p(e) - p(0))|: 0 for the exact integral.
 
     The sum runs over every token of both segments, <sos> and <eos> included.
     """
+    del key
     embedded = stages.embed(params, batch)
     probability = _predicted_class(stages, params, embedded, batch)
     total = sum(each.sum(axis=-1) for each in jax.tree.leaves(_integral(probability, embedded)))
@@ -85,13 +107,26 @@ def completeness_error(stages: Stages, params: Params, batch: Batch) -> Float[Ar
     return jnp.abs(total - change)
 
 
-def detached(stages: Stages) -> Stages:
-    """The same model with attention weights held constant under differentiation."""
-
-    def decode(params, encoded, weights, batch):
-        return stages.decode(params, encoded, jax.lax.stop_gradient(weights), batch)
-
-    return stages._replace(decode=decode)
+GRADIENT = Method(
+    gradient,
+    segments=BOTH,
+    holds_attention=True,
+    shared=factor_slopes,
+    reference="Jain & Wallace 2019, arXiv:1902.10186",
+)
+GRADIENT_NORM = Method(
+    gradient_norm,
+    segments=BOTH,
+    holds_attention=True,
+    shared=vector_slopes,
+    reference="Li et al. 2016, arXiv:1506.01066",
+)
+INTEGRATED_GRADIENTS = Method(
+    integrated_gradients,
+    segments=BOTH,
+    exactness=completeness_error,
+    reference="Sundararajan et al. 2017, arXiv:1703.01365",
+)
 
 
 def _probabilities(
@@ -114,12 +149,7 @@ def _by_factors(
     """Factors of the tokens' vectors -> class probabilities."""
 
     def probabilities(factors: Factors) -> Float[Array, "batch classes"]:
-        if stages.encode_scaled is None:
-            like: Any = Embedded(*factors)
-            scaled = jax.tree.map(lambda e, f: e * f[..., None], embedded, like)
-            encoded = stages.encode(params, scaled, batch)
-        else:
-            encoded = stages.encode_scaled(params, embedded, factors, batch)
+        encoded = stages.quick.encode_scaled(params, embedded, batch, factors)
         return _probabilities(stages, params, encoded, batch)
 
     return probabilities

@@ -1,6 +1,5 @@
 """Test accuracy under perturbations of growing size: is the trained model robust, and to what?"""
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from attnjax.analysis.questions.question import About, Given, Question
+from attnjax.config import AnalysisConfig
 from attnjax.losses import cross_entropy
 from attnjax.model.attention import attend, forward
 from attnjax.perturb.ascent import Problem, Settings, random_perturbation, worst_case
@@ -21,18 +22,17 @@ KINDS = {
 }
 
 
-def make_robustness(
-    stages: Stages, epsilons: tuple[float, ...], steps: int, seed: int
-) -> Callable[[Params, Batch], dict[str, Float[Array, "batch epsilons"]]]:
-    """Builds evaluate(params, batch) -> kind -> [batch, epsilons], 1 where still predicted right.
+def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
+    """Builds ask(params, batch, given) -> kind -> [batch, epsilons], 1 where still predicted right.
 
     Kinds: random and worst-case perturbations of L2 norm epsilon, of word vectors and of attention
-    scores. The worst case takes `steps` ascent steps on the loss of the true label.
+    scores. The worst case takes `robustness_steps` ascent steps on the loss of the true label.
     """
 
-    def evaluate(params: Params, batch: Batch) -> dict[str, Float[Array, "batch epsilons"]]:
-        trace = forward(stages, params, batch)
-        key = jax.random.key(seed)
+    def ask(
+        params: Params, batch: Batch, given: Given
+    ) -> dict[str, Float[Array, "batch epsilons"]]:
+        trace, key = given.trace, jax.random.key(seed)
 
         def by_words(delta: Embedded) -> Float[Array, "batch classes"]:
             return forward(stages, params, batch, Perturbation(embed=delta)).logits
@@ -52,22 +52,29 @@ def make_robustness(
             problem = Problem(
                 lambda delta: cross_entropy(logits(delta), batch.labels), zeros, where, batch.rows
             )
-            delta = find(problem, Settings(epsilon, steps), key)
+            delta = find(problem, Settings(epsilon, config.robustness_steps), key)
             predicted = logits(delta).argmax(axis=-1).astype(batch.labels.dtype)
             return (predicted == batch.labels).astype(trace.scores.dtype)
 
-        grid = jnp.asarray(epsilons, trace.scores.dtype)
+        grid = jnp.asarray(config.robustness, trace.scores.dtype)
         return {
             kind: jax.lax.map(lambda epsilon, kind=kind: right(kind, epsilon), grid).T
             for kind in KINDS
         }
 
-    return evaluate
+    return ask
 
 
-def summarise_robustness(
-    found: dict[str, list[np.ndarray]], epsilons: tuple[float, ...]
-) -> dict[str, list[float]]:
-    """Accuracy of each kind at each epsilon; found  kind -> one row [epsilons] an example."""
+def _answer(found: dict[str, np.ndarray], about: About) -> dict[str, Any]:
+    """Accuracy of each kind at each epsilon."""
     accuracies = {kind: [float(v) for v in np.mean(rows, axis=0)] for kind, rows in found.items()}
-    return {"epsilon": list(epsilons), **accuracies}
+    return {"robustness": {"epsilon": list(about.config.robustness), **accuracies}}
+
+
+ROBUSTNESS = Question(
+    make_robustness,
+    _answer,
+    empty={"robustness": None},
+    wanted=lambda config: bool(config.robustness),
+    place="results",
+)

@@ -1,0 +1,76 @@
+"""Per-example figures -> means, intervals and counts: the "analysis" part of results.json."""
+
+from typing import Any
+
+import numpy as np
+
+from attnjax.analysis.comparison import drawn_counts
+
+RESAMPLES = 1000  # of the bootstrap intervals
+BLOCK = 100  # resamples held in memory at once
+SIGNIFICANT = 0.05
+
+
+def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
+    """measure -> mean, standard deviation over examples, 95 % interval of the mean, undefined.
+
+    measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
+    which the share of significant rows (p <= 0.05) among the defined ones is told. One row has
+    neither deviation nor interval.
+    """
+    names = [name for name in measures if name != "p_value"]
+    if not names:
+        return {}
+    columns = np.stack([np.asarray(measures[name], np.float64) for name in names], axis=1)
+    low, high = bootstrap(columns)
+    described: dict[str, Any] = {}
+    for place, name in enumerate(names):
+        values = columns[:, place]
+        defined = values[np.isfinite(values)]
+        known = len(defined) > 0
+        described[name] = {
+            "mean": float(defined.mean()) if known else None,
+            "std": float(defined.std()) if len(defined) > 1 else None,
+            "ci95": [float(low[place]), float(high[place])] if len(defined) > 1 else None,
+            "undefined": len(values) - len(defined),
+        }
+    if "p_value" in measures and "kendall" in described:
+        p_values = measures["p_value"][np.isfinite(measures["p_value"])]
+        share = float(np.mean(p_values <= SIGNIFICANT)) if len(p_values) else None
+        described["kendall"]["significant_fraction"] = share
+    return described
+
+
+def by_class(
+    measures: dict[str, np.ndarray], predictions: np.ndarray, labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """`describe` for the examples of each predicted class; classes never predicted are left out."""
+    return {
+        label: describe({name: values[predictions == number] for name, values in measures.items()})
+        for number, label in enumerate(labels)
+        if np.any(predictions == number)
+    }
+
+
+def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
+
+    columns  [rows, measures]; all measures see the same resamples.
+    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
+    """
+    rows = len(columns)
+    if rows == 0:
+        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
+    random = np.random.default_rng(0)
+    known = np.isfinite(columns)
+    filled = np.where(known, columns, 0.0)
+    means = np.empty((RESAMPLES, columns.shape[1]))
+    for start in range(0, RESAMPLES, BLOCK):
+        # How often each row is drawn: one count for all measures, whose means are then matmuls.
+        drawn = drawn_counts(random, BLOCK, rows)
+        counts = drawn @ known
+        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
+    undefined = ~known.any(axis=0)
+    means[:, undefined] = 0.0
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    return low, high

@@ -1,0 +1,94 @@
+"""One explanation method as a record: what it computes, of what, and under which rules."""
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from attnjax.errors import UserError
+from attnjax.model import segments
+from attnjax.model.rules import HELD
+from attnjax.types import Batch, Params, Segment, Stages
+
+Shared = Callable[[Stages, Params, Batch], Any]
+
+
+class Method(NamedTuple):
+    """One way to say how much each word counts; a bare function in the table is its `find`.
+
+    find       (stages, params, batch, key) -> [batch, length], 0 off the words. Beside these it
+               takes, by name, what the record asks for: `segment` where it measures queries too,
+               `shared` and `fitted` where those are set
+    kind       "importance", or "attention" of encoders with self-attention
+    signed     + speaks for the explained class, - against it; else values are at least 0
+    segments   of which segments it measures the words
+    holds_attention  whether it is given the model with attention held constant, where
+               analysis.detach_attention says so
+    exactness  as `find`, -> [batch]: how far it is from what it should add up to
+    fit        (stages, params, batches, key) -> any tree: once a run, from training data
+    shared     (stages, params, batch) -> any tree: work that several methods or questions use, done
+               once for all that name the same function
+    on_host    computes with NumPy: it is not compiled
+    encoders   those it is defined for; () for all
+    reference  the paper
+    """
+
+    find: Callable[..., Float[Array, "batch length"]]
+    kind: Literal["importance", "attention"] = "importance"
+    signed: bool = False
+    segments: tuple[Segment, ...] = ("text",)
+    holds_attention: bool = False
+    exactness: Callable[..., Float[Array, " batch"]] | None = None
+    fit: Callable[..., Any] | None = None
+    shared: Shared | None = None
+    on_host: bool = False
+    encoders: tuple[str, ...] = ()
+    reference: str = ""
+
+    def stages(self, stages: Stages, hold: bool) -> Stages:
+        """The model as this method is given it."""
+        return stages.under(HELD) if hold and self.holds_attention else stages
+
+    def extras(self, shared: Any, fitted: Any, segment: Segment | None = None) -> dict[str, Any]:
+        """What `find` and `exactness` take by name."""
+        extras: dict[str, Any] = {}
+        if segment is not None and len(self.segments) > 1:
+            extras["segment"] = segment
+        if self.shared is not None:
+            extras["shared"] = shared
+        if self.fit is not None:
+            extras["fitted"] = fitted
+        return extras
+
+    def __call__(
+        self,
+        stages: Stages,
+        params: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        segment: Segment = "text",
+        fitted: Any = None,
+    ) -> Float[Array, "batch length"]:
+        """The method by itself, with the work that it could share."""
+        words = segments.words(batch, segment)
+        shared = None if self.shared is None else self.shared(stages, params, batch)
+        found = self.find(stages, params, batch, key, **self.extras(shared, fitted, segment))
+        if jnp.shape(found) != words.shape:
+            raise ValueError(f"{jnp.shape(found)} where [batch, length] is {words.shape}")
+        return found
+
+
+def as_method(entry: Method | Callable[..., Any]) -> Method:
+    """The record of a table's entry."""
+    return entry if isinstance(entry, Method) else Method(entry)
+
+
+def checked(name: str, found: Array, words: Array) -> Array:
+    """What a method found; raises UserError unless it has one number a token."""
+    if jnp.shape(found) != words.shape:
+        raise UserError(
+            f"the importance method '{name}' returns {jnp.shape(found)} where "
+            f"[batch, length] is {words.shape}"
+        )
+    return found

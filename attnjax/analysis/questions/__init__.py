@@ -1,0 +1,30 @@
+"""Questions put to a trained model: a line in `QUESTIONS` adds one to configuration and results.
+
+`report.answers.ANSWERS` has its twin, which shows the answer.
+"""
+
+from attnjax.analysis.questions.adversary import ADVERSARIAL
+from attnjax.analysis.questions.agreement import AGREEMENT
+from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
+from attnjax.analysis.questions.question import Question
+from attnjax.analysis.questions.robustness import ROBUSTNESS
+from attnjax.checks import TABLES
+from attnjax.config import AnalysisConfig
+
+QUESTIONS: dict[str, Question] = {
+    "agreement": AGREEMENT,
+    "uniform_attention": UNIFORM,
+    "permutation": PERMUTATION,
+    "adversarial_attention": ADVERSARIAL,
+    "robustness": ROBUSTNESS,
+}
+TABLES["analysis.questions"] = QUESTIONS
+
+
+def wanted(config: AnalysisConfig) -> dict[str, Question]:
+    """The questions that the configuration asks, in the table's order."""
+    return {
+        name: question
+        for name, question in QUESTIONS.items()
+        if name in config.questions and question.wanted(config)
+    }

@@ -1,0 +1,197 @@
+"""Do the explanations agree? Between methods, with chance, and between runs.
+
+Explanations are lists of ragged rows. `analysis.pairs` says which pairs are measured in full; of all
+others Kendall's tau is, for twenty explanations make 190 pairs.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from itertools import combinations
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Array
+
+from attnjax.analysis.agreement import kendall_p_value, measures
+from attnjax.analysis.findings import by_class, describe
+from attnjax.analysis.questions.question import About, Question, Study
+from attnjax.analysis.rows import Ragged
+from attnjax.config import AnalysisConfig
+from attnjax.data.batches import bucket, padded_lengths
+from attnjax.runtime import quick_compile
+
+Pairs = Mapping[str, tuple[Ragged, Ragged]]
+Measured = dict[str, dict[str, np.ndarray]]  # pair -> measure -> [rows]
+ATTENTION = "attention"
+TAU = ("kendall", "p_value")  # what is measured of a pair that is not wanted in full
+FEW = 2**28  # comparisons of words up to which another length to compile does not pay
+LENGTHS = 3  # padded lengths in use beyond, one compilation each
+DRAWS = 5  # random orders of each row: one alone leaves a small analysis a floor beside 0
+LONG = 64  # words from which on one order is enough
+VALUES = 2**15  # of one compiled call: the arrays that its loops go through fit a cache
+
+
+def agree(pairs: Pairs, top_k: int, names: tuple[str, ...] = ()) -> Measured:
+    """Measures of every pair of explanations, row by row.
+
+    pairs  name -> (a, b): one array of values over the words for each example, a[i] as long as b[i]
+    names  of the measures; () takes all
+    Returns name -> measure -> [rows], and "p_value" (of Kendall's tau) among the measures; NaN
+    where undefined.
+    """
+    names = names or (*measures(top_k), "p_value")
+    flat = [(a, b) for first, second in pairs.values() for a, b in zip(first, second, strict=True)]
+    if not flat:
+        return {name: {} for name in pairs}
+    sizes = np.array([len(a) for a, _ in flat])
+    padded_sizes = np.maximum(sizes, 1).tolist()
+    few = len(flat) * max(padded_sizes) ** 2 <= FEW
+    lengths = padded_lengths(padded_sizes, 1 if few else LENGTHS)
+    buckets = np.array([bucket(size, lengths) for size in padded_sizes])
+    collected: dict[str, np.ndarray] = {}
+    for padded in lengths:
+        members, rows = np.flatnonzero(buckets == padded), max(1, VALUES // padded)
+        for start in range(0, len(members), rows):
+            chosen = members[start : start + rows]
+            mask = np.zeros((rows, padded), bool)
+            mask[: len(chosen)] = np.arange(padded) < sizes[chosen, None]
+            both = np.zeros((2, rows, padded), flat[0][0].dtype)
+            for side in (0, 1):
+                both[side, mask] = np.concatenate([flat[row][side] for row in chosen])
+            found = jax.device_get(_compiled(top_k, names)(both[0], both[1], mask))
+            for name, values in found.items():
+                column = collected.setdefault(name, np.full(len(flat), np.nan))
+                column[chosen] = values[: len(chosen)]
+    results, start = {}, 0
+    for name, (first, _) in pairs.items():
+        results[name] = {
+            measure: collected[measure][start : start + len(first)] for measure in names
+        }
+        start += len(first)
+    return results
+
+
+@cache
+def _compiled(top_k: int, names: tuple[str, ...]) -> Any:
+    table = {**measures(top_k), "p_value": kendall_p_value}
+
+    def every(a: Array, b: Array, mask: Array) -> dict[str, Any]:
+        return {name: table[name](a, b, mask) for name in names}
+
+    return jax.jit(every, compiler_options=quick_compile())
+
+
+def chance(
+    pairs: Pairs, top_k: int, seed: int, numbers: Sequence[int], names: tuple[str, ...] = ()
+) -> Measured:
+    """`agree` with the second of each pair in random order: what agreement is worth nothing.
+
+    Each figure is the mean over DRAWS orders, of rows of more than LONG words that of one alone:
+    chance varies little there, and they take most of the time. "p_value" is that of one order.
+    """
+    short = {
+        name: [row for row, values in enumerate(second) if len(values) <= LONG]
+        for name, (_, second) in pairs.items()
+    }
+
+    def drawn(name: str, draw: int) -> tuple[Ragged, Ragged]:
+        first, second = pairs[name]
+        rows = short[name] if draw else range(len(second))
+        order = shuffled(
+            [second[row] for row in rows], (seed, draw), [numbers[row] for row in rows]
+        )
+        return [first[row] for row in rows], order
+
+    # One call for all draws: they share its padded lengths, and so its compiled programs.
+    found = agree(
+        {f"{name} {draw}": drawn(name, draw) for name in pairs for draw in range(DRAWS)},
+        top_k,
+        names,
+    )
+    results = {name: found[f"{name} 0"] for name in pairs}
+    for name, measured in results.items():
+        for measure, values in measured.items():
+            if measure != "p_value":
+                further = [found[f"{name} {draw}"][measure] for draw in range(1, DRAWS)]
+                values[short[name]] = np.mean([values[short[name]], *further], axis=0)
+    return results
+
+
+def shuffled(
+    rows: Sequence[np.ndarray], seed: tuple[int, ...], numbers: Sequence[int]
+) -> list[np.ndarray]:
+    """The same values in random order.
+
+    numbers  one a row; the order depends on (number, seed) alone
+    """
+    each = zip(numbers, rows, strict=True)
+    return [np.random.default_rng([number, *seed]).permutation(row) for number, row in each]
+
+
+def pairs_of(
+    explanations: Mapping[str, Ragged], wanted: tuple[str, ...]
+) -> Iterator[tuple[Pairs, tuple[str, ...]]]:
+    """Pairs with the names of their measures: those wanted in full, then all others.
+
+    wanted  as analysis.pairs: "attention" for each attention against each importance, "all", or
+            names of pairs, "attention~gradient"
+    """
+    full: dict[str, tuple[Ragged, Ragged]] = {}
+    rest: dict[str, tuple[Ragged, Ragged]] = {}
+    for a, b in combinations(explanations, 2):
+        pair = f"{a}~{b}"
+        with_attention = "attention" in wanted and (a == ATTENTION) != (b == ATTENTION)
+        chosen = with_attention or "all" in wanted or pair in wanted or f"{b}~{a}" in wanted
+        (full if chosen else rest)[pair] = explanations[a], explanations[b]
+    yield full, ()
+    yield rest, TAU
+
+
+def measure_pairs(study: Study, config: AnalysisConfig, seed: int) -> dict[str, Any]:
+    """Agreement and its floor over the words of each segment, in the order of the pairs."""
+    found: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
+    floors: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
+    numbers = study.numbers.tolist()
+    for segment, explanations in study.explanations.items():
+        name = "agreement" if segment == "text" else "query_agreement"
+        for pairs, names in pairs_of(explanations, config.pairs):
+            found[name] |= agree(pairs, config.top_k, names)
+            floors[name] |= chance(pairs, config.top_k, seed, numbers, names)
+    return {**found, "floor": floors}
+
+
+def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
+    answer: dict[str, Any] = {"agreement": {}, "ceiling": None}
+    for name in ("agreement", "query_agreement"):
+        if found[name] or name == "agreement":
+            answer[name] = {
+                pair: _described(values, found["floor"][name][pair], about)
+                for pair, values in found[name].items()
+            }
+    return answer
+
+
+def _described(
+    values: dict[str, np.ndarray], floor: dict[str, np.ndarray], about: About
+) -> dict[str, Any]:
+    """One pair of explanations; a class has a floor of its own, for lengths differ by class."""
+    predictions, labels = about.study.predictions, about.labels
+    floors = by_class(floor, predictions, labels)
+    return {
+        **describe(values),
+        "floor": describe(floor),
+        "by_class": {
+            label: {**members, "floor": floors[label]}
+            for label, members in by_class(values, predictions, labels).items()
+        },
+    }
+
+
+AGREEMENT = Question(
+    measure_pairs,
+    _answer,
+    empty={"agreement": {}},
+    record=("agreement", "query_agreement"),
+    over="explanations",
+)
