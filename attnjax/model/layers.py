@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 from attnjax.model.lstm import LSTMParams, bilstm, final_states
 
 
@@ -232,4 +232,4 @@ def _lift(values: Array, like: Array) -> Array:
 
 ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
-TABLES.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})
+REGISTERED.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

@@ -15,7 +15,7 @@ from attnjax.analysis.importance.gradient import (
     gradient_norm,
     integrated_gradients,
 )
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 
 METHODS = {
     "gradient": gradient,
@@ -23,7 +23,7 @@ METHODS = {
     "integrated_gradients": integrated_gradients,
     "leave_one_out": leave_one_out,
 }
-TABLES["analysis.methods"] = METHODS
+REGISTERED["analysis.methods"] = METHODS
 
 
 def measures_queries(name: str) -> bool:
