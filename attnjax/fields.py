@@ -1,4 +1,4 @@
-"""The facts of the configuration's fields, which stand beside their defaults as metadata."""
+"""Facts of the configuration's fields, beside their defaults as metadata, and their types."""
 
 import dataclasses
 import functools

@@ -78,10 +78,26 @@ def test_every_field_says_what_it_is():
     } == REGISTERED
 
 
-def test_roles_do_not_contradict_each_other():
-    for name, option in OPTIONS.items():
-        assert not (option.incidental and (option.resumable or option.swept)), name
-        assert not (option.resumable and option.swept), name
+def test_the_roles_of_the_fields():
+    """What commands allow follows from these: a field more or less is a decision, no slip."""
+    pace = "log_steps checkpoint_steps parallel devices tensorboard profile_steps"
+    roles = {
+        "resumable": {"train.epochs", "train.patience"},
+        "incidental": {
+            *(f"train.{name}" for name in (*pace.split(), "compile_cache", "keep_heap")),
+            "analysis.chunk_size",
+        },
+        "own": {
+            *("data.path", "data.vectors", "data.unlabelled"),
+            *("train.compile_cache", "train.keep_heap"),
+        },
+        "swept": {
+            *("adversary.epsilon", "adversary.weight"),
+            *("relevance.weight", "train.learning_rate"),
+        },
+    }
+    for role, names in roles.items():
+        assert {name for name, option in OPTIONS.items() if getattr(option, role)} == names
     assert set(SWEPT) == set(HParams._fields)
     assert list(SWEPT) == ["epsilon", "weight", "relevance", "learning_rate"]  # seeds the draws
 
