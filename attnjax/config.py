@@ -112,10 +112,7 @@ class TrainConfig:
         1e-3, "size of a step", least=0.0, most=1e38, swept="learning_rate"
     )
     weight_decay: float = option(
-        1e-5,
-        "L2 in the gradient of encoder and decoder, none on attention",
-        least=0.0,
-        most=1e6,
+        1e-5, "L2 in the gradient of encoder and decoder, none on attention", least=0.0, most=1e6
     )
     schedule: str = option(
         "constant",
@@ -176,10 +173,7 @@ class TrainConfig:
         incidental=True,
     )
     compile_cache: str = option(
-        "auto",
-        "folder of compiled programs, auto (user cache) or off",
-        incidental=True,
-        own=True,
+        "auto", "folder of compiled programs, auto (user cache) or off", incidental=True, own=True
     )
     keep_heap: bool = option(
         True,
@@ -195,11 +189,7 @@ class AdversaryConfig:
 
     technique: str = option("none", "what perturbs training", choices=("none",), registered=True)
     epsilon: float = option(
-        1.0,
-        "L2 norm of the perturbation of one example",
-        least=0.0,
-        most=LARGEST,
-        swept="epsilon",
+        1.0, "L2 norm of the perturbation of one example", least=0.0, most=LARGEST, swept="epsilon"
     )
     weight: float = option(
         1.0, "lambda, the weight of the perturbed loss", least=0.0, most=1e6, swept="weight"
@@ -278,10 +268,7 @@ class AnalysisConfig:
     )
     adversary_steps: int = option(500, "of their optimizer", least=1, most=1_000_000)
     adversary_epsilon: float = option(
-        0.05,
-        "largest total variation of the output that still counts",
-        least=0.0,
-        most=1.0,
+        0.05, "largest total variation of the output that still counts", least=0.0, most=1.0
     )
     robustness: tuple[float, ...] = option(
         (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
