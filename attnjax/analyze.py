@@ -9,7 +9,6 @@ agreement. The second reads the columns that config.data.fields names (a label i
 writes examples.jsonl and examples.html to --output (default WORKDIR/explained/my_texts).
 """
 
-import dataclasses
 import os
 import sys
 import time
@@ -24,7 +23,7 @@ from attnjax.analysis.records import records
 from attnjax.analysis.study import Rows
 from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
-from attnjax.config import RunConfig, flatten, to_dict
+from attnjax.config import OPTIONS, RunConfig, differences, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.data.files import SUFFIXES, read_unlabelled
 from attnjax.errors import UserError
@@ -35,7 +34,7 @@ from attnjax.pipeline import (
     meet_devices,
     write_results,
 )
-from attnjax.report.runs import INCIDENTAL
+from attnjax.report.runs import WITHIN_CONDITION
 from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
 from attnjax.run import load_run, read_config
@@ -108,19 +107,15 @@ def _workdir(arguments: list[str]) -> str:
 
 
 def _refuse_other_fields(stored: RunConfig, config: RunConfig) -> None:
-    """Only what the analysis does, and where data lies now, may differ from what was trained."""
-    movable: dict[str, Any] = {
-        "analysis": stored.analysis,
-        "data": dataclasses.replace(config.data, path=stored.data.path),
-        "train": dataclasses.replace(
-            config.train, devices=stored.train.devices, parallel=stored.train.parallel
-        ),
-    }
-    if dataclasses.replace(config, **movable) != stored:
-        raise UserError(
-            "analyze trains nothing: of the configuration only analysis.*, data.path, "
-            "train.devices and train.parallel can change; use attnjax.main for another run"
-        )
+    """Raises UserError where more changed than the analysis, its pace, and where things lie."""
+    movable = [name for name, each in OPTIONS.items() if each.incidental or each.own]
+    for name, (trained, value) in differences(stored, config).items():
+        if not (name.startswith("analysis.") or name in movable):
+            raise UserError(
+                f"analyze trains nothing, and this run was trained with {name}={trained!r}, not "
+                f"{value!r}; beside analysis.* only {', '.join(movable)} can change; use "
+                "attnjax.main for another run"
+            )
 
 
 def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -> None:
@@ -164,17 +159,17 @@ def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
 
     It may have been analysed otherwise, but for what changes an explanation.
     """
-    here, there = (flatten(to_dict(each)) for each in (config, read_config(other)))
-    if here["seed"] == there["seed"]:
+    found = differences(config, read_config(other))
+    if "seed" not in found:
         raise UserError(
             f"--second={other} has the same seed, {config.seed}; give a run that differs in its "
             "seed"
         )
-    for name, value in here.items():
+    for name, (here, there) in found.items():
         changes = not name.startswith("analysis.") or name == "analysis.detach_attention"
-        if changes and name not in INCIDENTAL and there[name] != value:
+        if changes and name not in WITHIN_CONDITION:
             raise UserError(
-                f"--second={other} has {name}={there[name]!r}, and this run {value!r}; give a run "
+                f"--second={other} has {name}={there!r}, and this run {here!r}; give a run "
                 "that differs in its seed alone"
             )
     return other

@@ -2,44 +2,35 @@
 
 import math
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 from attnjax.errors import UserError, suggest
+from attnjax.fields import Option, options
 
-TASKS = ("classification", "qa", "nli")
-SOURCES = ("tfds", "files", "babi_simulator")
-ENCODERS = ("bilstm", "cnn", "average")
-ATTENTIONS = ("additive", "dot", "uniform")
-OPTIMIZERS = ("amsgrad", "adam", "sgd")
-SCHEDULES = ("constant", "linear", "cosine")
-MONITORS = ("auto", "auc", "accuracy", "f1", "loss")
-PARALLEL = ("jit", "pmap")
-TECHNIQUES = (
-    "none",
-    "word_at",
-    "word_iat",
-    "word_vat",
-    "word_ivat",
-    "attention_rp",
-    "attention_at",
-    "attention_iat",
-    "attention_vat",
-    "attention_ivat",
-)
-AXES = ("sentence", "word")
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
-LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
-METHODS = ("gradient", "gradient_norm", "integrated_gradients", "leave_one_out")
 
-# field -> the table whose names it may have beside those above, which are known without loading
-# JAX. The modules that hold a table put it here: a line in the table is all that a new entry needs.
-TABLES: dict[str, Mapping[str, Any]] = {}
+# field -> the table whose names it may have beside its own choices. The modules that hold a table
+# put it here when they are imported, so that a line in the table is all that a new entry needs.
+# Where none has, as in a process that only reads configurations, any name passes.
+REGISTERED: dict[str, Mapping[str, Any]] = {}
 
 
-def _choice(name: str, value: str, known: tuple[str, ...]) -> None:
-    known = tuple(dict.fromkeys([*known, *TABLES.get(name, ())]))
-    if value not in known:
-        raise UserError(f"config field '{name}' is '{value}'{suggest(value, known)}")
+def choices_of(name: str, option: Option) -> tuple[str, ...]:
+    """The values that a field may have; empty where any will do, or none is known here."""
+    if option.registered and name not in REGISTERED:
+        return ()
+    return (*option.choices, *REGISTERED.get(name, ()))
+
+
+def bounds_of(option: Option) -> str:
+    """The numbers that a field may have: "1 to 100", "0.0 to below 1.0"; empty for all else."""
+    if math.isfinite(option.above):
+        return f"between {_digits(option.above)} and {_digits(option.below)}"
+    if not math.isfinite(option.least):
+        return ""
+    end = f"below {_digits(option.below)}" if option.below < option.most else _digits(option.most)
+    return f"{'-1, or ' if option.unlimited else ''}{_digits(option.least)} to {end}"
 
 
 def check(run: Any) -> None:
@@ -48,88 +39,15 @@ def check(run: Any) -> None:
     run  a `config.RunConfig`, which is not named here: `config` builds one and has it checked
     """
     data, model, train = run.data, run.model, run.train
-    _choice("task", run.task, TASKS)
-    _choice("data.source", data.source, SOURCES)
-    _choice("model.encoder", model.encoder, ENCODERS)
-    _choice("model.attention", model.attention, ATTENTIONS)
-    _choice("train.optimizer", train.optimizer, OPTIMIZERS)
-    _choice("train.schedule", train.schedule, SCHEDULES)
-    _choice("train.monitor", train.monitor, MONITORS)
-    _choice("train.parallel", train.parallel, PARALLEL)
-    _choice("adversary.technique", run.adversary.technique, TECHNIQUES)
-    for method in run.analysis.methods:
-        _choice("analysis.methods", method, METHODS)
+    for name, option in options(type(run)).items():
+        _check_alone(name, option, attrgetter(name)(run))
     _check_adversary(run)
-    smallest = {
-        "seed": 0,
-        "data.seed": 0,
-        "data.min_length": 1,
-        "data.min_count": 1,
-        "data.buckets": 1,
-        "model.embed_dim": 1,
-        "model.embed_scale": 0.0,
-        "model.hidden_dim": 1,
-        "train.epochs": 1,
-        "train.batch_size": 1,
-        "train.learning_rate": 0.0,
-        "train.weight_decay": 0.0,
-        "train.warmup_steps": 0,
-        "train.gradient_clip": 0.0,
-        "train.patience": 0,
-        "train.log_steps": 1,
-        "train.checkpoint_steps": 1,
-        "train.devices": 0,
-        "adversary.epsilon": 0.0,
-        "adversary.weight": 0.0,
-        "adversary.steps": 1,
-        "adversary.power_steps": 1,
-        "adversary.xi": 1e-6,
-        "adversary.neighbours": 1,
-        "adversary.unlabelled_batch": 0,
-        "relevance.weight": 0.0,
-        "analysis.robustness_steps": 1,
-        "analysis.chunk_size": 1,
-        "analysis.top_k": 1,
-        "analysis.permutations": 0,
-        "analysis.adversaries": 0,
-        "analysis.adversary_steps": 1,
-        "analysis.adversary_epsilon": 0.0,
-    }
-    for name, least in smallest.items():
-        value = _lookup(run, name)
-        if not (value >= least and math.isfinite(value)):
-            raise UserError(f"config field '{name}' must be at least {least}, not {value}")
-    for name in ("adversary.epsilon", "adversary.xi"):
-        if _lookup(run, name) > LARGEST:
-            raise UserError(
-                f"config field '{name}' must be at most {LARGEST:g}, not {_lookup(run, name)}"
-            )
-    for name in ("seed", "data.seed"):
-        if _lookup(run, name) >= 2**32:
-            raise UserError(f"config field '{name}' must be below 2^32, not {_lookup(run, name)}")
-    for name in ("data.train_examples", "data.max_length", "analysis.examples"):
-        value = _lookup(run, name)
-        if value < 1 and value != -1 and not (name == "analysis.examples" and value == 0):
-            raise UserError(f"config field '{name}' must be positive, or -1 for all, not {value}")
-    if not all(0 <= epsilon <= LARGEST for epsilon in run.analysis.robustness):
-        raise UserError(
-            f"config field 'analysis.robustness' lists norms from 0 to {LARGEST:g}, not "
-            f"{run.analysis.robustness}"
-        )
+    _check_analysis(run)
     steps = train.profile_steps
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
         raise UserError(
             "config field 'train.profile_steps' is the first and the last step to trace, "
             f"such as 10,12; not {steps}"
-        )
-    if not 0.0 <= train.embed_dropout < 1.0:
-        raise UserError(
-            f"config field 'train.embed_dropout' must lie in [0, 1), not {train.embed_dropout}"
-        )
-    if not 0.0 < data.validation_fraction < 1.0:
-        raise UserError(
-            "config field 'data.validation_fraction' must lie between 0 and 1, "
-            f"not {data.validation_fraction}"
         )
     if 0 <= data.max_length < data.min_length:
         raise UserError(
@@ -143,7 +61,7 @@ def check(run: Any) -> None:
     if data.source == "tfds" and not data.name:
         raise UserError("data.source='tfds' needs --config.data.name, such as 'imdb_reviews'")
     if data.source == "babi_simulator":
-        _choice("data.name", data.name, ("1", "2", "3"))
+        _check_choice("data.name", data.name, ("1", "2", "3"))
         if run.task != "qa":
             raise UserError(f"data.source='babi_simulator' is a qa task, not task='{run.task}'")
     if (model.encoder, model.attention, model.hidden_dim) == ("average", "additive", 1):
@@ -157,9 +75,6 @@ def check(run: Any) -> None:
 
 def _check_adversary(run: Any) -> None:
     adversary = run.adversary
-    _choice("adversary.difference_axis", adversary.difference_axis, AXES)
-    _choice("adversary.alpha_axis", adversary.alpha_axis, AXES)
-    _choice("adversary.reference_compat", adversary.reference_compat or "amep", ("amep",))
     if adversary.reference_compat and (
         adversary.technique not in COMPATIBLE or run.task != "classification"
     ):
@@ -167,8 +82,8 @@ def _check_adversary(run: Any) -> None:
             f"adversary.reference_compat='amep' reproduces {' and '.join(COMPATIBLE)} for "
             f"classification; the released code has no {adversary.technique} for {run.task}"
         )
-    technique = TABLES.get("adversary.technique", {}).get(adversary.technique)
-    virtual = adversary.technique.endswith("vat") or getattr(technique, "virtual", False)
+    techniques = REGISTERED.get("adversary.technique")
+    virtual = techniques is None or getattr(techniques.get(adversary.technique), "virtual", False)
     if run.data.unlabelled and not virtual:
         raise UserError(
             f"data.unlabelled needs a virtual technique (such as attention_vat), and "
@@ -181,8 +96,69 @@ def _check_adversary(run: Any) -> None:
         )
 
 
-def _lookup(run: Any, name: str) -> Any:
-    value: Any = run
-    for part in name.split("."):
-        value = getattr(value, part)
-    return value
+def _check_analysis(run: Any) -> None:
+    analysis, table = run.analysis, REGISTERED.get("analysis.methods", {})
+    for name in analysis.methods:
+        encoders = getattr(table.get(name), "encoders", ())
+        if encoders and run.model.encoder not in encoders:
+            raise UserError(
+                f"the method '{name}' is defined for the encoders {', '.join(encoders)}, and "
+                f"model.encoder is '{run.model.encoder}'; leave it out of analysis.methods"
+            )
+    for pair in analysis.pairs:
+        if pair in ("attention", "all"):
+            continue
+        first, _, second = pair.partition("~")
+        known = ("attention", *analysis.methods)
+        if not second or first == second:
+            raise UserError(
+                f"config field 'analysis.pairs' lists attention, all, or two of "
+                f"{', '.join(known)} joined by ~, not '{pair}'"
+            )
+        for each in (first, second):
+            if each not in known:
+                raise UserError(
+                    f"analysis.pairs names '{each}', which this run does not explain with"
+                    f"{suggest(each, known)}"
+                )
+
+
+def _check_alone(name: str, option: Option, value: Any) -> None:
+    """What a field may be whatever the others are: one of its choices, within its bounds."""
+    known = choices_of(name, option)
+    for each in value if isinstance(value, tuple) else (value,):
+        if known:
+            _check_choice(name, each, known)
+        if isinstance(each, bool | str) or not (wrong := _out_of_bounds(option, each)):
+            continue
+        if option.lists:
+            raise UserError(
+                f"config field '{name}' lists {option.lists} from {_digits(option.least)} to "
+                f"{_digits(option.most)}, not {value}"
+            )
+        raise UserError(f"config field '{name}' must {wrong}, not {value}")
+
+
+def _check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise UserError(f"config field '{name}' is '{value}'{suggest(value, filter(None, known))}")
+
+
+def _out_of_bounds(option: Option, value: int | float) -> str:
+    """What the number must be and is not, such as "be at least 1"; NaN is within no bounds."""
+    if option.unlimited and value == -1:
+        return ""
+    if math.isfinite(option.above):
+        return "" if option.above < value < option.below else f"lie {bounds_of(option)}"
+    if not value >= option.least:
+        return "be positive, or -1 for all" if option.unlimited else f"be at least {option.least}"
+    if value > option.most:
+        return f"be at most {_digits(option.most)}"
+    return f"be below {_digits(option.below)}" if value >= option.below else ""
+
+
+def _digits(value: int | float) -> str:
+    """As one would write it: 2**32 -> 2^32, 1000000 -> 1,000,000, 1e15 -> 1e+15."""
+    if isinstance(value, float):
+        return f"{value:g}"
+    return "2^32" if value == 2**32 else f"{value:,}"

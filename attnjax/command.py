@@ -5,13 +5,17 @@ import io
 import logging
 import os
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from operator import attrgetter
 from typing import Any
 
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
-from attnjax.config import RunConfig, default_config, field_names, from_config_dict, to_dict
+from attnjax.checks import bounds_of, choices_of
+from attnjax.config import OPTIONS, RunConfig, default_config, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
 from attnjax.hosts import (
     Hosts,
@@ -166,8 +170,8 @@ def _reason(error: BaseException) -> str:
 
 def _refuse_unknown_fields(arguments: Sequence[str]) -> None:
     for name in _overridden(arguments[1:]):
-        if name not in field_names():
-            raise UserError(f"config has no field '{name}'{suggest(name, field_names())}")
+        if name not in OPTIONS:
+            raise UserError(f"config has no field '{name}'{suggest(name, OPTIONS)}")
 
 
 def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Sequence[str]) -> int:
@@ -181,15 +185,48 @@ def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Seque
             _log_of_process()
         action(config, workdir, stop)
 
-    fields = []
-    for name in field_names():
-        value: Any = default_config()
-        for part in name.split("."):
-            value = value[part]
-        fields.append(f"  --config.{name}={value}")
+    parts = [each.partition("=")[2] for each in arguments[1:] if each.startswith("--help=")]
+    if parts:
+        return guarded("", lambda _: print(help_on(parts[0])), arguments[:1])
     processes = f"several processes, all with the same workdir:\n{HOST_FLAGS}"
-    listed = "\n".join(["fields and defaults:", *fields])
+    listed = f"fields, with their defaults (--help=PART prints some):\n\n{help_on('')}"
     return guarded(f"{USAGE}\n\n{processes}\n\n{listed}", run, arguments)
+
+
+def help_on(part: str) -> str:
+    """Meaning, default, and range or choices of the fields whose names have this part, grouped.
+
+    Raises UserError where no name has it.
+    """
+    wanted = part.removeprefix("--").removeprefix("config.")
+    groups: dict[str, list[str]] = {}
+    for name in OPTIONS:
+        if wanted in name:
+            groups.setdefault(name.rpartition(".")[0], []).append(_help_on_field(name))
+    if not groups:
+        near = [n for n in OPTIONS if get_close_matches(wanted, [n, *n.split(".")[1:]])]
+        known = f"did you mean {', '.join(near)}?" if near else "--help alone prints all"
+        raise UserError(f"config has no field with '{part}' in its name; {known}")
+    defaults = RunConfig()
+    headings = {group: attrgetter(group)(defaults).__doc__ for group in groups if group}
+    return "\n\n".join(
+        "\n".join([f"{group}: {headings[group]}" if group else "of the run:", *fields])
+        for group, fields in groups.items()
+    )
+
+
+def _help_on_field(name: str) -> str:
+    option = OPTIONS[name]
+    several = isinstance(option.default, tuple)
+    default = ",".join(map(str, option.default)) if several else option.default
+    allowed = "True or False" if isinstance(default, bool) else bounds_of(option)
+    if known := choices_of(name, option):
+        names = ", ".join(each or "empty" for each in known)
+        allowed = f"{'any' if several else 'one'} of {names}"
+    text = f"{option.meaning} ({allowed})" if allowed else option.meaning
+    indent = " " * 6
+    told = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+    return f"  --config.{name}={default}\n{told}"
 
 
 def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]) -> int:

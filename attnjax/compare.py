@@ -48,10 +48,10 @@ from attnjax.analysis.comparison import (
     seed_agreement,
 )
 from attnjax.command import guarded
+from attnjax.config import OPTIONS
 from attnjax.errors import UserError
 from attnjax.report.comparison import COMPARISON, FILES, write_comparison
 from attnjax.report.runs import (
-    INCIDENTAL,
     Quantity,
     Run,
     condition_names,
@@ -250,7 +250,8 @@ def shared_quantities(runs: list[Run]) -> tuple[list[Quantity], list[str]]:
     settings = [
         name
         for name, value in runs[0].config.items()
-        if name.startswith("analysis.") and name not in {*INCIDENTAL, "analysis.examples"}
+        if name.startswith("analysis.") and name != "analysis.examples"
+        if not OPTIONS[name].incidental
         if any(run.config[name] != value for run in runs)
     ]
     if settings:

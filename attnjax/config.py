@@ -1,4 +1,4 @@
-"""The run's configuration: one frozen, hashable dataclass tree; defaults live here.
+"""The run's configuration: one frozen, hashable dataclass tree; each field says all about itself.
 
 `default_config()` gives the editable `ml_collections.ConfigDict` that files in `configs/` start
 from; `from_config_dict` turns it into the `RunConfig` that everything else reads.
@@ -6,145 +6,307 @@ from; `from_config_dict` turns it into the `RunConfig` that everything else read
 
 import dataclasses
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from attnjax.checks import check
-from attnjax.errors import UserError, encodable, suggest
+from attnjax.errors import UserError, suggest
+from attnjax.fields import coerce, option, options
+
+MANY = 10**9  # texts, words or steps: more is a slip of the keyboard
+LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
 
 
 @dataclass(frozen=True)
 class FieldsConfig:
     """The column of the data files that each part of an example is read from."""
 
-    text: str = "text"
-    label: str = "label"
-    premise: str = "premise"
-    hypothesis: str = "hypothesis"
-    story: str = "story"
-    question: str = "question"
-    answer: str = "answer"
-    candidates: str = "candidates"
+    text: str = option("text", "classification: the text")
+    label: str = option("label", "classification and nli: the class")
+    premise: str = option("premise", "nli: the first text")
+    hypothesis: str = option("hypothesis", "nli: the second text")
+    story: str = option("story", "qa: what is read")
+    question: str = option("question", "qa: what is asked about it")
+    answer: str = option("answer", "qa: the class")
+    candidates: str = option("candidates", "qa: the answers to choose from, where there are some")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Where examples come from and how they become token ids."""
 
-    source: str = "babi_simulator"
-    name: str = "1"  # tfds: the official name; babi_simulator: the task; files: unused
-    path: str = ""  # files: the folder; tfds: data_dir, empty for TFDS's own default
+    source: str = option(
+        "babi_simulator", "what is read", choices=("tfds", "files", "babi_simulator")
+    )
+    name: str = option("1", "tfds: the official name; babi_simulator: the task; files: unused")
+    path: str = option(
+        "", "files: the folder; tfds: data_dir, empty for TFDS's own default", own=True
+    )
     fields: FieldsConfig = field(default_factory=FieldsConfig)
-    labels: tuple[str, ...] = ()  # keep only rows with these labels; empty keeps all
-    seed: int = 0  # of simulation, of the validation cut and of the train prefix
-    validation_fraction: float = 0.15  # cut from train where there is no validation split
-    train_examples: int = -1  # prefix of the shuffled train split; -1 takes all
-    min_length: int = 1  # shortest text kept, in words (all splits)
-    max_length: int = -1  # longer texts are cut to this many words; -1 never cuts
-    drop_empty: bool = False  # leave out texts without a token instead of stopping
-    min_count: int = 1  # rarer words of the train split become <unk>
-    vectors: str = ""  # .vec, .txt or .npz with pretrained word vectors
-    unlabelled: str = ""  # files: a further file of unlabelled texts, for virtual techniques
-    buckets: int = 6  # number of padded lengths, one compilation each
+    labels: tuple[str, ...] = option((), "keep only rows with these labels; empty keeps all")
+    seed: int = option(
+        0, "of simulation, of the validation cut and of the train prefix", least=0, below=2**32
+    )
+    validation_fraction: float = option(
+        0.15, "share cut from train where there is no validation split", above=0, below=1
+    )
+    train_examples: int = option(
+        -1, "prefix of the shuffled train split; -1 takes all", least=1, most=MANY, unlimited=True
+    )
+    min_length: int = option(1, "shortest text kept, in words (all splits)", least=1, most=MANY)
+    max_length: int = option(
+        -1,
+        "longer texts are cut to this many words; -1 never cuts",
+        least=1,
+        most=MANY,
+        unlimited=True,
+    )
+    drop_empty: bool = option(False, "leave out texts without a token instead of stopping")
+    min_count: int = option(1, "words that train has less often become <unk>", least=1, most=MANY)
+    vectors: str = option("", ".vec, .txt or .npz with pretrained word vectors", own=True)
+    unlabelled: str = option(
+        "", "a further file of unlabelled texts, for virtual techniques", own=True
+    )
+    buckets: int = option(6, "padded lengths, one compilation each", least=1, most=10_000)
 
 
 @dataclass(frozen=True)
 class ModelConfig:
     """The network's structure."""
 
-    encoder: str = "bilstm"
-    attention: str = "additive"
-    embed_dim: int = 300
-    embed_scale: float = 0.1  # standard deviation of random word vectors
-    freeze_embeddings: bool = False
-    normalize_embeddings: bool = False  # mean 0, variance 1 over word frequency (Miyato et al.)
-    share_encoder: bool = False  # one encoder for text and query, where data is scarce
-    match_product: bool = False  # pairs: the decoder sees attended state x query too (Mou et al.)
-    hidden_dim: int = 128  # bilstm: per direction; cnn: filters in all; average: width
+    encoder: str = option("bilstm", "what turns word vectors into states", registered=True)
+    attention: str = option("additive", "what scores the states", registered=True)
+    embed_dim: int = option(300, "width of the word vectors", least=1, most=100_000)
+    embed_scale: float = option(
+        0.1, "standard deviation of random word vectors", least=0.0, most=1e6
+    )
+    freeze_embeddings: bool = option(False, "leave the word vectors as they start")
+    normalize_embeddings: bool = option(
+        False, "word vectors of mean 0 and variance 1 over word frequency (Miyato et al.)"
+    )
+    share_encoder: bool = option(False, "one encoder for text and query, where data is scarce")
+    match_product: bool = option(
+        False, "pairs: the decoder sees attended state x query too (Mou et al.)"
+    )
+    hidden_dim: int = option(
+        128,
+        "bilstm: width per direction; cnn: filters in all; average: width",
+        least=1,
+        most=100_000,
+    )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
     """Optimisation, selection, and how steps are compiled."""
 
-    epochs: int = 8
-    batch_size: int = 32
-    optimizer: str = "amsgrad"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-5  # L2 in the gradient of encoder and decoder, none on attention
-    schedule: str = "constant"
-    warmup_steps: int = 0
-    gradient_clip: float = 0.0  # largest global gradient norm; 0 never clips
-    embed_dropout: float = 0.0  # share of word-vector entries that each training step drops
-    class_weighted: bool = False  # weigh each class by its inverse frequency
-    monitor: str = "auto"  # validation metric that picks the best checkpoint
-    patience: int = 0  # epochs without a better metric before stopping; 0 never stops
-    log_steps: int = 50
-    checkpoint_steps: int = 500  # beside the checkpoint after every epoch
-    parallel: str = "jit"
-    devices: int = 0  # 0: all; on a CPU one, whose steps use all cores, and the analysis all
-    tensorboard: bool = False  # needs the extra attnjax[tensorboard]
-    profile_steps: tuple[int, ...] = ()  # first and last step to trace into workdir/profile
-    compile_cache: str = "auto"  # folder of compiled programs; "auto" (user cache) or "off"
-    keep_heap: bool = True  # Linux CPU: glibc keeps freed memory, up to 1.7x faster steps
+    epochs: int = option(8, "passes over the train split", least=1, most=1_000_000, resumable=True)
+    batch_size: int = option(32, "examples in a step", least=1, most=1_000_000)
+    optimizer: str = option(
+        "amsgrad", "how gradients become steps", choices=("amsgrad", "adam", "sgd")
+    )
+    learning_rate: float = option(
+        1e-3, "size of a step", least=0.0, most=1e38, swept="learning_rate"
+    )
+    weight_decay: float = option(
+        1e-5, "L2 in the gradient of encoder and decoder, none on attention", least=0.0, most=1e6
+    )
+    schedule: str = option(
+        "constant",
+        "course of the learning rate after its warm-up",
+        choices=("constant", "linear", "cosine"),
+    )
+    warmup_steps: int = option(
+        0, "over which the learning rate rises to its value", least=0, most=MANY
+    )
+    gradient_clip: float = option(
+        0.0, "largest global gradient norm; 0 never clips", least=0.0, most=LARGEST
+    )
+    embed_dropout: float = option(
+        0.0, "share of word-vector entries that each training step drops", least=0.0, below=1.0
+    )
+    class_weighted: bool = option(False, "weigh each class by its inverse frequency")
+    monitor: str = option(
+        "auto",
+        "validation metric that picks the best checkpoint",
+        choices=("auto", "auc", "accuracy", "f1", "loss"),
+    )
+    patience: int = option(
+        0,
+        "epochs without a better metric before stopping; 0 never stops",
+        least=0,
+        most=1_000_000,
+        resumable=True,
+    )
+    log_steps: int = option(
+        50, "steps from one line of metrics.jsonl to the next", least=1, most=MANY, incidental=True
+    )
+    checkpoint_steps: int = option(
+        500,
+        "steps from one checkpoint to the next, beside that after every epoch",
+        least=1,
+        most=MANY,
+        incidental=True,
+    )
+    parallel: str = option(
+        "jit", "how a step uses several devices", choices=("jit", "pmap"), incidental=True
+    )
+    devices: int = option(
+        0,
+        "how many are used; 0: all; on a CPU one, whose steps use all cores, and the analysis all",
+        least=0,
+        most=1_000_000,
+        incidental=True,
+    )
+    tensorboard: bool = option(
+        False, "log for TensorBoard too; needs the extra attnjax[tensorboard]", incidental=True
+    )
+    profile_steps: tuple[int, ...] = option(
+        (),
+        "first and last step to trace into workdir/profile, such as 10,12; empty traces none",
+        lists="the first and the last step to trace",
+        least=1,
+        most=MANY,
+        incidental=True,
+    )
+    compile_cache: str = option(
+        "auto", "folder of compiled programs, auto (user cache) or off", incidental=True, own=True
+    )
+    keep_heap: bool = option(
+        True,
+        "Linux CPU: glibc keeps freed memory, up to 1.7x faster steps",
+        incidental=True,
+        own=True,
+    )
 
 
 @dataclass(frozen=True)
 class AdversaryConfig:
     """The perturbation that training adds; `none` trains on clean inputs alone."""
 
-    technique: str = "none"
-    epsilon: float = 1.0  # L2 norm of the perturbation of one example
-    weight: float = 1.0  # lambda, the weight of the perturbed loss
-    steps: int = 1  # of the ascent; each ends inside the ball of radius epsilon
-    power_steps: int = 1  # of the power iteration that starts virtual techniques
-    xi: float = 0.1  # distance at which virtual techniques measure the gradient
-    neighbours: int = 10  # nearest words that word_iat and word_ivat move towards
-    difference_axis: str = "sentence"  # attention iAT: what its differences are normalised over
-    alpha_axis: str = "sentence"  # iAT: what its weights are normalised over
-    reference_compat: str = ""  # "amep": what the released code of attention AT and iAT does
-    unlabelled_batch: int = 0  # unlabelled examples in every batch; 0: as many as labelled ones
+    technique: str = option("none", "what perturbs training", choices=("none",), registered=True)
+    epsilon: float = option(
+        1.0, "L2 norm of the perturbation of one example", least=0.0, most=LARGEST, swept="epsilon"
+    )
+    weight: float = option(
+        1.0, "lambda, the weight of the perturbed loss", least=0.0, most=1e6, swept="weight"
+    )
+    steps: int = option(
+        1, "of the ascent; each ends inside the ball of radius epsilon", least=1, most=10_000
+    )
+    power_steps: int = option(
+        1, "of the power iteration that starts virtual techniques", least=1, most=10_000
+    )
+    xi: float = option(
+        0.1, "distance at which virtual techniques measure the gradient", least=1e-6, most=LARGEST
+    )
+    neighbours: int = option(
+        10, "nearest words that word_iat and word_ivat move towards", least=1, most=1_000_000
+    )
+    difference_axis: str = option(
+        "sentence",
+        "attention iAT: what its differences are normalised over",
+        choices=("sentence", "word"),
+    )
+    alpha_axis: str = option(
+        "sentence", "iAT: what its weights are normalised over", choices=("sentence", "word")
+    )
+    reference_compat: str = option(
+        "", "amep: as the released code of attention AT and iAT does it", choices=("", "amep")
+    )
+    unlabelled_batch: int = option(
+        0,
+        "unlabelled examples in every batch; 0: as many as labelled ones",
+        least=0,
+        most=1_000_000,
+    )
 
 
 @dataclass(frozen=True)
 class RelevanceConfig:
     """The relevance loss; weight 0 leaves it out."""
 
-    weight: float = 0.0
-    second_order: bool = True  # the target moves with the parameters; False holds it constant
+    weight: float = option(0.0, "of the relevance loss", least=0.0, most=1e6, swept="relevance")
+    second_order: bool = option(
+        True, "the target moves with the parameters; False holds it constant"
+    )
 
 
 @dataclass(frozen=True)
 class AnalysisConfig:
     """What is measured on the test split after training."""
 
-    examples: int = -1  # of the test split, at random; -1 takes all, 0 skips the analysis
-    methods: tuple[str, ...] = ("gradient", "leave_one_out")
-    detach_attention: bool = True  # hold attention constant in gradients, as Jain & Wallace do
-    chunk_size: int = 128  # examples in one compiled call: bounds memory, changes no result
-    top_k: int = 10  # words that the top-k measures look at
-    permutations: int = 100  # of attention, per example; 0 skips the permutation test
-    adversaries: int = 5  # attentions sought per example; 0 skips adversarial attention
-    adversary_steps: int = 500  # of their optimizer
-    adversary_epsilon: float = 0.05  # largest total variation of the output that still counts
-    robustness: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)  # norms tried; empty skips it
-    robustness_steps: int = 1  # ascent steps of the worst case
+    examples: int = option(
+        -1,
+        "of the test split, at random; -1 takes all, 0 skips the analysis",
+        least=0,
+        most=MANY,
+        unlimited=True,
+    )
+    methods: tuple[str, ...] = option(
+        ("gradient", "leave_one_out"), "how important each word is", registered=True
+    )
+    questions: tuple[str, ...] = option(
+        ("agreement", "permutation", "adversarial_attention", "uniform_attention", "robustness"),
+        "what is asked about the model",
+        registered=True,
+    )
+    pairs: tuple[str, ...] = option(
+        ("attention",),
+        "of explanations, compared by every measure: attention (with each importance), all, or "
+        "names such as attention~gradient; of the others Kendall's tau is told",
+    )
+    detach_attention: bool = option(
+        True, "hold attention constant in gradients, as Jain & Wallace do"
+    )
+    chunk_size: int = option(
+        128,
+        "examples in one compiled call: bounds memory, changes no result",
+        least=1,
+        most=1_000_000,
+        incidental=True,
+    )
+    top_k: int = option(10, "words that the top-k measures look at", least=1, most=1_000_000)
+    permutations: int = option(
+        100, "of attention, per example; 0 skips the permutation test", least=0, most=1_000_000
+    )
+    adversaries: int = option(
+        5, "attentions sought per example; 0 skips adversarial attention", least=0, most=10_000
+    )
+    adversary_steps: int = option(500, "of their optimizer", least=1, most=1_000_000)
+    adversary_epsilon: float = option(
+        0.05, "largest total variation of the output that still counts", least=0.0, most=1.0
+    )
+    robustness: tuple[float, ...] = option(
+        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+        "norms of the worst case that accuracy is measured under; empty skips it",
+        lists="norms",
+        least=0,
+        most=LARGEST,
+    )
+    robustness_steps: int = option(1, "ascent steps of the worst case", least=1, most=10_000)
 
 
 @dataclass(frozen=True)
 class RunConfig:
     """One run. The defaults are bAbI task 1 from the simulator: nothing to download."""
 
-    task: str = "qa"
-    seed: int = 0
+    task: str = option("qa", "what an example is", choices=("classification", "qa", "nli"))
+    seed: int = option(
+        0, "of the parameters, the batches and what is drawn at random", least=0, below=2**32
+    )
     data: DataConfig = field(default_factory=DataConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     adversary: AdversaryConfig = field(default_factory=AdversaryConfig)
     relevance: RelevanceConfig = field(default_factory=RelevanceConfig)
     analysis: AnalysisConfig = field(default_factory=AnalysisConfig)
+
+
+OPTIONS = options(RunConfig)  # dotted name -> facts of every field: "task", "data.source", ...
 
 
 def default_config() -> ConfigDict:
@@ -179,15 +341,22 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def field_names(kind: type = RunConfig, prefix: str = "") -> list[str]:
-    """Returns every dotted leaf name: ["task", "seed", "data.source", ...]."""
-    names: list[str] = []
-    for each, hint in typing.get_type_hints(kind).items():
-        if dataclasses.is_dataclass(hint):
-            names += field_names(typing.cast(type, hint), f"{prefix}{each}.")
-        else:
-            names.append(prefix + each)
-    return names
+def differences(one: RunConfig, other: RunConfig) -> dict[str, tuple[Any, Any]]:
+    """Dotted name -> the two values, of every field in which the configurations differ."""
+    here, there = flatten(to_dict(one)), flatten(to_dict(other))
+    return {name: (here[name], there[name]) for name in OPTIONS if here[name] != there[name]}
+
+
+def changed(tree: Any, values: Mapping[str, Any]) -> Any:
+    """The configuration with other values in these dotted fields, unchecked.
+
+    changed(RunConfig(), {"seed": 1, "adversary.epsilon": 2.0}).adversary.epsilon == 2.0
+    """
+    for name, value in values.items():
+        first, _, rest = name.partition(".")
+        new = changed(getattr(tree, first), {rest: value}) if rest else value
+        tree = dataclasses.replace(tree, **{first: new})
+    return tree
 
 
 def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
@@ -195,7 +364,7 @@ def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
     unknown = sorted(set(raw) - set(hints))
     if unknown:
         name = prefix + unknown[0]
-        raise UserError(f"config has no field '{name}'{suggest(name, field_names())}")
+        raise UserError(f"config has no field '{name}'{suggest(name, OPTIONS)}")
     values = {}
     for name, value in raw.items():
         hint = hints[name]
@@ -206,29 +375,5 @@ def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
                 )
             values[name] = _build(typing.cast(type, hint), value, f"{prefix}{name}.")
         else:
-            values[name] = _coerce(prefix + name, hint, value)
+            values[name] = coerce(prefix + name, hint, value)
     return kind(**values)
-
-
-def _coerce(name: str, hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is tuple:
-        kind = typing.get_args(hint)[0]
-        if isinstance(value, list | tuple) and len(value) == 1:
-            (value,) = value  # "--config.data.labels=a,b" arrives as ("a,b",)
-        if isinstance(value, str):
-            value = [part for part in value.split(",") if part]
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            value = [value]
-        if isinstance(value, list | tuple):
-            if kind is str:  # "--config.data.labels=0,1" arrives as numbers
-                value = [str(each) if type(each) is int else each for each in value]
-            return tuple(_coerce(name, kind, each) for each in value)
-    elif hint is float:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return float(value)
-    elif type(value) is hint:
-        if isinstance(value, str) and not encodable(value):
-            raise UserError(f"config field '{name}' is no UTF-8: {value!r}; rename what it names")
-        return value
-    expected = "list" if typing.get_origin(hint) is tuple else hint.__name__
-    raise UserError(f"config field '{name}' must be a {expected}, not {value!r}")

@@ -13,7 +13,7 @@ from attnjax.analysis.records import records
 from attnjax.analysis.robustness import make_robustness, summarise_robustness
 from attnjax.analysis.study import Rows, in_chunks, study
 from attnjax.analysis.summary import NOTHING, summarise
-from attnjax.config import RunConfig, flatten, to_dict
+from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.batches import sample
 from attnjax.data.dataset import Dataset, Tokenized, load_dataset, tokenize_example
 from attnjax.errors import UserError
@@ -55,31 +55,15 @@ from attnjax.workdir import (
 
 logger = logging.getLogger(__name__)
 
-# What may change between the first start of a run and its resumption.
-RESUMABLE = {
-    "train.epochs",
-    "train.patience",
-    "train.log_steps",
-    "train.checkpoint_steps",
-    "train.parallel",
-    "train.devices",
-    "train.tensorboard",
-    "train.profile_steps",
-    "train.compile_cache",
-    "train.keep_heap",
-}
-
-# What may differ between the processes of a run: where each finds its data.
-OWN = {"data.path", "data.unlabelled", "data.vectors", "train.compile_cache", "train.keep_heap"}
-
 
 def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     """Trains or resumes in the workdir, evaluates, analyses, and writes every file of the run."""
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
-    fields = {name: value for name, value in flatten(to_dict(config)).items() if name not in OWN}
-    require_same("the configuration", {**fields, "--workdir": str(absolute(workdir))})
+    fields = flatten(to_dict(config))
+    shared = {name: value for name, value in fields.items() if not OPTIONS[name].own}
+    require_same("the configuration", {**shared, "--workdir": str(absolute(workdir))})
     folder = open_workdir(workdir)
     with held(folder):
         _run(config, folder, stop)
@@ -280,13 +264,12 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
     """Raises UserError if the workdir holds a run that this configuration would not continue."""
     if not _has_trained(folder) or not (folder / CONFIG).exists():
         return
-    stored = flatten(to_dict(read_config(folder)))
-    wanted = flatten(to_dict(config))
-    for name, value in wanted.items():
-        if name.startswith("analysis.") or name in RESUMABLE or stored[name] == value:
+    for name, (value, stored) in differences(config, read_config(folder)).items():
+        option = OPTIONS[name]
+        if name.startswith("analysis.") or option.resumable or option.incidental:
             continue
         raise UserError(
-            f"workdir {folder} holds a run with {name}={stored[name]!r}, but this one has "
+            f"workdir {folder} holds a run with {name}={stored!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"
         )
     trained = max([row["epoch"] for row in read_json_lines(folder / METRICS)], default=0)

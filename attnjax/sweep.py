@@ -34,10 +34,10 @@ from etils import epath
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.command import guarded, parse_command, parse_hosts
-from attnjax.config import RunConfig, flatten, to_dict
+from attnjax.config import OPTIONS, RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import RESUMABLE, model_of, write_vocabulary
+from attnjax.pipeline import model_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -74,9 +74,6 @@ from attnjax.workdir import (
 )
 
 SWEEP = "sweep.json"
-# What may change when a sweep goes on: it changes no result.
-INCIDENTAL = RESUMABLE - {"train.epochs", "train.patience"}
-
 # A process more must train so many points at least: it starts and compiles for itself.
 LEAST_POINTS = 4
 
@@ -314,7 +311,7 @@ def _same_sweep(
         "config": {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in flatten(to_dict(config)).items()
-            if name not in INCIDENTAL
+            if not OPTIONS[name].incidental  # those may change when a sweep goes on
         },
         "points": {point.name: point.varied for point in points},
         "data": dataset.fingerprint(),

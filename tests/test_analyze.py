@@ -74,6 +74,19 @@ def test_other_methods_and_settings_without_training(run):
     assert json.loads((run / "config.json").read_text()) == after["config"]
 
 
+def test_what_changes_no_result_or_lies_elsewhere_may_change(run, tmp_path):
+    before = results(run)
+    (tmp_path / "moved.vec").write_text("good 1 2 3 4 5 6 7 8\n")
+    data = shutil.copytree(before["config"]["data"]["path"], tmp_path / "moved")
+    moved = {
+        **{"data.path": data, "data.vectors": tmp_path / "moved.vec"},
+        **{"train.compile_cache": tmp_path / "cache", "train.log_steps": 7},
+        **{"train.profile_steps": "2,3", "train.checkpoint_steps": 9, "analysis.chunk_size": 50},
+    }
+    assert call(f"--workdir={run}", *(f"--config.{name}={moved[name]}" for name in moved)) == 0
+    assert results(run)["analysis"] == before["analysis"]
+
+
 @pytest.mark.parametrize("size", [1, 7])
 def test_the_chunk_size_changes_no_result(run, size):
     before = results(run)["analysis"]
@@ -283,7 +296,9 @@ def test_texts_that_cannot_be_explained(run, texts, options, message):
         ([], "needs --workdir"),
         (["--workdir={run}", "--config.analysis.methods=lime"], "analysis.methods"),
         (["--workdir={run}", "--config.analysis.method=gradient"], "did you mean"),
-        (["--workdir={run}", "--config.train.epochs=9"], "trains nothing"),
+        (["--workdir={run}", "--config.train.epochs=9"], "trained with train.epochs=2, not 9"),
+        (["--workdir={run}", "--config.data.min_count=9"], "trains nothing"),
+        (["--workdir={run}", f"--config.analysis.permutations={10**12}"], "at most 1,000,000"),
         (["--workdir={run}", "--second={none}"], "holds no run"),
         (["--workdir={run}", "--input={none}"], "there is no file"),
         (["--workdir={run}", "--input={empty}"], "has only words that the model has never seen"),

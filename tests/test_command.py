@@ -3,14 +3,18 @@
 import gc
 import os
 import signal
+import subprocess
+import sys
 
 import jax
 import pytest
 
+from attnjax.analysis.importance import METHODS
 from attnjax.command import guarded, parse_command
-from attnjax.config import RunConfig
+from attnjax.config import OPTIONS, RunConfig
 from attnjax.errors import UserError
 from attnjax.main import main
+from attnjax.perturb.techniques import TECHNIQUES
 
 
 def parse(*arguments):
@@ -43,6 +47,13 @@ def test_a_config_file_with_argument_and_overrides():
         (["--config=configs/nothing.py"], "configs/nothing.py does not exist"),
         (["--config.train.epoch=3"], "no field 'train.epoch'; did you mean 'train.epochs'"),
         (["--config.train.epochs=three"], "bad command line: .*three"),
+        ([f"--config.train.epochs={10**30}"], "'train.epochs' must be at most 1,000,000, not 1000"),
+        ([f"--config.model.embed_dim={2**70}"], "'model.embed_dim' must be at most 100,000, not"),
+        (
+            ["--config.train.weight_decay=inf"],
+            "'train.weight_decay' must be at most 1e.06, not inf",
+        ),
+        (["--config.model.encoder=bilstn"], "'model.encoder' is 'bilstn'; did you mean 'bilstm'"),
         (["--wrokdir=x"], "bad command line: .*wrokdir"),
         (["extra"], "unexpected argument 'extra'"),
         (["--config=configs/custom.py:triples"], "choose one of texts, pairs, qa"),
@@ -75,10 +86,72 @@ def test_what_a_config_file_raises_is_told(body, message, tmp_path, capsys):
     assert "\n" not in error
 
 
-def test_help_lists_every_field(capsys):
-    assert main(["attnjax", "--help"]) == 0
-    shown = capsys.readouterr().out
-    assert "--config.adversary.epsilon=1.0" in shown
+def help_of(capsys, flag):
+    assert main(["attnjax", flag]) == 0
+    return capsys.readouterr().out
+
+
+def test_help_says_of_every_field_what_it_means_and_may_be(capsys):
+    shown = help_of(capsys, "--help")
+    assert "--config.adversary.epsilon=1.0\n      L2 norm of the perturbation" in shown
+    words = " ".join(shown.split())
+    for name, option in OPTIONS.items():
+        assert f"--config.{name}=" in shown
+        assert " ".join(option.meaning.split()) in words
+    assert "passes over the train split (1 to 1,000,000)" in words
+    assert "(one of classification, qa, nli)" in words
+    assert f"(one of none, {', '.join(TECHNIQUES)})" in words
+    assert f"(any of {', '.join(METHODS)})" in words
+    assert "share_encoder=False one encoder for text and query, where data is scarce (True" in words
+    assert "there is no validation split (between 0 and 1)" in words
+    assert "-1 never cuts (-1, or 1 to 1,000,000,000)" in words
+    assert max(map(len, shown.splitlines())) <= 100
+    headings = [line.split(":")[0] for line in shown.splitlines() if line[:1].isalpha()][3:]
+    groups = ["data", "data.fields", "model", "train", "adversary", "relevance", "analysis"]
+    assert headings == ["of the run", *groups]
+
+
+@pytest.mark.parametrize(
+    ("part", "fields"),
+    [
+        ("epsilon", ["adversary.epsilon", "analysis.adversary_epsilon"]),
+        ("relevance.", ["relevance.weight", "relevance.second_order"]),
+        ("--config.train.epochs", ["train.epochs"]),
+    ],
+)
+def test_help_on_a_part_of_a_name_prints_the_fields_that_have_it(part, fields, capsys):
+    shown = help_of(capsys, f"--help={part}")
+    starts = [line.split("=")[0] for line in shown.splitlines() if line.startswith("  --")]
+    assert starts == [f"  --config.{name}" for name in fields]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ("epsilom", "with 'epsilom' in its name; did you mean adversary.epsilon?"),
+        ("learning_rat3", "did you mean train.learning_rate?"),
+        ("seeed", "did you mean seed, data.seed?"),
+        ("zzz", "in its name; --help alone prints all"),
+    ],
+)
+def test_help_on_nothing_names_what_is_near(part, message, capsys):
+    assert main(["attnjax", f"--help={part}"]) == 2
+    shown = capsys.readouterr()
+    assert message in shown.err
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["main", "sweep", "analyze", "compare"])
+def test_a_command_that_uses_models_knows_the_tables_before_it_reads_its_line(command):
+    code = (
+        f"import sys, attnjax.{command}; from attnjax.checks import REGISTERED; "
+        "print('jax' in sys.modules, *sorted(REGISTERED))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    names = sorted(name for name, option in OPTIONS.items() if option.registered)
+    expected = ["False"] if command == "compare" else ["True", *names]
+    assert shown.stdout.split() == expected
 
 
 def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(capsys):

@@ -2,20 +2,32 @@
 
 import dataclasses
 import importlib.util
+import math
 import pathlib
+from functools import reduce
+from operator import attrgetter, getitem
 
 import pytest
 from ml_collections import ConfigDict
 
+from attnjax.analysis.importance import METHODS
+from attnjax.checks import REGISTERED
 from attnjax.config import (
+    OPTIONS,
     RunConfig,
+    changed,
     default_config,
-    field_names,
+    differences,
     flatten,
     from_config_dict,
     to_dict,
 )
 from attnjax.errors import UserError
+from attnjax.model.layers import ATTENTIONS, ENCODERS
+from attnjax.perturb.ascent import random_perturbation
+from attnjax.perturb.techniques import TECHNIQUES, Technique
+from attnjax.train.points import SWEPT
+from attnjax.types import HParams
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
@@ -23,7 +35,7 @@ CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 def test_round_trip():
     assert from_config_dict(default_config()) == RunConfig()
     assert hash(RunConfig()) == hash(from_config_dict(to_dict(RunConfig())))
-    assert sorted(flatten(to_dict(RunConfig()))) == sorted(field_names())
+    assert sorted(flatten(to_dict(RunConfig()))) == sorted(OPTIONS)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -40,14 +52,63 @@ def test_every_config_file_is_valid_and_documented(path):
     assert "2-core CPU" in module.__doc__, "time and score, or that they were not measured"
 
 
-def changed(name, value):
+def raw_with(name, value):
     raw = to_dict(RunConfig())
-    group = raw
     *parts, last = name.split(".")
-    for part in parts:
-        group = group[part]
-    group[last] = value
+    reduce(getitem, parts, raw)[last] = value
     return raw
+
+
+def test_every_field_says_what_it_is():
+    for name, option in OPTIONS.items():
+        assert option.meaning, name
+        assert attrgetter(name)(RunConfig()) == option.default
+        kind = option.default[0] if option.default and option.lists else option.default
+        number = type(kind) in (int, float) or bool(option.lists)
+        lower = max(option.least, option.above)
+        assert number == (lower > -math.inf), f"{name} needs a lower bound"
+        assert number == (min(option.most, option.below) < math.inf), f"{name} needs an upper bound"
+        assert lower <= min(option.most, option.below)
+    assert {name for name, option in OPTIONS.items() if option.registered} == set(REGISTERED)
+    assert {
+        "model.encoder": ENCODERS,
+        "model.attention": ATTENTIONS,
+        "adversary.technique": TECHNIQUES,
+        "analysis.methods": METHODS,
+    } == REGISTERED
+
+
+def test_the_roles_of_the_fields():
+    """What commands allow follows from these: a field more or less is a decision, no slip."""
+    pace = "log_steps checkpoint_steps parallel devices tensorboard profile_steps"
+    roles = {
+        "resumable": {"train.epochs", "train.patience"},
+        "incidental": {
+            *(f"train.{name}" for name in (*pace.split(), "compile_cache", "keep_heap")),
+            "analysis.chunk_size",
+        },
+        "own": {
+            *("data.path", "data.vectors", "data.unlabelled"),
+            *("train.compile_cache", "train.keep_heap"),
+        },
+        "swept": {
+            *("adversary.epsilon", "adversary.weight"),
+            *("relevance.weight", "train.learning_rate"),
+        },
+    }
+    for role, names in roles.items():
+        assert {name for name, option in OPTIONS.items() if getattr(option, role)} == names
+    assert set(SWEPT) == set(HParams._fields)
+    assert list(SWEPT) == ["epsilon", "weight", "relevance", "learning_rate"]  # seeds the draws
+
+
+def test_changes_and_differences_are_inverse():
+    values = {"seed": 3, "data.fields.text": "body", "train.epochs": 2, "train.patience": 1}
+    other = changed(RunConfig(), values)
+    assert other.data.fields.text == "body"
+    found = differences(RunConfig(), other)
+    assert found == {name: (OPTIONS[name].default, value) for name, value in values.items()}
+    assert changed(other, {name: OPTIONS[name].default for name in values}) == RunConfig()
 
 
 @pytest.mark.parametrize(
@@ -71,12 +132,47 @@ def changed(name, value):
         ("data.max_length", 0, "positive, or -1"),
         ("analysis.methods", ("gradiant",), "did you mean 'gradient'"),
         ("task", "nli", "'babi_simulator' is a qa task"),
-        ("seed", 2**32, "'seed' must be below 2.32"),
+        ("seed", 2**32, "'seed' must be below 2.32, not 4294967296$"),
+        ("seed", -1, "'seed' must be at least 0, not -1$"),
+        ("train.epochs", 10**30, f"'train.epochs' must be at most 1,000,000, not {10**30}$"),
+        ("model.embed_dim", 2**70, f"'model.embed_dim' must be at most 100,000, not {2**70}$"),
+        ("analysis.permutations", 10**12, "must be at most 1,000,000, not 1000000000000$"),
+        ("analysis.adversaries", 10**9, "must be at most 10,000, not 1000000000$"),
+        ("analysis.examples", -2, "'analysis.examples' must be positive, or -1 for all, not -2$"),
+        ("analysis.robustness", (1.0, float("nan")), "lists norms from 0 to 1e"),
+        ("train.embed_dropout", 1.0, "'train.embed_dropout' must be below 1, not 1.0$"),
+        ("train.profile_steps", (0, 3), "lists the first and the last step to trace from 1 to"),
     ],
 )
 def test_mistakes_are_named(name, value, message):
     with pytest.raises(UserError, match=message):
-        from_config_dict(changed(name, value))
+        from_config_dict(raw_with(name, value))
+
+
+def test_no_number_may_be_infinite_or_none():
+    numbers = [name for name, option in OPTIONS.items() if isinstance(option.default, float)]
+    assert len(numbers) > 8
+    for name in numbers:
+        for value in (float("inf"), float("-inf"), float("nan")):
+            with pytest.raises(UserError, match=rf"'{name}' must (be|lie) .* not {value}$"):
+                from_config_dict(raw_with(name, value))
+
+
+def test_a_number_of_five_thousand_digits_is_refused_in_one_line():
+    with pytest.raises(UserError, match=r"'train.epochs' must be a int, not inf$"):
+        from_config_dict(raw_with("train.epochs", 10**5000))
+    with pytest.raises(UserError, match=r"'train.learning_rate' must be at most 1e\+38, not inf$"):
+        from_config_dict(raw_with("train.learning_rate", 10**5000))
+
+
+def test_the_bounds_themselves_are_allowed():
+    for name, option in OPTIONS.items():
+        for value in (option.least, option.most):
+            if math.isfinite(value) and not option.lists:
+                raw = raw_with(name, type(option.default)(value))
+                raw["data"]["unlabelled"] = "more.jsonl"  # which a batch takes some of
+                raw["adversary"]["technique"] = "attention_vat"
+                assert attrgetter(name)(from_config_dict(raw)) == value
 
 
 @pytest.mark.parametrize(
@@ -92,14 +188,29 @@ def test_mistakes_are_named(name, value, message):
     ],
 )
 def test_lists(name, value, expected):
-    found = from_config_dict(changed(name, value))
+    found = from_config_dict(raw_with(name, value))
     for part in name.split("."):
         found = getattr(found, part)
     assert found == expected
 
 
+def test_a_table_owns_its_names(monkeypatch):
+    mine = Technique("attention", random_perturbation, virtual=True)
+    monkeypatch.setitem(TECHNIQUES, "mine", mine)
+    raw = raw_with("data.unlabelled", "more.jsonl")
+    raw["adversary"]["technique"] = "mine"
+    assert from_config_dict(raw).adversary.technique == "mine"
+    monkeypatch.setitem(TECHNIQUES, "wordvat", mine._replace(virtual=False))
+    raw["adversary"]["technique"] = "wordvat"
+    with pytest.raises(UserError, match="needs a virtual technique"):
+        from_config_dict(raw)
+    monkeypatch.delitem(REGISTERED, "adversary.technique")  # as where no table is loaded
+    raw["adversary"]["technique"] = "somebodys"
+    assert from_config_dict(raw).adversary.technique == "somebodys"
+
+
 def test_average_is_wide_enough_for_its_attention():
-    raw = changed("model.encoder", "average")
+    raw = raw_with("model.encoder", "average")
     raw["model"]["hidden_dim"] = 1
     with pytest.raises(UserError, match="at least 2"):
         from_config_dict(raw)
@@ -137,6 +248,6 @@ def test_adversary_mistakes_are_named(overrides, message):
 
 
 def test_unlabelled_texts_need_a_virtual_technique():
-    raw = changed("data.unlabelled", "more.jsonl")
+    raw = raw_with("data.unlabelled", "more.jsonl")
     with pytest.raises(UserError, match="needs a virtual technique"):
         from_config_dict(raw)

@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.checks import TECHNIQUES as NAMES
 from attnjax.config import from_config_dict
 from attnjax.losses import (
     Context,
@@ -324,10 +323,6 @@ def test_amep_compatibility_doubles_the_clean_gradient_and_flips_iat(technique, 
         return 2 * loss(params, zeros) + 0.6 * loss(params, jax.lax.stop_gradient(delta))
 
     compare(found, quick_jit(jax.grad(literal))(params), 1e-9)
-
-
-def test_every_technique_that_the_configuration_names_is_there():
-    assert set(NAMES) <= {"none", *TECHNIQUES}
 
 
 # The plain parts.

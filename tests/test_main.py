@@ -120,12 +120,25 @@ def test_the_same_command_again_changes_nothing(finished):
     assert (workdir / "metrics.jsonl").read_text() == metrics
 
 
+def test_what_changes_no_result_may_change_when_a_run_resumes(finished, tmp_path):
+    data, workdir = finished
+    copied = shutil.copytree(workdir, tmp_path / "run")
+    before = json.loads((workdir / "results.json").read_text())
+    more = ("--config.train.log_steps=9", "--config.train.profile_steps=1,2")
+    more = (*more, "--config.train.compile_cache=off", "--config.analysis.chunk_size=7")
+    assert run(*arguments(data, copied, *WHOLE, *more, "--config.train.patience=5")) == 0
+    assert (copied / "metrics.jsonl").read_text() == (workdir / "metrics.jsonl").read_text()
+    assert json.loads((copied / "results.json").read_text())["test"] == before["test"]
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         ("--config.model.hidden_dim=16", "model.hidden_dim=8, but this one has"),
         ("--config.data.min_count=3", "data.min_count=2, but this one has"),
         ("--config.seed=1", "seed=0, but this one has"),
+        ("--config.data.path=elsewhere", "but this one has data.path='elsewhere'"),
+        ("--config.data.vectors=other.vec", "data.vectors='', but this one has"),
         ("--config.train.epochs=1", "epochs, more than train.epochs=1; raise it"),
     ],
 )

@@ -184,7 +184,8 @@ def test_finished_points_are_not_trained_again(finished, monkeypatch):
     data, workdir = finished
     before = (workdir / "sweep.csv").read_text()
     monkeypatch.setattr(attnjax.sweep, "train_chunk", None)  # calling it would raise
-    assert main(arguments(data, workdir, *FLAGS)) == 0
+    more = ("--config.train.log_steps=7", "--config.analysis.chunk_size=5")  # changes no result
+    assert main(arguments(data, workdir, *FLAGS, *more)) == 0
     assert (workdir / "sweep.csv").read_text() == before
 
 

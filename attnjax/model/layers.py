@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, final_states
 from attnjax.model.rules import PLAIN, Part, Rules, plain_linear
 
@@ -239,4 +239,4 @@ class Decoder(nn.Module):
 
 ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
-TABLES.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})
+REGISTERED.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

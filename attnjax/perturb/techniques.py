@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from jaxtyping import Array, Key
 
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 from attnjax.perturb.ascent import Problem, Settings, random_perturbation, virtual, worst_case
 from attnjax.perturb.norms import Delta
 
@@ -41,4 +41,4 @@ TECHNIQUES: dict[str, Technique] = {
     "attention_vat": Technique("attention", virtual, virtual=True),
     "attention_ivat": Technique("attention", virtual, interpretable=True, virtual=True),
 }
-TABLES["adversary.technique"] = TECHNIQUES
+REGISTERED["adversary.technique"] = TECHNIQUES

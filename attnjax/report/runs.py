@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from attnjax.config import flatten, from_config_dict, to_dict
+from attnjax.config import OPTIONS, flatten, from_config_dict, to_dict
 from attnjax.errors import UserError
 from attnjax.report.tables import MARKED
 from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, read_json
@@ -26,19 +26,8 @@ COUNTERFACTUAL: tuple[Quantity, ...] = (
 HEADINGS = ("of", "measure", "field", MARKED)
 NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
 
-# Fields that runs of one condition may differ in: the seed, where files lie, how fast it went.
-INCIDENTAL = {
-    "seed",
-    "data.path",
-    "train.log_steps",
-    "train.checkpoint_steps",
-    "train.parallel",
-    "train.devices",
-    "train.tensorboard",
-    "train.compile_cache",
-    "train.keep_heap",
-    "analysis.chunk_size",
-}
+# What runs of one condition may differ in. Other word vectors or unlabelled texts are another one.
+WITHIN_CONDITION = {"seed", "data.path"} | {n for n, each in OPTIONS.items() if each.incidental}
 
 
 class Example(NamedTuple):
@@ -116,7 +105,7 @@ def conditions(runs: list[Run]) -> list[list[int]]:
     """
     groups: dict[Any, list[int]] = {}
     for number, run in enumerate(runs):
-        known = (str(value) for name, value in run.config.items() if name not in INCIDENTAL)
+        known = (str(value) for name, value in run.config.items() if name not in WITHIN_CONDITION)
         key = tuple(known)
         copy = sum(
             run.config["seed"] == runs[k].config["seed"]

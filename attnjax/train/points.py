@@ -3,23 +3,25 @@
 import math
 from collections.abc import Sequence
 from itertools import product
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnjax.config import RunConfig, from_config_dict, to_dict
+from attnjax.config import OPTIONS, RunConfig, changed, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
 
-FIELDS = {
-    "epsilon": "adversary.epsilon",
-    "weight": "adversary.weight",
-    "relevance": "relevance.weight",
-    "learning_rate": "train.learning_rate",
+# short name -> field, of the numbers that a sweep varies. Their order numbers the points and seeds
+# the random draws: the learning rate comes last.
+SWEPT = {
+    option.swept: name
+    for name, option in sorted(OPTIONS.items(), key=lambda each: each[0].startswith("train."))
+    if option.swept
 }
 MODES = ("auto", "vmap", "map", "turn")
 DRAWS = ("grid", "uniform")
 SETTINGS = {"mode": MODES, "draw": DRAWS}
-VARY = (*FIELDS, "technique", "seeds")
+VARY = (*SWEPT, "technique", "seeds")
 MOST = 100_000  # points: more is a slip of the keyboard
 
 
@@ -39,8 +41,8 @@ class Sweep(NamedTuple):
 
     @property
     def varied(self) -> list[str]:
-        """The numeric fields that vary, in the order of FIELDS."""
-        return [name for name in FIELDS if name in self.given]
+        """The numeric fields that vary, in the order of SWEPT."""
+        return [name for name in SWEPT if name in self.given]
 
 
 class Point(NamedTuple):
@@ -111,8 +113,8 @@ def points_of(config: RunConfig, sweep: Sweep) -> list[Point]:
         **{
             name: parse_values(name, given[name], sweep.draw, config.seed)
             if name in given
-            else [_field(config, path)]
-            for name, path in FIELDS.items()
+            else [attrgetter(path)(config)]
+            for name, path in SWEPT.items()
         },
         "seed": list(range(config.seed, config.seed + _count(given.get("seeds", "1")))),
     }
@@ -158,7 +160,7 @@ def parse_values(name: str, text: str, draw: str, seed: int) -> list[float]:
     if not math.isfinite(high - low):
         raise UserError(f"--sweep.{name}={text} is wider than a number can be")
     if draw == "uniform":
-        random = np.random.default_rng([seed, list(FIELDS).index(name)])
+        random = np.random.default_rng([seed, list(SWEPT).index(name)])
         return [float(each) for each in random.uniform(low, high, int(count))]
     return [float(each) for each in np.linspace(low, high, int(count))]
 
@@ -196,18 +198,8 @@ def _example(name: str) -> str:
     return examples.get(name, f"--sweep.{name}=0:30:100 or --sweep.{name}=0.1,1,10")
 
 
-def _field(config: RunConfig, path: str) -> Any:
-    group, name = path.split(".")
-    return getattr(getattr(config, group), name)
-
-
 def _configured(config: RunConfig, varied: dict[str, Any]) -> RunConfig:
     """The configuration of one point, checked as if it had come from the command line."""
-    tree = to_dict(config)
-    tree["seed"] = varied["seed"]
-    tree["adversary"]["technique"] = varied["technique"]
-    for name, path in FIELDS.items():
-        if varied[name] is not None:
-            group, field = path.split(".")
-            tree[group][field] = varied[name]
-    return from_config_dict(tree)
+    values = {SWEPT[name]: varied[name] for name in SWEPT if varied[name] is not None}
+    values |= {"seed": varied["seed"], "adversary.technique": varied["technique"]}
+    return from_config_dict(to_dict(changed(config, values)))

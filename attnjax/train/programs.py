@@ -4,7 +4,6 @@ On a device runs go through a step by `vmap`, by `lax.map`, or one alone ("turn"
 depends on the machine and the model, so `choose` measures.
 """
 
-import dataclasses
 import itertools
 import logging
 import os
@@ -17,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.config import RunConfig
+from attnjax.config import RunConfig, changed
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches, widened
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
@@ -26,6 +25,7 @@ from attnjax.perturb.norms import widen
 from attnjax.train.loop import _nearest, hparams_of, starting_state
 from attnjax.train.optimizer import make_optimizer, make_schedule
 from attnjax.train.parallel import Runs
+from attnjax.train.points import SWEPT
 from attnjax.train.step import make_evaluate, make_train_step
 from attnjax.types import Batch, Params, Stages, TrainState
 
@@ -67,13 +67,9 @@ def structure(config: RunConfig) -> RunConfig:
 
     A weight of 0 leaves the relevance loss out of the program, so it is a structure of its own.
     """
-    return dataclasses.replace(
-        config,
-        seed=0,
-        train=dataclasses.replace(config.train, learning_rate=0.0),
-        adversary=dataclasses.replace(config.adversary, epsilon=0.0, weight=0.0),
-        relevance=dataclasses.replace(config.relevance, weight=float(config.relevance.weight > 0)),
-    )
+    relevance = float(config.relevance.weight > 0)
+    alike = dict.fromkeys(SWEPT.values(), 0.0)
+    return changed(config, {**alike, "seed": 0, "relevance.weight": relevance})
 
 
 def across(way: str, function: Callable[..., Any], stacked: tuple[bool, ...]) -> Callable[..., Any]:

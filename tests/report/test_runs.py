@@ -39,10 +39,14 @@ def test_only_the_seed_and_what_changes_no_result_may_differ_within_a_condition(
         {"seed": 2, "adversary__epsilon": 2.0},
         {"seed": 3, "data__seed": 1},
         {"seed": 4, "analysis__chunk_size": 7},
+        {"seed": 5, "train__profile_steps": [2, 3], "train__compile_cache": "off"},
+        {"seed": 6, "data__vectors": "other.vec"},
+        {"seed": 7, "train__epochs": 9},
+        {"seed": 8, "data__unlabelled": "more.jsonl", "adversary__technique": "attention_vat"},
     ]
     assert grouped(tmp_path, *fields) == (
-        [[0, 1, 4], [2], [3]],
-        ["run (3 seeds)", "run_2", "run_3"],
+        [[0, 1, 4, 5], [2], [3], [6], [7], [8]],
+        ["run (4 seeds)", "run_2", "run_3", "run_6", "run_7", "run_8"],
     )
 
 

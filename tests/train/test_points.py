@@ -7,6 +7,7 @@ import pytest
 
 from attnjax.config import AdversaryConfig, RunConfig, flatten, to_dict
 from attnjax.errors import UserError
+from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.train.points import parse_sweep, parse_values, points_of
 
 
@@ -34,6 +35,7 @@ def test_random_draws_depend_on_the_seed_and_the_field_alone():
 def test_every_combination_is_one_point_with_its_fields_set_and_no_other():
     config = dataclasses.replace(RunConfig(), seed=5)
     flags = ("--sweep.epsilon=1,2", "--sweep.technique=word_at,attention_at", "--sweep.seeds=2")
+    assert {"word_at", "attention_at"} <= set(TECHNIQUES)  # without the table any name would pass
     points = points_of(config, sweep_of(*flags, "--sweep.learning_rate", "0.1"))
     assert [each.name for each in points] == [f"point_{k:04d}" for k in range(8)]
     assert {

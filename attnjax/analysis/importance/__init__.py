@@ -11,7 +11,7 @@ from typing import Any
 from attnjax.analysis.importance.deletion import LEAVE_ONE_OUT
 from attnjax.analysis.importance.gradient import GRADIENT, GRADIENT_NORM, INTEGRATED_GRADIENTS
 from attnjax.analysis.importance.method import Method, as_method
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 
 METHODS: dict[str, Method | Callable[..., Any]] = {
     "gradient": GRADIENT,
@@ -19,7 +19,7 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "integrated_gradients": INTEGRATED_GRADIENTS,
     "leave_one_out": LEAVE_ONE_OUT,
 }
-TABLES["analysis.methods"] = METHODS
+REGISTERED["analysis.methods"] = METHODS
 
 
 def method_named(name: str) -> Method:

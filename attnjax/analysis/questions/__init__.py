@@ -8,7 +8,7 @@ from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
-from attnjax.checks import TABLES
+from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
 
 QUESTIONS: dict[str, Question] = {
@@ -18,7 +18,7 @@ QUESTIONS: dict[str, Question] = {
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
 }
-TABLES["analysis.questions"] = QUESTIONS
+REGISTERED["analysis.questions"] = QUESTIONS
 
 
 def wanted(config: AnalysisConfig) -> dict[str, Question]:
