@@ -11,7 +11,7 @@ from attnjax.analysis.explain import make_explain
 from attnjax.analysis.pairs import agree, chance
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
-from attnjax.types import Batch, Params, Stages
+from attnjax.types import Batch, Compile, Stages
 
 logger = logging.getLogger(__name__)
 
@@ -54,19 +54,20 @@ def study(
     stages: Stages,
     split: EncodedSplit,
     seed: int,
-    compile_rows: Callable[[Callable[[Params, Batch], Any]], Callable[[Batch], Any]],
+    compile_rows: Compile[Callable[[Batch], Any]],
     devices: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> Study:
     """Explains every row of the split and measures agreement pair by pair.
 
-    compile_rows  function(params, batch) -> call(batch): compiled, with the parameters bound, NumPy
-                  arrays out; devices  into how many parts it splits a batch; check  is called
-                  between batches and may raise to stop.
+    compile_rows  (builder, *settings) -> call(batch): builder(*settings), a function(params,
+                  batch), compiled, with the parameters bound, NumPy arrays out; devices  into how
+                  many parts it splits a batch; check  is called between batches and may raise to
+                  stop.
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
-    call = compile_rows(make_explain(stages, config, seed))
+    call = compile_rows(make_explain, stages, config, seed)
     found = in_chunks(call, split, config.chunk_size, devices, check)
     explanations = _at_words(found["explanations"], found["words"])
     queries = _at_words(found.get("query_explanations", {}), found.get("query_words", []))

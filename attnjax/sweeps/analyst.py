@@ -1,7 +1,7 @@
 """The analysis of the runs of a sweep: many in one program, where they trained so."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -11,25 +11,24 @@ from attnjax.analysis.study import study
 from attnjax.analysis.summary import NOTHING, summarise
 from attnjax.config import RunConfig
 from attnjax.data.dataset import Dataset
-from attnjax.pipeline import analysed_rows, bind
+from attnjax.runs.analysed import analysed_rows
 from attnjax.runtime import quick_compile
-from attnjax.train.parallel import Parallel, Runs
-from attnjax.train.programs import Programs, across, remembered
-from attnjax.train.stop import Stop
-from attnjax.types import Batch, Params, Stages
+from attnjax.stop import Stop
+from attnjax.sweeps.programs import Programs, across
+from attnjax.train.parallel import Parallel, Runs, remembered
+from attnjax.types import Batch, Compile, Params, RowFunction, Stages
 
 HELD = 2_000_000_000  # bytes of results of runs that are analysed together
 
-CompileRows = Callable[[Callable[..., Any]], Callable[[Batch], Any]]
+Call = Callable[[Batch], Any]  # of a row function with the parameters of one run
 
 
 class Analyst:
     """Analyses runs on the same data with the same model; what it compiles, it compiles once."""
 
     def __init__(self, dataset: Dataset, stages: Stages, parallel: Parallel, stop: Stop):
-        self.dataset, self.stages, self.stop = dataset, stages, stop
-        self.parallel = parallel._replace(compile_rows=remembered(parallel.compile_rows))
-        self.compilers: dict[int, Callable[..., Any]] = {}  # by number of devices
+        self.dataset, self.stages, self.parallel, self.stop = dataset, stages, parallel, stop
+        self.compilers: dict[int, Compile[RowFunction]] = {}  # by number of devices
 
     def at_once(self, config: RunConfig, programs: Programs) -> int:
         """How many runs to analyse in one program: as many as train in one, if vectorised.
@@ -58,13 +57,13 @@ class Analyst:
             rows = max(1, min(config.analysis.chunk_size, config.train.batch_size // 2))
         else:
             devices, rows = self.parallel.devices, config.analysis.chunk_size
-            compilers = (bind(self.parallel, self.parallel.replicate(each)) for each in known)
+            compilers = (self.parallel.bind(self.parallel.replicate(each)) for each in known)
         return [
             NOTHING if each is None else self._agreement(own, next(compilers), rows, devices)
             for own, each in zip(configs, params, strict=True)
         ]
 
-    def _together(self, params: Sequence[Params], size: int, runs: Runs) -> Iterator[CompileRows]:
+    def _together(self, params: Sequence[Params], size: int, runs: Runs) -> Iterator[Compile[Call]]:
         """What `study` compiles with, run by run.
 
         A batch goes through all runs at one go when the first of them asks for it. They are filled
@@ -73,17 +72,17 @@ class Analyst:
         size = -(-size // runs.devices) * runs.devices
         filled = [*params, *[params[-1]] * (size - len(params))]
         stacked = runs.split(jax.tree.map(lambda *each: np.stack(each), *filled))
-        found: dict[tuple[Any, bytes], Any] = {}
+        found: dict[tuple[RowFunction, bytes], Any] = {}
 
-        def compile_anew(function: Callable[..., Any]) -> Callable[..., Any]:
+        def compile_anew(function: RowFunction) -> RowFunction:
             marked = (True, False)
             return runs.compile(across("vmap", function, marked), marked, (), quick_compile())
 
         compile_runs = self.compilers.setdefault(runs.devices, remembered(compile_anew))
 
-        def rows_of(run: int) -> CompileRows:
-            def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-                compiled = compile_runs(function)
+        def rows_of(run: int) -> Compile[Call]:
+            def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> Call:
+                compiled = compile_runs(builder, *settings)
 
                 def call(batch: Batch) -> Any:
                     asked = compiled, batch.rows.tobytes()
@@ -98,7 +97,7 @@ class Analyst:
         return (rows_of(run) for run in range(len(params)))
 
     def _agreement(
-        self, config: RunConfig, compile_rows: CompileRows, rows: int, devices: int
+        self, config: RunConfig, compile_rows: Compile[Call], rows: int, devices: int
     ) -> dict[str, Any]:
         """The analysis of one run, `rows` at a time, without counterfactual attention."""
         if config.analysis.examples == 0:

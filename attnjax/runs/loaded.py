@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import jax
@@ -21,9 +21,9 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, encodable, suggest
 from attnjax.model.stages import build_stages
 from attnjax.runtime import FULL_PRECISION
-from attnjax.train.programs import remembered
+from attnjax.train.parallel import remembered
 from attnjax.train.step import make_evaluate
-from attnjax.types import EOS, Batch, Params, Stages
+from attnjax.types import EOS, Batch, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
@@ -80,7 +80,7 @@ class Run(NamedTuple):
     vocab: Vocabulary
     labels: tuple[str, ...]
     config: RunConfig
-    compile: Callable[[Callable[..., Any]], Callable[..., Any]]  # once, however often it is used
+    compile: Compile[RowFunction]
 
     @property
     def pair(self) -> bool:
@@ -115,7 +115,7 @@ class Run(NamedTuple):
         require_list("predict", "texts", texts)
         split = self.encode(texts)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
-        evaluate = self.compile(make_evaluate(self.stages))
+        evaluate = self.compile(make_evaluate, self.stages)
         shapes = Shapes((16,), (16,) if self.pair else ())
         for batch in evaluation_batches(split, shapes, min(32, max(len(split), 1))):
             real = batch.rows >= 0
@@ -178,8 +178,10 @@ class Run(NamedTuple):
                     f"{example.place} has only words that the model has never seen; leave it out"
                 )
 
-        def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-            compiled = self.compile(function)
+        def compile_rows(
+            builder: Callable[..., RowFunction], *settings: Hashable
+        ) -> Callable[[Batch], Any]:
+            compiled = self.compile(builder, *settings)
             return lambda batch: jax.device_get(compiled(self.params, batch))
 
         return words, study(settings, self.stages, split, self.config.seed, compile_rows)
