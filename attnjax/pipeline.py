@@ -7,6 +7,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.config import RunConfig, flatten, to_dict
+from attnjax.data.batches import gather_rows
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
@@ -18,7 +19,6 @@ from attnjax.runs.loaded import read_config
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.train.loop import train
-from attnjax.train.selection import evaluated
 from attnjax.train.step import make_evaluate
 from attnjax.types import Stages
 from attnjax.workdir import (
@@ -91,8 +91,9 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     stages = model_of(config, dataset)
     trained = train(config, dataset, stages, training, folder, stop)
     call = training.bind(trained.params)(make_evaluate, stages)
-    outputs = evaluated(call, dataset, "test", config.train.batch_size, stop.check)
-    test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
+    split, size = dataset.splits["test"], config.train.batch_size
+    outputs = gather_rows(call, split, dataset.shapes, size, stop.check)
+    test = scores(split.labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     params = rows.replicate(trained.params)
     analysed = analyse(config, dataset, stages, rows, params, stop)

@@ -191,6 +191,7 @@ class TrainState(NamedTuple):
 
 
 RowFunction = Callable[[Params, Batch], Any]  # gives a tree of arrays with one row per example
+RowCall = Callable[[Batch], Any]  # that of given parameters, with NumPy arrays
 Compiled = TypeVar("Compiled", covariant=True)
 
 

@@ -11,7 +11,7 @@ from attnjax.analysis.explain import make_explain
 from attnjax.analysis.pairs import agree, chance
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
-from attnjax.types import Batch, Compile, Stages
+from attnjax.types import Batch, Compile, RowCall, Stages
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def study(
     stages: Stages,
     split: EncodedSplit,
     seed: int,
-    compile_rows: Compile[Callable[[Batch], Any]],
+    compile_rows: Compile[RowCall],
     devices: int = 1,
     check: Callable[[], None] = lambda: None,
 ) -> Study:

@@ -23,7 +23,7 @@ from attnjax.model.stages import build_stages
 from attnjax.runtime import FULL_PRECISION
 from attnjax.train.parallel import remembered
 from attnjax.train.step import make_evaluate
-from attnjax.types import EOS, Batch, Compile, Params, RowFunction, Stages
+from attnjax.types import EOS, Compile, Params, RowCall, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
@@ -178,9 +178,7 @@ class Run(NamedTuple):
                     f"{example.place} has only words that the model has never seen; leave it out"
                 )
 
-        def compile_rows(
-            builder: Callable[..., RowFunction], *settings: Hashable
-        ) -> Callable[[Batch], Any]:
+        def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> RowCall:
             compiled = self.compile(builder, *settings)
             return lambda batch: jax.device_get(compiled(self.params, batch))
 

@@ -16,11 +16,9 @@ from attnjax.runtime import quick_compile
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, across
 from attnjax.train.parallel import Parallel, Runs, remembered
-from attnjax.types import Batch, Compile, Params, RowFunction, Stages
+from attnjax.types import Batch, Compile, Params, RowCall, RowFunction, Stages
 
 HELD = 2_000_000_000  # bytes of results of runs that are analysed together
-
-Call = Callable[[Batch], Any]  # of a row function with the parameters of one run
 
 
 class Analyst:
@@ -63,7 +61,9 @@ class Analyst:
             for own, each in zip(configs, params, strict=True)
         ]
 
-    def _together(self, params: Sequence[Params], size: int, runs: Runs) -> Iterator[Compile[Call]]:
+    def _together(
+        self, params: Sequence[Params], size: int, runs: Runs
+    ) -> Iterator[Compile[RowCall]]:
         """What `study` compiles with, run by run.
 
         A batch goes through all runs at one go when the first of them asks for it. They are filled
@@ -80,8 +80,8 @@ class Analyst:
 
         compile_runs = self.compilers.setdefault(runs.devices, remembered(compile_anew))
 
-        def rows_of(run: int) -> Compile[Call]:
-            def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> Call:
+        def rows_of(run: int) -> Compile[RowCall]:
+            def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> RowCall:
                 compiled = compile_runs(builder, *settings)
 
                 def call(batch: Batch) -> Any:
@@ -97,7 +97,7 @@ class Analyst:
         return (rows_of(run) for run in range(len(params)))
 
     def _agreement(
-        self, config: RunConfig, compile_rows: Compile[Call], rows: int, devices: int
+        self, config: RunConfig, compile_rows: Compile[RowCall], rows: int, devices: int
     ) -> dict[str, Any]:
         """The analysis of one run, `rows` at a time, without counterfactual attention."""
         if config.analysis.examples == 0:

@@ -13,20 +13,13 @@ import jax
 import numpy as np
 
 from attnjax.config import RunConfig
-from attnjax.data.batches import steps_per_epoch, widened
+from attnjax.data.batches import gather_rows, steps_per_epoch, widened
 from attnjax.data.dataset import Dataset
 from attnjax.losses import Sums
+from attnjax.metrics import Scores
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, stacked_states
-from attnjax.train.selection import (
-    Scores,
-    evaluated,
-    exhausted,
-    monitored,
-    scores_if_finite,
-    selected,
-    step_means,
-)
+from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
 from attnjax.train.setup import training_batches
 from attnjax.types import Batch, Params, Stages
 
@@ -172,13 +165,13 @@ class _Chunk:
         def call(batch: Batch) -> dict[str, np.ndarray]:
             return jax.device_get(self.programs.evaluate(params, self.programs.runs.whole(batch)))
 
-        size, labels = self.settings.batch_size, self.dataset.splits[split].labels
-        outputs = evaluated(call, self.dataset, split, size, self.stop.check, axis=1)
+        rows, size = self.dataset.splits[split], self.settings.batch_size
+        outputs = gather_rows(call, rows, self.dataset.shapes, size, self.stop.check, axis=1)
         found: list[Scores] = [{} for _ in self.failed]
         for run, losses in enumerate(outputs["loss"]):
             if self.failed[run] is not None or (split == "validation" and not self.goes_on(run)):
                 continue
-            known = scores_if_finite(labels, outputs["probabilities"][run], losses)
+            known = scores_if_finite(rows.labels, outputs["probabilities"][run], losses)
             if known is None:
                 self.failed[run] = self.steps  # by the update that this step made
                 logger.warning("a run's %s loss is not finite at step %d", split, self.steps)

@@ -24,13 +24,7 @@ from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.perturb.norms import widen
 from attnjax.train.parallel import Runs
-from attnjax.train.setup import (
-    hparams_of,
-    make_nearest,
-    starting_state,
-    training_batches,
-    training_step,
-)
+from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
 from attnjax.train.step import make_evaluate
 from attnjax.types import Batch, HParams, Params, RowFunction, Stages, TrainState
 
@@ -106,7 +100,7 @@ def make_programs(
     config: RunConfig, dataset: Dataset, stages: Stages, runs: Runs, way: str, together: int
 ) -> Programs:
     """Compiles nothing yet; config  any run of the structure."""
-    step, find = training_step(config, dataset, stages), make_nearest(config, dataset, stages)
+    step, find = step_of(config, dataset, stages), make_nearest(config, dataset, stages)
 
     def compiled(
         function: Callable[..., Any], stacked: tuple[bool, ...], donate: tuple[int, ...] = ()

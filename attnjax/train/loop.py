@@ -12,31 +12,18 @@ from etils import epath
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig
-from attnjax.data.batches import steps_per_epoch
+from attnjax.data.batches import gather_rows, steps_per_epoch
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.losses import Sums
+from attnjax.metrics import Scores
 from attnjax.runtime import process_age_s
 from attnjax.stop import Stop, Stopped
 from attnjax.train.log import Log
 from attnjax.train.parallel import Parallel
 from attnjax.train.profile import Profile
-from attnjax.train.selection import (
-    Scores,
-    evaluated,
-    exhausted,
-    monitored,
-    scores_if_finite,
-    selected,
-    step_means,
-)
-from attnjax.train.setup import (
-    hparams_of,
-    make_nearest,
-    starting_state,
-    training_batches,
-    training_step,
-)
+from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
+from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
 from attnjax.train.step import make_evaluate
 from attnjax.types import Batch, Params, Stages
 from attnjax.workdir import CHECKPOINTS, PROFILE
@@ -140,9 +127,7 @@ class _Loop:
         self.per_epoch = steps_per_epoch(dataset.splits["train"], self.settings.batch_size)
         self.total = self.settings.epochs * self.per_epoch
         self.monitor = monitored(config, dataset)
-        self.step_function = parallel.compile_step(
-            training_step(config, dataset, stages, parallel.axis)
-        )
+        self.step_function = parallel.compile_step(step_of(config, dataset, stages, parallel.axis))
         state = parallel.replicate(starting_state(config, dataset, stages))
         self.progress = Progress()
         restored = checkpoints.restore(state)
@@ -240,10 +225,9 @@ class _Loop:
         """Scores the validation split and keeps the parameters if they are the best so far."""
         progress = self.progress
         call = self.parallel.bind(self.state.params)(make_evaluate, self.stages)
-        size, check = self.settings.batch_size, self.stop.check
-        outputs = evaluated(call, self.dataset, "validation", size, check)
-        labels = self.dataset.splits["validation"].labels
-        found = scores_if_finite(labels, outputs["probabilities"], outputs["loss"])
+        split, shapes = self.dataset.splits["validation"], self.dataset.shapes
+        outputs = gather_rows(call, split, shapes, self.settings.batch_size, self.stop.check)
+        found = scores_if_finite(split.labels, outputs["probabilities"], outputs["loss"])
         if found is None:  # what the epoch's last step did to the model
             raise _not_finite(f"validation loss is not finite after step {progress.step}")
         better, progress.best_value, progress.stale = selected(

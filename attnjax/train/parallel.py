@@ -24,7 +24,16 @@ from attnjax.config import TrainConfig
 from attnjax.errors import UserError
 from attnjax.runtime import platform_of_devices, quick_compile
 from attnjax.train.step import Step
-from attnjax.types import Batch, Compile, Compiled, HParams, Params, RowFunction, TrainState
+from attnjax.types import (
+    Batch,
+    Compile,
+    Compiled,
+    HParams,
+    Params,
+    RowCall,
+    RowFunction,
+    TrainState,
+)
 
 AXIS = "data"
 
@@ -53,12 +62,10 @@ class Parallel(NamedTuple):
         """The smallest number of rows that is no less and can be split: fit(30) == 32 over 4."""
         return -(-rows // self.devices) * self.devices
 
-    def bind(self, params: Params) -> Compile[Callable[[Batch], Any]]:
+    def bind(self, params: Params) -> Compile[RowCall]:
         """`compile_rows` with these parameters, on the devices: host batch -> NumPy arrays."""
 
-        def compile_rows(
-            builder: Callable[..., RowFunction], *settings: Hashable
-        ) -> Callable[[Batch], Any]:
+        def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> RowCall:
             compiled = self.compile_rows(builder, *settings)
             return lambda batch: self.collect(compiled(params, self.place(batch)))
 

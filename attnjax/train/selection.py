@@ -1,17 +1,11 @@
 """How a run is scored, and which of its validations is the best: alone or in a sweep."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.metrics import scores
-from attnjax.types import Batch
-
-Scores = dict[str, float | int | None]  # by name; None where one does not exist
+from attnjax.metrics import Scores, scores
 
 PER_LABEL = ("loss", "correct", "clean_loss")  # sums over labelled examples; all else over rows
 
@@ -25,33 +19,6 @@ def step_means(sums: dict[str, float]) -> dict[str, float]:
         if name not in counts
     }
     return {"loss": means.pop("loss"), "accuracy": means.pop("correct"), **means}
-
-
-def evaluated(
-    call: Callable[[Batch], dict[str, np.ndarray]],
-    dataset: Dataset,
-    split: str,
-    batch_size: int,
-    check: Callable[[], None],
-    axis: int = 0,
-) -> dict[str, np.ndarray]:
-    """What `call` finds for the rows of a split, in their order.
-
-    axis   of the arrays, along which the rows of a batch stand
-    check  is called between batches and may raise to stop
-    """
-    rows = dataset.splits[split]
-    before = (slice(None),) * axis
-    collected: dict[str, np.ndarray] = {}
-    for batch in evaluation_batches(rows, dataset.shapes, batch_size):
-        check()
-        real = batch.rows >= 0
-        for name, values in call(batch).items():
-            if name not in collected:
-                shape = (*values.shape[:axis], len(rows), *values.shape[axis + 1 :])
-                collected[name] = np.empty(shape, values.dtype)
-            collected[name][(*before, batch.rows[real])] = values[(*before, real)]
-    return collected
 
 
 def scores_if_finite(
@@ -74,7 +41,7 @@ def selected(
 ) -> tuple[bool, float, int]:
     """A validation's scores -> whether they are the best, the best value, validations since then.
 
-    best, stale  what came of the validations before; None before the first
+    best   the value of the best one before, or None; stale  validations since that
     A value is that of the metric `monitor`, negated for the loss. Raises UserError where the split
     has none.
     """

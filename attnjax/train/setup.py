@@ -61,9 +61,7 @@ def training_batches(
     return mixed_batches(split, unlabelled, dataset.shapes, size, further, config.seed, start)
 
 
-def training_step(
-    config: RunConfig, dataset: Dataset, stages: Stages, axis: str | None = None
-) -> Step:
+def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | None = None) -> Step:
     """The step of `make_train_step` with the objective, optimizer and schedule of this run."""
     split = dataset.splits["train"]
     weights = None
