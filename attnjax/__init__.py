@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnjax.run import Predictions, Run, load_run
+    from attnjax.runs.loaded import Predictions, Run, load_run
 
 __all__ = ["Predictions", "Run", "load_run"]
 
@@ -11,7 +11,7 @@ __all__ = ["Predictions", "Run", "load_run"]
 def __getattr__(name: str) -> Any:
     """Imports the public names on first use, so that `import attnjax` starts no JAX."""
     if name in __all__:
-        from attnjax import run
+        from attnjax.runs import loaded
 
-        return getattr(run, name)
+        return getattr(loaded, name)
     raise AttributeError(f"module 'attnjax' has no attribute '{name}'")

@@ -11,50 +11,18 @@ writes examples.jsonl and examples.html to --output (default WORKDIR/explained/m
 
 import os
 import sys
-import time
-from typing import Any
 
-import numpy as np
 from absl import flags
-from etils import epath
 
-from attnjax.analysis.pairs import agree
-from attnjax.analysis.records import records
-from attnjax.analysis.study import Rows
-from attnjax.analysis.summary import describe
 from attnjax.command import guarded, parse_overrides
-from attnjax.config import OPTIONS, RunConfig, differences, to_dict
-from attnjax.data.dataset import Dataset, load_dataset
-from attnjax.data.files import SUFFIXES, read_unlabelled
+from attnjax.config import OPTIONS, RunConfig, differences
+from attnjax.data.files import SUFFIXES
 from attnjax.errors import UserError
-from attnjax.pipeline import (
-    analyse,
-    analysed_words,
-    evaluate_robustness,
-    meet_devices,
-    write_results,
-)
-from attnjax.report.runs import WITHIN_CONDITION
-from attnjax.report.words import write_examples_page
-from attnjax.report.write import write_report
-from attnjax.run import load_run, read_config
+from attnjax.runs.again import explain_file, reanalyse
+from attnjax.runs.loaded import read_config
 from attnjax.runtime import keep_heap, use_compile_cache
-from attnjax.train.stop import Stop
-from attnjax.workdir import (
-    EXAMPLES,
-    REPORT,
-    RESULTS,
-    find_workdir,
-    finite,
-    held,
-    open_workdir,
-    read_json,
-    read_json_lines,
-    write_json,
-    write_json_lines,
-)
-
-SOURCE = "source.json"  # of explained texts: whose they are, and by which run
+from attnjax.stop import Stop
+from attnjax.workdir import find_workdir
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -116,115 +84,6 @@ def _refuse_other_fields(stored: RunConfig, config: RunConfig) -> None:
                 f"{value!r}; beside analysis.* only {', '.join(movable)} can change; use "
                 "attnjax.main for another run"
             )
-
-
-def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -> None:
-    """Analyses the run in the workdir as `config.analysis` says and rewrites what it had found."""
-    find_workdir(workdir)
-    folder = open_workdir(workdir)
-    with held(folder):
-        _reanalyse(config, folder, second, stop)
-
-
-def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: Stop) -> None:
-    results = read_json(folder / RESULTS)
-    if not {"timing", "analysis"} <= set(results):
-        raise UserError(f"{folder / RESULTS} is not the results of an attnjax run")
-    other = None if second is None else _other_seed(config, find_workdir(second))
-    parallel = meet_devices(config)[1]
-    run = load_run(folder)
-    dataset = load_dataset(config)
-    if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
-        raise UserError(
-            f"the data at {config.data.path or config.data.name} gives another vocabulary than "
-            f"{folder} was trained with; say where that data is with --config.data.path=DIR"
-        )
-    if other is not None:
-        _require_same_examples(other, config, dataset)
-    params = parallel.replicate(run.params)
-    started = time.perf_counter()
-    analysed = analyse(config, dataset, run.stages, parallel, params, stop)
-    if other is not None:
-        analysed.summary["ceiling"] = ceiling(analysed.explanations, other, config.analysis.top_k)
-    results["robustness"] = evaluate_robustness(config, dataset, run.stages, parallel, params, stop)
-    results["timing"]["analysis_s"] = time.perf_counter() - started
-    results["config"] = to_dict(config)
-    write_results(folder, results, analysed, stop)
-    write_report(folder)
-    print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
-
-
-def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
-    """The other folder; raises UserError unless its run differs in the seed, and in no more.
-
-    It may have been analysed otherwise, but for what changes an explanation.
-    """
-    found = differences(config, read_config(other))
-    if "seed" not in found:
-        raise UserError(
-            f"--second={other} has the same seed, {config.seed}; give a run that differs in its "
-            "seed"
-        )
-    for name, (here, there) in found.items():
-        changes = not name.startswith("analysis.") or name == "analysis.detach_attention"
-        if changes and name not in WITHIN_CONDITION:
-            raise UserError(
-                f"--second={other} has {name}={there!r}, and this run {here!r}; give a run "
-                "that differs in its seed alone"
-            )
-    return other
-
-
-def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
-    """Raises UserError unless the other run analysed the examples that are to be analysed."""
-    wanted = [(each.text, each.query) for each in analysed_words(config, dataset)]
-    found = [(row["tokens"], row.get("query")) for row in read_json_lines(other / EXAMPLES)]
-    if not wanted or found != wanted:
-        raise UserError(
-            f"{other} analysed {len(found)} examples that are not the {len(wanted)} to be analysed "
-            "here; analyse both with the same data and the same analysis.examples"
-        )
-
-
-def ceiling(explanations: dict[str, Rows], other: epath.Path, top_k: int) -> dict[str, Any]:
-    """How far the same explanation agrees between two runs: what it says beyond one training.
-
-    explanations  "attention" and each method -> one array a row; the other run's examples.jsonl has
-    the same rows. Returns {"run": name, "attention": measure -> summary, each method that both have
-    likewise}.
-    """
-    others = [
-        {"attention": row["attention"], **row["importance"]}
-        for row in read_json_lines(other / EXAMPLES)
-    ]
-    pairs = {
-        name: (rows, [np.asarray(each[name], rows[0].dtype) for each in others])
-        for name, rows in explanations.items()
-        if name in others[0]
-    }
-    found = agree(pairs, top_k)
-    return {"run": other.name, **{name: describe(values) for name, values in found.items()}}
-
-
-def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> None:
-    """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
-    examples = read_unlabelled(path, config.data, config.task, "--input")
-    run = load_run(workdir)
-    folder = open_workdir(output, "--output")
-    source = {"input": os.path.abspath(path), "workdir": os.path.abspath(workdir)}
-    if (folder / "examples.jsonl").exists():
-        stored = read_json(folder / SOURCE) if (folder / SOURCE).exists() else "something else"
-        if stored != source:
-            raise UserError(
-                f"{folder} holds what was found for {stored}; choose another folder with --output"
-            )
-    words, found = run.study_examples(examples, config.analysis)
-    numbers, unknown = range(len(examples)), [None] * len(examples)
-    rows = finite(list(records(found, words, numbers, unknown, run.labels)))
-    write_json(folder / SOURCE, source)
-    write_json_lines(folder / "examples.jsonl", rows)
-    write_examples_page(folder / "examples.html", rows, f"{os.path.basename(path)}, explained")
-    print(f"examples: {folder / 'examples.jsonl'}\npage:     {folder / 'examples.html'}")
 
 
 if __name__ == "__main__":

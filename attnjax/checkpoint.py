@@ -104,7 +104,7 @@ class Checkpoints:
 
             class Manager(ocp.CheckpointManager):
                 def reached_preemption(self, step: int) -> bool:
-                    """Never: `train.stop` asks JAX's preemption service, which counts one series
+                    """Never: `attnjax.stop` asks JAX's preemption service, which counts one series
                     of steps, and would be thrown off by a second one of other numbers."""
                     del step
                     return False

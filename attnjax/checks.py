@@ -99,12 +99,7 @@ def _check_adversary(run: Any) -> None:
 def _check_analysis(run: Any) -> None:
     analysis, table = run.analysis, REGISTERED.get("analysis.methods", {})
     for name in analysis.methods:
-        encoders = getattr(table.get(name), "encoders", ())
-        if encoders and run.model.encoder not in encoders:
-            raise UserError(
-                f"the method '{name}' is defined for the encoders {', '.join(encoders)}, and "
-                f"model.encoder is '{run.model.encoder}'; leave it out of analysis.methods"
-            )
+        refuse_encoder(name, table.get(name), run.model.encoder)
     for pair in analysis.pairs:
         if pair in ("attention", "all"):
             continue
@@ -121,6 +116,16 @@ def _check_analysis(run: Any) -> None:
                     f"analysis.pairs names '{each}', which this run does not explain with"
                     f"{suggest(each, known)}"
                 )
+
+
+def refuse_encoder(name: str, method: Any, encoder: str) -> None:
+    """Raises UserError where an explanation method is not defined for the model's encoder."""
+    encoders = getattr(method, "encoders", ())
+    if encoders and encoder not in encoders:
+        raise UserError(
+            f"the method '{name}' is defined for the encoders {', '.join(encoders)}, and "
+            f"model.encoder is '{encoder}'; leave it out of analysis.methods"
+        )
 
 
 def _check_alone(name: str, option: Option, value: Any) -> None:

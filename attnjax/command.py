@@ -26,7 +26,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.train.stop import Stop, Stopped
+from attnjax.stop import Stop, Stopped
 
 USAGE = (
     "usage: python -m attnjax.main [--config=configs/NAME.py] [--workdir=DIR] "

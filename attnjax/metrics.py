@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
+Scores = dict[str, float | int | None]  # None for what does not exist
 
-def scores(
-    labels: np.ndarray, probabilities: np.ndarray, losses: np.ndarray
-) -> dict[str, float | int | None]:
+
+def scores(labels: np.ndarray, probabilities: np.ndarray, losses: np.ndarray) -> Scores:
     """Accuracy, F1, micro-F1, AUC, mean loss and number of examples.
 
     labels [rows] class numbers; probabilities [rows, classes]; losses [rows], in nats.

@@ -1,56 +1,40 @@
 """One run from configuration to report: data, training, test scores, analysis, files."""
 
-import dataclasses
 import logging
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 from etils import epath
 
-from attnjax.analysis.records import records
-from attnjax.analysis.robustness import make_robustness, summarise_robustness
-from attnjax.analysis.study import Rows, in_chunks, study
-from attnjax.analysis.summary import NOTHING, summarise
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
-from attnjax.data.batches import sample
-from attnjax.data.dataset import Dataset, Tokenized, load_dataset, tokenize_example
+from attnjax.data.batches import gather_rows
+from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
-from attnjax.run import read_config
-from attnjax.runtime import (
-    device_summary,
-    keep_heap,
-    one_device_per_core,
-    use_compile_cache,
-    versions,
-)
-from attnjax.train.loop import evaluate_split, train
-from attnjax.train.parallel import Parallel, make_parallel, make_row_parallel
+from attnjax.runs.analysed import analyse, meet_devices, write_results
+from attnjax.runs.loaded import read_config
+from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
+from attnjax.stop import Stop
+from attnjax.train.loop import train
 from attnjax.train.step import make_evaluate
-from attnjax.train.stop import Stop
-from attnjax.types import Params, Stages
+from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
-    EXAMPLES,
     METRICS,
     REPORT,
     RESULTS,
     VOCABULARY,
     absolute,
-    delete,
     finite,
     held,
     open_workdir,
     read_json,
     read_json_lines,
     write_json,
-    write_json_lines,
 )
 
 logger = logging.getLogger(__name__)
@@ -90,20 +74,13 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
     trained = train(config, dataset, stages, training, folder, stop)
-    outputs = evaluate_split(
-        training.compile_rows(make_evaluate(stages)),
-        training,
-        trained.params,
-        dataset,
-        "test",
-        config.train.batch_size,
-        stop.check,
-    )
-    test = scores(dataset.splits["test"].labels, outputs["probabilities"], outputs["loss"])
+    call = training.bind(trained.params)(make_evaluate, stages)
+    split, size = dataset.splits["test"], config.train.batch_size
+    outputs = gather_rows(call, split, dataset.shapes, size, stop.check)
+    test = scores(split.labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     params = rows.replicate(trained.params)
     analysed = analyse(config, dataset, stages, rows, params, stop)
-    robustness = evaluate_robustness(config, dataset, stages, rows, params, stop)
     results = {
         "config": to_dict(config),
         "versions": versions(),
@@ -112,7 +89,6 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
         "best": {"step": trained.best_step, "validation": trained.validation},
         "test": test,
         "timing": {**trained.timing, "analysis_s": time.perf_counter() - started},
-        "robustness": robustness,
     }
     write_results(folder, results, analysed, stop)
     if not is_first_process():
@@ -122,17 +98,6 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
         "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))
     )
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
-
-
-def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
-    """How training, and how the analysis of single rows, meet the devices.
-
-    On a CPU a training step is one device's, whose matmuls use all cores; rows need no exchange and
-    are split over the cores, which take turns in no loop then. Raises UserError as `make_parallel`.
-    """
-    cores = config.train.devices == 0 and one_device_per_core()
-    training = dataclasses.replace(config.train, devices=1) if cores else config.train
-    return make_parallel(training), make_row_parallel(config.train)
 
 
 def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
@@ -159,105 +124,6 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
         pair=dataset.pair,
         frequencies=dataset.frequencies,
     )
-
-
-class Analysed(NamedTuple):
-    """What an analysis has found, none of it written yet.
-
-    summary       "analysis" of results.json; rows  the lines of examples.jsonl
-    explanations  "attention" and each method -> one array a row
-    """
-
-    summary: dict[str, Any]
-    rows: Iterator[dict[str, Any]]
-    explanations: dict[str, Rows]
-
-
-def analyse(
-    config: RunConfig,
-    dataset: Dataset,
-    stages: Stages,
-    parallel: Parallel,
-    params: Params,
-    stop: Stop,
-) -> Analysed:
-    """Explains test examples."""
-    if config.analysis.examples == 0:
-        return Analysed(NOTHING, iter(()), {})
-    rows = analysed_rows(config, dataset)
-    split = dataset.splits["test"].take(rows)
-    found = study(
-        config.analysis,
-        stages,
-        split,
-        config.seed,
-        bind(parallel, params),
-        parallel.devices,
-        stop.check,
-    )
-    words = analysed_words(config, dataset)
-    truth = [dataset.labels[number] for number in split.labels]
-    summary = summarise(found, config.analysis, dataset.labels, split.labels)
-    lines = records(found, words, rows.tolist(), truth, dataset.labels)
-    return Analysed(summary, lines, found.explanations)
-
-
-def write_results(
-    folder: epath.Path, results: dict[str, Any], analysed: Analysed, stop: Stop
-) -> None:
-    """Writes examples.jsonl, config.json and results.json: no signal comes between them.
-
-    results  all of results.json but "analysis". A kill may come between them, so results.json
-    knows the sum of its examples.jsonl.
-    """
-    with stop.deferred():
-        summary = dict(analysed.summary)
-        if analysed.explanations:
-            summary["examples_sha256"] = write_json_lines(folder / EXAMPLES, analysed.rows)
-        else:
-            delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
-        write_json(folder / CONFIG, results["config"])
-        write_json(folder / RESULTS, {**results, "analysis": summary})
-
-
-def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
-    """Which rows of the test split the analysis looks at: the same for every seed of a run."""
-    return sample(len(dataset.splits["test"]), config.analysis.examples, config.data.seed)
-
-
-def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
-    """The words of these rows, as many of each as the model sees."""
-    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
-    return [tokenize_example(each, config.data.max_length) for each in examples]
-
-
-def bind(parallel: Parallel, params: Params) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Returns function(params, batch) -> call(batch): compiled for these devices, NumPy out."""
-
-    def compile_rows(function: Callable[..., Any]) -> Callable[..., Any]:
-        compiled = parallel.compile_rows(function)
-        return lambda batch: parallel.collect(compiled(params, parallel.place(batch)))
-
-    return compile_rows
-
-
-def evaluate_robustness(
-    config: RunConfig,
-    dataset: Dataset,
-    stages: Stages,
-    parallel: Parallel,
-    params: Params,
-    stop: Stop,
-) -> dict[str, list[float]] | None:
-    """Accuracy of the analysed test examples under growing perturbations; None if switched off."""
-    settings = config.analysis
-    if settings.examples == 0 or not settings.robustness:
-        return None
-    function = make_robustness(stages, settings.robustness, settings.robustness_steps, config.seed)
-    split = dataset.splits["test"].take(analysed_rows(config, dataset))
-    call = bind(parallel, params)(function)
-    found = in_chunks(call, split, settings.chunk_size, parallel.devices, stop.check)
-    return summarise_robustness(found, settings.robustness)
 
 
 def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:

@@ -4,8 +4,8 @@ The model is four pure functions, `embed -> encode -> score -> decode`; training
 differentiate between them, and a perturbation reaches the model only as a `Perturbation`.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Hashable
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, Key
@@ -120,7 +120,7 @@ class Quick(NamedTuple):
     """Quicker ways to what the stages give; `model.quick.literal` has the slow one of each.
 
     read            (params, Encoded, batch) -> decode for many weights of one encoding, the work
-                    they share done once: weights [..., batch, length] -> logits [..., batch, classes]
+                    they share done once: [..., batch, length] -> logits [..., batch, classes]
     encode_without  (params, Embedded, batch, segment) -> without; without(position) is (Encoded,
                     tokens left) of the batch that lacks this position of that segment. Tokens left
                     say where the states' words now are: closed up, or with PAD in place of the one
@@ -191,3 +191,17 @@ class TrainState(NamedTuple):
     def key(self) -> Key[Array, ""]:
         """The random key of the coming step, a function of (seed, step) alone."""
         return jax.random.fold_in(jax.random.key(self.seed), self.step)
+
+
+RowFunction = Callable[[Params, Batch], Any]  # gives a tree of arrays with one row per example
+RowCall = Callable[[Batch], Any]  # that of given parameters, with NumPy arrays
+Compiled = TypeVar("Compiled", covariant=True)
+
+
+@runtime_checkable
+class Compile(Protocol[Compiled]):
+    """Compiles builder(*settings), a function of (params, batch); for equal settings only once."""
+
+    def __call__(self, builder: Callable[..., RowFunction], *settings: Hashable) -> Compiled:
+        """settings  hashable: stages and frozen configurations are."""
+        ...

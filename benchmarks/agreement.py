@@ -103,8 +103,8 @@ def in_training_mode(workdir: pathlib.Path, data: str) -> dict[str, Any]:
 
     noisy = run.stages._replace(embed=embed)
 
-    def compile_rows(function):
-        compiled = jax.jit(function)
+    def compile_rows(builder, *settings):
+        compiled = jax.jit(builder(*settings))
         return lambda batch: jax.device_get(compiled(run.params, jax.tree.map(jnp.asarray, batch)))
 
     settings = dataclasses.replace(config.analysis, adversaries=0, detach_attention=True)

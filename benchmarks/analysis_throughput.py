@@ -135,7 +135,6 @@ def run_jax(
     from attnjax.config import ModelConfig, TrainConfig
     from attnjax.data.batches import EncodedSplit
     from attnjax.model.stages import build_stages
-    from attnjax.pipeline import bind
     from attnjax.runtime import (
         collect_garbage_rarely,
         device_summary,
@@ -157,7 +156,7 @@ def run_jax(
     stages = build_stages(sizes, words=words, classes=2, pair=False)
     split = EncodedSplit(texts, None, np.zeros(len(texts), np.int32), None)
     parallel = make_row_parallel(TrainConfig())
-    compile_rows = bind(parallel, parallel.replicate(params))
+    compile_rows = parallel.bind(parallel.replicate(params))
     measure = parts if options.side.startswith("parts") else whole
     found = measure(stages, split, compile_rows, parallel.devices, clock, options)
     return found, clock.seconds, {**versions(), "device": device_summary()}
@@ -169,7 +168,6 @@ def whole(
     """All of it as a run does it: one program, all agreement measures and their floor."""
     from attnjax.analysis.study import study
     from attnjax.config import AnalysisConfig
-    from attnjax.train.programs import remembered
 
     config = AnalysisConfig(
         chunk_size=options.chunk,
@@ -177,7 +175,6 @@ def whole(
         adversaries=options.adversaries,
         adversary_steps=options.adversary_steps,
     )
-    compile_rows = remembered(compile_rows)
     for name in ("all", "all again"):
         done = clock(name, lambda: study(config, stages, split, 0, compile_rows, devices))
     found: Found = {name: done.explanations[name] for name in EXACT}
@@ -223,7 +220,7 @@ def parts(
     masks = [np.asarray(ids) > 3 for ids in split.tokens]  # words: neither <sos> nor <eos>
     found: Found = {}
     for name, primitive in primitives.items():
-        call = compile_rows(primitive)
+        call = compile_rows(lambda primitive=primitive: primitive)
         for label in (name, f"{name} again"):
             found[name] = clock(label, lambda call=call: map_rows(call, split, shapes, chunk))
         if name in EXACT:

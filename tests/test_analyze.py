@@ -14,10 +14,10 @@ from etils import epath
 from helpers import arguments, write_data
 
 import attnjax
-from attnjax import pipeline
 from attnjax.analysis.summary import NOTHING
 from attnjax.analyze import main as analyze
 from attnjax.main import main
+from attnjax.runs import analysed
 from attnjax.workdir import held
 
 pytestmark = pytest.mark.slow
@@ -152,14 +152,14 @@ def test_no_ceiling_of_another_model(run, runs, capsys, group, name, value, mess
 
 def test_a_signal_leaves_the_files_of_one_analysis(run, monkeypatch):
     """Not the examples of the new one beside the results of the old."""
-    write = pipeline.write_json_lines
+    write = analysed.write_json_lines
 
     def write_and_stop(*given):
         found = write(*given)
         os.kill(os.getpid(), signal.SIGTERM)
         return found
 
-    monkeypatch.setattr(pipeline, "write_json_lines", write_and_stop)
+    monkeypatch.setattr(analysed, "write_json_lines", write_and_stop)
     assert call(f"--workdir={run}", "--config.analysis.methods=gradient_norm", *QUICK) == 0
     found = results(run)
     assert found["config"]["analysis"]["methods"] == ["gradient_norm"]

@@ -9,7 +9,7 @@ from etils import epath
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.errors import UserError
-from attnjax.train.stop import Stopped
+from attnjax.stop import Stopped
 from attnjax.types import TrainState
 
 PARAMS = {"weights": jnp.arange(6.0).reshape(2, 3)}

@@ -12,9 +12,9 @@ import pytest
 from fabricated_runs import PAIRS, example_rows, write_run
 from scipy import stats
 
-from attnjax import compare
-from attnjax.analysis.comparison import holm
-from attnjax.compare import main
+from attnjax.analysis.statistics import holm
+from attnjax.compare import compare, main, parse_arguments
+from attnjax.errors import UserError
 
 
 def compared(tmp_path, *folders, out="out", seed=0):
@@ -30,7 +30,7 @@ def rows_of(found, part, **wanted):
 
 @pytest.fixture(autouse=True)
 def few_resamples(monkeypatch):
-    monkeypatch.setattr(compare, "RESAMPLES", 2_000)
+    monkeypatch.setattr("attnjax.runs.compared.RESAMPLES", 2_000)
 
 
 def test_a_planted_difference_is_found_and_nothing_else(tmp_path, capsys):
@@ -288,8 +288,8 @@ def test_mistakes_end_in_one_line(mistake, folders, monkeypatch, capsys):
     error = capsys.readouterr().err.strip()
     assert error.startswith("attnjax: error:")
     assert "\n" not in error
-    with pytest.raises(compare.UserError, match=message):
-        compare.compare(*compare.parse_arguments(["attnjax", *arguments]))
+    with pytest.raises(UserError, match=message):
+        compare(*parse_arguments(["attnjax", *arguments]))
     assert not (folders / "runs").exists(), "nothing is left behind"
 
 
@@ -312,7 +312,9 @@ def test_an_earlier_comparison_is_replaced_and_nothing_else_is(tmp_path):
 
 
 def test_a_signal_ends_it_in_one_line(folders, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(compare, "read_runs", lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(
+        "attnjax.runs.compared.read_runs", lambda _: os.kill(os.getpid(), signal.SIGTERM)
+    )
     out = tmp_path / "out"
     assert main(["attnjax", str(folders / "a"), str(folders / "b"), f"--out={out}"]) == 2
     assert "stopped before the end" in capsys.readouterr().err

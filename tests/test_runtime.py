@@ -81,7 +81,7 @@ def test_a_platform_that_is_not_there_ends_in_one_line(wanted, tmp_path):
 CORES = """
 import os
 from attnjax.config import default_config, from_config_dict
-from attnjax.pipeline import meet_devices
+from attnjax.runs.analysed import meet_devices
 from attnjax.runtime import one_device_per_core
 {before}
 config = from_config_dict(default_config().copy_and_resolve_references())

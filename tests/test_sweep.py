@@ -17,13 +17,12 @@ from etils import epath
 from small_runs import write_small_data
 
 import attnjax
-import attnjax.sweep
-from attnjax import together
 from attnjax.analysis.summary import NOTHING
 from attnjax.compare import main as compare
 from attnjax.errors import UserError
 from attnjax.main import main as train_one
 from attnjax.sweep import main
+from attnjax.sweeps import analyst, bench
 from attnjax.workdir import held
 
 pytestmark = pytest.mark.slow
@@ -144,18 +143,18 @@ def test_results_that_would_be_held_bound_the_runs_analysed_together(
 ):
     data, _ = finished
     groups = []
-    analyse = together.Analyst.analyse
+    analyse = analyst.Analyst.analyse
 
-    def noted(analyst, configs, params, runs):
+    def noted(one, configs, params, runs):
         groups.append(len(configs))
-        return analyse(analyst, configs, params, runs)
+        return analyse(one, configs, params, runs)
 
-    monkeypatch.setattr(together.Analyst, "analyse", noted)
+    monkeypatch.setattr(analyst.Analyst, "analyse", noted)
     flags = ("--sweep.learning_rate=0.01,0.02,0.03", "--sweep.mode=vmap", "--sweep.seeds=2")
     more = ("--config.train.devices=1", "--config.train.epochs=1")
     for most, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
         groups.clear()
-        monkeypatch.setattr(together, "HELD", most)
+        monkeypatch.setattr(analyst, "HELD", most)
         assert main(arguments(data, tmp_path / str(most), *flags, *more)) == 0
         assert groups == expected
     a, b = (
@@ -183,7 +182,7 @@ def test_a_run_that_its_last_step_spoilt_is_marked_and_the_others_go_on(tmp_path
 def test_finished_points_are_not_trained_again(finished, monkeypatch):
     data, workdir = finished
     before = (workdir / "sweep.csv").read_text()
-    monkeypatch.setattr(attnjax.sweep, "train_chunk", None)  # calling it would raise
+    monkeypatch.setattr(bench, "train_chunk", None)  # calling it would raise
     more = ("--config.train.log_steps=7", "--config.analysis.chunk_size=5")  # changes no result
     assert main(arguments(data, workdir, *FLAGS, *more)) == 0
     assert (workdir / "sweep.csv").read_text() == before
@@ -259,7 +258,7 @@ def test_a_stopped_sweep_goes_on_after_its_last_finished_chunk(tmp_path, monkeyp
     flags = ("--sweep.learning_rate=0.03,1e30,0.01", "--config.train.optimizer=sgd")
     flags += ("--sweep.mode=turn", "--config.train.devices=1")  # a chunk is one run
     trained = []
-    train_chunk = attnjax.sweep.train_chunk
+    train_chunk = bench.train_chunk
 
     def stopped(configs, dataset, stages, programs, stop):
         trained.append(configs[0].train.learning_rate)
@@ -268,7 +267,7 @@ def test_a_stopped_sweep_goes_on_after_its_last_finished_chunk(tmp_path, monkeyp
                 os.kill(os.getpid(), signal.SIGTERM)
         return train_chunk(configs, dataset, stages, programs, stop)
 
-    monkeypatch.setattr(attnjax.sweep, "train_chunk", stopped)
+    monkeypatch.setattr(bench, "train_chunk", stopped)
     assert main(arguments(data, tmp_path / "run", *flags)) == 0
     assert "stopped; the same command resumes" in capsys.readouterr().err
     assert trained == [0.03, 1e30]

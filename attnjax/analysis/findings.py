@@ -4,10 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.analysis.comparison import drawn_counts
+from attnjax.analysis.statistics import bootstrap
 
-RESAMPLES = 1000  # of the bootstrap intervals
-BLOCK = 100  # resamples held in memory at once
 SIGNIFICANT = 0.05
 
 
@@ -50,27 +48,3 @@ def by_class(
         for number, label in enumerate(labels)
         if np.any(predictions == number)
     }
-
-
-def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
-
-    columns  [rows, measures]; all measures see the same resamples.
-    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
-    """
-    rows = len(columns)
-    if rows == 0:
-        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
-    random = np.random.default_rng(0)
-    known = np.isfinite(columns)
-    filled = np.where(known, columns, 0.0)
-    means = np.empty((RESAMPLES, columns.shape[1]))
-    for start in range(0, RESAMPLES, BLOCK):
-        # How often each row is drawn: one count for all measures, whose means are then matmuls.
-        drawn = drawn_counts(random, BLOCK, rows)
-        counts = drawn @ known
-        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
-    undefined = ~known.any(axis=0)
-    means[:, undefined] = 0.0
-    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
-    return low, high

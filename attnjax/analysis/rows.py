@@ -4,7 +4,7 @@ A builder(*settings) gives a row function (params, batch, given) -> tree of arra
 example; given is what earlier row functions of the same batch have found, still on the devices.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +12,13 @@ import numpy as np
 from jaxtyping import Array, Bool, Shaped
 
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
-from attnjax.types import Batch, Params
+from attnjax.types import Batch, Compile, Params, RowFunction
 
 BUCKETS = 2  # padded lengths: compiling costs more than padding here
 
 Ragged = list[np.ndarray]  # one array an example, over its words
-RowFunction = Callable[[Any, Batch, Any], Any]
-Builder = Callable[..., RowFunction]
+Builder = Callable[..., Callable[[Any, Batch, Any], Any]]
+Call = Callable[[Any, Any], Any]  # (placed batch, given) -> tree on the devices
 
 
 class AtWords(NamedTuple):
@@ -43,52 +43,35 @@ class Engine(NamedTuple):
     params: Sequence[Params]
     devices: int
     place: Callable[[Batch], Any]
-    compile: Callable[[Builder, tuple[Any, ...], Sequence[Any] | None], Callable[[Any, Any], Any]]
+    compile: Callable[[Builder, tuple[Hashable, ...], Sequence[Any] | None], Call]
     collect: Callable[[Any], list[Any]]
 
 
 def engine_for(
     params: Params,
-    compile_rows: Callable[[Builder, tuple[Any, ...]], Callable[[Any, Any], Any]],
+    compile_rows: Compile[RowFunction],
     *,
     replicate: Callable[[Any], Any] = lambda tree: tree,
     place: Callable[[Batch], Any] = lambda batch: batch,
     collect: Callable[[Any], Any] = jax.device_get,
     devices: int = 1,
 ) -> Engine:
-    """The engine of one run; compile_rows  (builder, settings) -> compiled (params, rows) -> tree.
-
-    rows is the pair (batch, given), which every row function takes apart: see `of_rows`.
-    """
+    """The engine of one run."""
 
     def compile_bound(
-        builder: Builder, settings: tuple[Any, ...], extra: Sequence[Any] | None
-    ) -> Callable[[Any, Any], Any]:
-        compiled = compile_rows(builder, settings)
+        builder: Builder, settings: tuple[Hashable, ...], extra: Sequence[Any] | None
+    ) -> Call:
+        compiled = compile_rows(of_rows, builder, *settings)
         own = params if extra is None else (params, replicate(extra[0]))
         return lambda placed, given: compiled(own, (placed, given))
 
     return Engine([params], devices, place, compile_bound, lambda tree: [collect(tree)])
 
 
-def of_rows(builder: Builder, settings: tuple[Any, ...]) -> Callable[[Any, Any], Any]:
-    """The row function as a function of (params, (batch, given)), which is what is compiled."""
+def of_rows(builder: Builder, *settings: Hashable) -> Callable[[Any, Any], Any]:
+    """A builder's row function as one of (params, (batch, given)), which is what is compiled."""
     function = builder(*settings)
     return lambda params, rows: function(params, *rows)
-
-
-def remembered(
-    compile_anew: Callable[[Callable[..., Any]], Callable[..., Any]],
-) -> Callable[[Builder, tuple[Any, ...]], Callable[..., Any]]:
-    """(builder, settings) -> compiled `of_rows`; equal ones are compiled once."""
-    known: dict[Any, Callable[..., Any]] = {}
-
-    def compile_once(builder: Builder, settings: tuple[Any, ...]) -> Callable[..., Any]:
-        if (builder, settings) not in known:
-            known[builder, settings] = compile_anew(of_rows(builder, settings))
-        return known[builder, settings]
-
-    return compile_once
 
 
 def in_chunks(

@@ -11,7 +11,7 @@ from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import Method, Shared, checked
 from attnjax.analysis.questions import wanted
 from attnjax.analysis.questions.question import Given, Study
-from attnjax.analysis.rows import AtWords, Engine, RowFunction, in_chunks, ragged
+from attnjax.analysis.rows import AtWords, Engine, in_chunks, ragged
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
 from attnjax.errors import UserError
@@ -50,7 +50,7 @@ def study(
     return studies
 
 
-def make_shared(stages: Stages, works: tuple[Work, ...]) -> RowFunction:
+def make_shared(stages: Stages, works: tuple[Work, ...]) -> Callable[..., Any]:
     """Builds (params, batch, given) -> (what is seen of the forward pass, what is handed on).
 
     In one program, which computes only once what these have in common.
@@ -68,7 +68,7 @@ def make_shared(stages: Stages, works: tuple[Work, ...]) -> RowFunction:
     return compute
 
 
-def make_find(name: str, method: Method, stages: Stages, seed: int) -> RowFunction:
+def make_find(name: str, method: Method, stages: Stages, seed: int) -> Callable[..., Any]:
     """Builds (params, batch, shared) -> {"values": segment -> AtWords, perhaps "exactness"}.
 
     params  with those of a method that is fitted: the pair of both

@@ -12,7 +12,8 @@ from attnjax.config import DataConfig, RunConfig
 from attnjax.data.babi import read_babi
 from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Splits
-from attnjax.data.files import cut_validation, read_files, read_unlabelled
+from attnjax.data.files import read_files, read_unlabelled
+from attnjax.data.splits import cut_validation
 from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors

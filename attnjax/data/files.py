@@ -6,12 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_json_rows, read_table
 from attnjax.data.releases import LAYOUTS, read_release, recognise
+from attnjax.data.splits import TARGETS, check_labels, keep_labels
 from attnjax.errors import UserError, suggest
 
 NAMES = {"train": ("train",), "validation": ("validation", "valid", "dev"), "test": ("test",)}
@@ -22,7 +21,6 @@ PARTS = {
     "nli": ("premise", "hypothesis", "label"),
     "qa": ("story", "question", "answer", "candidates"),
 }
-TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
 
 
 def read_files(config: DataConfig, task: str) -> Splits:
@@ -76,77 +74,6 @@ def read_unlabelled(
     if not path.name.endswith(SUFFIXES):
         raise UserError(f"{name}: {path} must end in {', '.join(SUFFIXES)}, for what it holds")
     return list(_read(path, config, task, labelled=False))
-
-
-def keep_labels(splits: Splits, labels: tuple[str, ...]) -> Splits:
-    """Returns the splits with only the rows of these labels; no labels keep all rows.
-
-    Raises UserError for a label that no row of train has.
-    """
-    if not labels:
-        return splits
-    known = {example.label for example in splits["train"]}
-    for label in labels:
-        if label not in known:
-            raise UserError(
-                f"data.labels: no row of train has the label '{label}'"
-                f"{suggest(label, sorted(known)[:50])}"
-            )
-    return {
-        split: [row for row in rows if split == "unlabelled" or row.label in labels]
-        for split, rows in splits.items()
-    }
-
-
-def check_labels(splits: Splits, task: str) -> None:
-    """Raises UserError, naming the row, for a label or answer that cannot be learnt from train.
-
-    In qa, an answer counts as known if train has it as an answer or as a candidate.
-    """
-    known = {example.label for example in splits["train"]}
-    for example in splits["train"]:
-        known.update(example.candidates)
-    for split in ("validation", "test"):
-        for example in splits.get(split, ()):
-            if example.label not in known:
-                raise UserError(
-                    f"{example.place}: the {TARGETS[task]} '{example.label}' never occurs in train"
-                    f"{suggest(example.label, sorted(known)[:50])}; correct it, or drop the row"
-                )
-
-
-def cut_validation(splits: Splits, fraction: float, seed: int) -> Splits:
-    """Cuts about `fraction` of train off as validation, whole groups at a time.
-
-    Where there is a validation split already, returns the splits as they are. Order is kept.
-    Raises UserError where either side would be empty.
-    """
-    if "validation" in splits:
-        return splits
-    train = splits["train"]
-    # A row without a group is its own.
-    groups = [example.group or f"\0{row}" for row, example in enumerate(train)]
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-    names = list(sizes)
-    wanted = round(fraction * len(train))
-    chosen: set[str] = set()
-    taken = 0
-    for position in np.random.default_rng(seed).permutation(len(names)):
-        if taken >= wanted:
-            break
-        chosen.add(names[position])
-        taken += sizes[names[position]]
-    if not chosen or taken == len(train):
-        raise UserError(
-            f"train has {len(train)} rows in {len(names)} groups, too few to cut "
-            f"data.validation_fraction={fraction} off for validation; add a validation file"
-        )
-    parts: Splits = {"train": [], "validation": []}
-    for example, group in zip(train, groups, strict=True):
-        parts["validation" if group in chosen else "train"].append(example)
-    return {**splits, **parts}
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.examples import Example, Splits
-from attnjax.data.files import check_labels, keep_labels
+from attnjax.data.splits import check_labels, keep_labels
 from attnjax.errors import UserError, suggest
 
 logger = logging.getLogger(__name__)

@@ -1,8 +1,7 @@
 """Shortcuts of a model, each beside the literal way, which gives the same values.
 
 `literal` makes all of them from the stages alone. A built model has quicker ones: its decoder reads
-many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what single encoders can do.
-A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
+many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what an encoder can do. A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
 without(position) is (states, summary, tokens left) of the rows that lack this position; a way of
 scaling is (encoder, weights, inputs, mask, factors) -> (states, summary).
 """
@@ -164,7 +163,7 @@ def scale_projections(
     mask: Bool[Array, "batch length"],
     factors: Float[Array, "batch length"],
 ) -> States:
-    """For the BiLSTM: the vectors' projections are multiplied, so no matmul goes back to vectors."""
+    """For the BiLSTM: the projections are multiplied, so that no matmul goes back to vectors."""
     del encoder
     states = bilstm(LSTMParams(**weights), inputs, mask, factors)
     return states, final_states(states, mask)

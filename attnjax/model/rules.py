@@ -119,8 +119,8 @@ def lrp(epsilon: float) -> Rules:
     epsilon  added to every denominator, with its sign; 0 gives FROZEN
     The relevance of an input is the input times the gradient under these rules, the gradient of
     the explained score itself. A sum z sends R_i = z_i R / (z + epsilon sign z) to its parts z_i,
-    the bias among them; so the gradient, R / z, is multiplied by z / (z + epsilon sign z). Gates and
-    attention weights get nothing, and activations hand on what they get.
+    the bias among them; so the gradient, R / z, is multiplied by z / (z + epsilon sign z). Gates
+    and attention weights get nothing, and activations hand on what they get.
 
     Parts 3 and -1 of z = 2, relevance 2, epsilon 0.5: 3 * 2 / 2.5 = 2.4 and -0.8.
     """

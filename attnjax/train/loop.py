@@ -4,38 +4,28 @@ import dataclasses
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
-import numpy as np
 from etils import epath
-from jaxtyping import Array
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig
-from attnjax.data.batches import (
-    evaluation_batches,
-    mixed_batches,
-    steps_per_epoch,
-    train_batches,
-)
+from attnjax.data.batches import gather_rows, steps_per_epoch
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
-from attnjax.metrics import scores
-from attnjax.model.stages import word_vectors
-from attnjax.perturb.differences import nearest_words
-from attnjax.perturb.techniques import TECHNIQUES
+from attnjax.losses import Sums
+from attnjax.metrics import Scores
 from attnjax.runtime import process_age_s
-from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import Parallel, require_divisible
+from attnjax.stop import Stop, Stopped
+from attnjax.train.log import Log
+from attnjax.train.parallel import Parallel
 from attnjax.train.profile import Profile
-from attnjax.train.progress import Log
-from attnjax.train.step import init_state, make_evaluate, make_train_step
-from attnjax.train.stop import Stop, Stopped
-from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
+from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
+from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
+from attnjax.train.step import make_evaluate
+from attnjax.types import Batch, Params, Stages
 from attnjax.workdir import CHECKPOINTS, PROFILE
 
 logger = logging.getLogger(__name__)
@@ -67,60 +57,8 @@ class Trained(NamedTuple):
 
     params: Params
     best_step: int
-    validation: dict[str, Any]
+    validation: Scores
     timing: dict[str, float | None]
-
-
-def hparams_of(config: RunConfig) -> HParams:
-    """The run's numbers that a sweep may vary, as float32 scalars."""
-    return HParams(
-        learning_rate=jnp.float32(config.train.learning_rate),
-        epsilon=jnp.float32(config.adversary.epsilon),
-        weight=jnp.float32(config.adversary.weight),
-        relevance=jnp.float32(config.relevance.weight),
-    )
-
-
-def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> TrainState:
-    """Parameters from the seed, pretrained word vectors where there are some, fresh moments."""
-    optimizer = make_optimizer(config.train)
-    state = init_state(stages, optimizer, config.seed)
-    if dataset.vectors is not None:
-        vectors, found = dataset.vectors
-        table = state.params["embed"]["table"]
-        table = jnp.where(jnp.asarray(found)[:, None], jnp.asarray(vectors, table.dtype), table)
-        state = state._replace(params={**state.params, "embed": {"table": table}})
-    technique = TECHNIQUES.get(config.adversary.technique)
-    if technique is not None and technique.reads_neighbours:
-        shape = (len(dataset.vocabulary), config.adversary.neighbours)
-        state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
-    return state
-
-
-def evaluate_split(
-    compiled: Callable[..., Any],
-    parallel: Parallel,
-    params: Params,
-    dataset: Dataset,
-    split: str,
-    batch_size: int,
-    check: Callable[[], None],
-) -> dict[str, np.ndarray]:
-    """Per-example outputs of `compiled` for the split's rows, in order.
-
-    check  is called between batches and may raise to stop.
-    """
-    rows = dataset.splits[split]
-    collected: dict[str, np.ndarray] = {}
-    for batch in evaluation_batches(rows, dataset.shapes, batch_size):
-        check()
-        outputs = parallel.collect(compiled(params, parallel.place(batch)))
-        real = batch.rows >= 0
-        for name, values in outputs.items():
-            if name not in collected:
-                collected[name] = np.empty((len(rows), *values.shape[1:]), values.dtype)
-            collected[name][batch.rows[real]] = values[real]
-    return collected
 
 
 def train(
@@ -183,25 +121,13 @@ class _Loop:
         checkpoints: Checkpoints,
         stop: Stop,
     ):
-        self.settings, self.dataset, self.parallel = config.train, dataset, parallel
+        self.settings, self.dataset, self.stages = config.train, dataset, stages
+        self.parallel = parallel
         self.checkpoints, self.stop = checkpoints, stop
-        split = dataset.splits["train"]
-        self.per_epoch = steps_per_epoch(split, self.settings.batch_size)
+        self.per_epoch = steps_per_epoch(dataset.splits["train"], self.settings.batch_size)
         self.total = self.settings.epochs * self.per_epoch
         self.monitor = monitored(config, dataset)
-        weights = None
-        if self.settings.class_weighted:
-            weights = balanced_class_weights(split.labels, len(dataset.labels))
-        self.step_function = parallel.compile_step(
-            make_train_step(
-                make_gradients(config, stages, weights),
-                make_optimizer(self.settings),
-                make_schedule(self.settings, self.total),
-                parallel.axis,
-                whole_table=reads_whole_table(config),
-            )
-        )
-        self.evaluate = parallel.compile_rows(make_evaluate(stages))
+        self.step_function = parallel.compile_step(step_of(config, dataset, stages, parallel.axis))
         state = parallel.replicate(starting_state(config, dataset, stages))
         self.progress = Progress()
         restored = checkpoints.restore(state)
@@ -210,14 +136,12 @@ class _Loop:
             logger.info("resuming at step %d of %d", self.progress.step, self.total)
         self.state = state
         self.hparams = parallel.replicate(hparams_of(config))
-        self.batches = _batches(config, dataset, parallel.devices, self.progress.step)
-        self.nearest = None
-        if state.neighbours is not None:
-            self.nearest = _nearest(config.adversary.neighbours, stages, len(dataset.vocabulary))
+        self.batches = training_batches(config, dataset, self.progress.step, parallel.devices)
+        self.nearest = make_nearest(config, dataset, stages)
         self.log = Log(workdir, self.total, self.progress.step, self.settings.tensorboard)
         self.profile = Profile(self.settings.profile_steps, workdir / PROFILE)
         self.start_s: float | None = None  # from the start of the process to the first step's end
-        self.waiting: list[Any] = []  # sums of the steps that were dispatched but not yet read
+        self.waiting: list[Sums] = []  # sums of the steps that were dispatched but not yet read
         self.shapes: set[tuple[int, ...]] = set()  # those compiled so far
         self.since = time.perf_counter()  # start of the time not yet counted as training
         self.reported = (self.pure_seconds(), self.progress.examples)
@@ -231,8 +155,7 @@ class _Loop:
                 self.validate()
                 self.since = time.perf_counter()
                 self.save()
-            exhausted = settings.patience and progress.stale >= settings.patience
-            if progress.step >= self.total or exhausted:
+            if progress.step >= self.total or exhausted(progress.stale, settings.patience):
                 return
             self.stop.check()
             if self.nearest is not None and progress.step % self.per_epoch == 0:
@@ -290,55 +213,29 @@ class _Loop:
         """Writes the log line of the steps since the last one."""
         self.drain()
         progress = self.progress
-        count = progress.pending.pop("examples", 0.0)
-        if count:
-            rows = progress.pending.pop("rows")
-            means = {
-                name: value / (count if name in ("loss", "correct", "clean_loss") else rows)
-                for name, value in progress.pending.items()
-            }
+        if progress.pending.get("examples"):
             examples = progress.examples - self.reported[1]  # none, if all steps were compiled
             seconds = max(self.pure_seconds() - self.reported[0], 1e-9)
-            self.write(
-                "train",
-                {
-                    "loss": means.pop("loss"),
-                    "accuracy": means.pop("correct"),
-                    **means,
-                    "examples_per_s": examples / seconds if examples else None,
-                },
-            )
+            speed = examples / seconds if examples else None
+            self.write("train", {**step_means(progress.pending), "examples_per_s": speed})
         progress.pending, progress.pending_from = {}, progress.step
         self.reported = (self.pure_seconds(), progress.examples)
 
     def validate(self) -> None:
         """Scores the validation split and keeps the parameters if they are the best so far."""
         progress = self.progress
-        outputs = evaluate_split(
-            self.evaluate,
-            self.parallel,
-            self.state.params,
-            self.dataset,
-            "validation",
-            self.settings.batch_size,
-            self.stop.check,
-        )
-        if not np.isfinite(outputs["loss"]).all():  # what the epoch's last step did to the model
+        call = self.parallel.bind(self.state.params)(make_evaluate, self.stages)
+        split, shapes = self.dataset.splits["validation"], self.dataset.shapes
+        outputs = gather_rows(call, split, shapes, self.settings.batch_size, self.stop.check)
+        found = scores_if_finite(split.labels, outputs["probabilities"], outputs["loss"])
+        if found is None:  # what the epoch's last step did to the model
             raise _not_finite(f"validation loss is not finite after step {progress.step}")
-        labels = self.dataset.splits["validation"].labels
-        found = scores(labels, outputs["probabilities"], outputs["loss"])
-        value = found[self.monitor]
-        if value is None:
-            raise UserError(
-                f"the validation split has no {self.monitor}; choose another measure with "
-                "--config.train.monitor=accuracy"
-            )
-        value = -value if self.monitor == "loss" else float(value)
-        better = progress.best_value is None or value > progress.best_value
+        better, progress.best_value, progress.stale = selected(
+            found, self.monitor, progress.best_value, progress.stale
+        )
         if better:
-            progress.best_value, progress.best_step = value, progress.step
+            progress.best_step = progress.step
             self.checkpoints.save_best(self.state.params, progress.step, found)
-        progress.stale = 0 if better else progress.stale + 1
         progress.evaluated = progress.step
         self.write("validation", found)
 
@@ -347,7 +244,7 @@ class _Loop:
         self.drain()
         self.checkpoints.save(self.state, dataclasses.asdict(self.progress))
 
-    def write(self, split: str, values: dict[str, Any]) -> None:
+    def write(self, split: str, values: Mapping[str, float | None]) -> None:
         """Logs one line of metrics."""
         step = self.progress.step
         self.log.write({"step": step, "epoch": step / self.per_epoch, "split": split, **values})
@@ -361,37 +258,6 @@ def _not_finite(what: str) -> UserError:
     return UserError(
         f"the {what}; in another workdir, lower train.learning_rate or set train.gradient_clip"
     )
-
-
-def _batches(config: RunConfig, dataset: Dataset, devices: int, start: int) -> Iterator[Batch]:
-    """Training batches from a step on, with unlabelled rows where there are some."""
-    size, split = config.train.batch_size, dataset.splits["train"]
-    unlabelled = dataset.splits.get("unlabelled")
-    if unlabelled is None:
-        return train_batches(split, dataset.shapes, size, config.seed, start)
-    further = config.adversary.unlabelled_batch or size
-    require_divisible("train.batch_size + adversary.unlabelled_batch", size + further, devices)
-    return mixed_batches(split, unlabelled, dataset.shapes, size, further, config.seed, start)
-
-
-def _nearest(count: int, stages: Stages, words: int) -> Callable[[Params], Array]:
-    """Builds params -> [words, count], the nearest words of every word."""
-    if count > words - EOS - 2:
-        raise UserError(
-            f"adversary.neighbours={count}, but the vocabulary has {words - EOS - 1} words beside "
-            f"the special ones; use at most {max(words - EOS - 2, 0)}"
-        )
-    return jax.jit(
-        lambda params: nearest_words(word_vectors(stages, params, words), count, EOS + 1)
-    )
-
-
-def monitored(config: RunConfig, dataset: Dataset) -> str:
-    """AUC for binary classification and accuracy for all else, unless the user chose."""
-    if config.train.monitor != "auto":
-        return config.train.monitor
-    binary = config.task == "classification" and len(dataset.labels) == 2
-    return "auc" if binary else "accuracy"
 
 
 def batch_shape(batch: Batch) -> tuple[int, ...]:

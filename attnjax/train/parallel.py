@@ -12,17 +12,28 @@ With several processes (hosts) the devices are those of all of them: every proce
 batch, hands over the rows of its own devices, and gets the outputs of all rows back.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.stages import Wrapped
 
 from attnjax.config import TrainConfig
 from attnjax.errors import UserError
 from attnjax.runtime import platform_of_devices, quick_compile
-from attnjax.types import Batch
+from attnjax.train.step import Step
+from attnjax.types import (
+    Batch,
+    Compile,
+    Compiled,
+    HParams,
+    Params,
+    RowCall,
+    RowFunction,
+    TrainState,
+)
 
 AXIS = "data"
 
@@ -35,7 +46,7 @@ class Parallel(NamedTuple):
     place          host batch -> batch on the devices, rows split; UserError if it cannot be
     replicate      host tree -> tree on every device
     compile_step   step(state, batch, hparams) -> (state, sums), state donated
-    compile_rows   function(params, batch) -> tree of arrays with one row per example
+    compile_rows   (builder, *settings) -> builder(*settings), a function of rows, compiled
     collect        output of a compiled row function -> NumPy arrays, [batch, ...]
     """
 
@@ -43,13 +54,34 @@ class Parallel(NamedTuple):
     axis: str | None
     place: Callable[[Batch], Batch]
     replicate: Callable[[Any], Any]
-    compile_step: Callable[[Callable[..., Any]], Callable[..., Any]]
-    compile_rows: Callable[[Callable[..., Any]], Callable[..., Any]]
+    compile_step: Callable[[Step], Step]
+    compile_rows: Compile[RowFunction]
     collect: Callable[[Any], Any]
 
     def fit(self, rows: int) -> int:
         """The smallest number of rows that is no less and can be split: fit(30) == 32 over 4."""
         return -(-rows // self.devices) * self.devices
+
+    def bind(self, params: Params) -> Compile[RowCall]:
+        """`compile_rows` with these parameters, on the devices: host batch -> NumPy arrays."""
+
+        def compile_rows(builder: Callable[..., RowFunction], *settings: Hashable) -> RowCall:
+            compiled = self.compile_rows(builder, *settings)
+            return lambda batch: self.collect(compiled(params, self.place(batch)))
+
+        return compile_rows
+
+
+def remembered(compile_function: Callable[[RowFunction], Compiled]) -> Compile[Compiled]:
+    """Compiles builder(*settings) with `compile_function`, for equal settings only once."""
+    known: dict[tuple[Callable[..., RowFunction], tuple[Hashable, ...]], Compiled] = {}
+
+    def compile_once(builder: Callable[..., RowFunction], *settings: Hashable) -> Compiled:
+        if (builder, settings) not in known:
+            known[builder, settings] = compile_function(builder(*settings))
+        return known[builder, settings]
+
+    return compile_once
 
 
 def make_parallel(config: TrainConfig) -> Parallel:
@@ -121,11 +153,13 @@ def _with_jit(count: int) -> Parallel:
             out_shardings=(whole, whole),
             donate_argnums=0,
         ),
-        compile_rows=lambda function: jax.jit(
-            on_each(function, (all_of_it, per_row), per_row),
-            in_shardings=(whole, rows),
-            out_shardings=rows,
-            compiler_options=quick_compile(),
+        compile_rows=remembered(
+            lambda function: jax.jit(
+                on_each(function, (all_of_it, per_row), per_row),
+                in_shardings=(whole, rows),
+                out_shardings=rows,
+                compiler_options=quick_compile(),
+            )
         ),
         collect=_gather,
     )
@@ -154,12 +188,14 @@ def _with_pmap(count: int) -> Parallel:
     def pmap(function: Callable[..., Any], **options: Any) -> Callable[..., Any]:
         return jax.pmap(function, axis_name=AXIS, devices=devices, **options)  # noqa: TID251
 
-    def compile_step(step: Callable[..., Any]) -> Callable[..., Any]:
+    def compile_step(step: Step) -> Step:
         compiled = pmap(step, in_axes=(None, 0, None), out_axes=None, donate_argnums=0)
         if jax.process_count() == 1:
             return compiled
 
-        def run(state: Any, batch: Batch, hparams: Any) -> Any:
+        def run(
+            state: TrainState, batch: Batch, hparams: HParams
+        ) -> tuple[TrainState, dict[str, Any]]:
             state, sums = compiled(state, batch, hparams)
             return _same_on_all(state, whole), sums
 
@@ -171,7 +207,7 @@ def _with_pmap(count: int) -> Parallel:
         place=place,
         replicate=lambda tree: _replicate(tree, whole),
         compile_step=compile_step,
-        compile_rows=lambda function: pmap(function, in_axes=(None, 0)),
+        compile_rows=remembered(lambda function: pmap(function, in_axes=(None, 0))),
         collect=collect,
     )
 
@@ -222,13 +258,14 @@ class Runs(NamedTuple):
     split    host tree of [runs, ...] -> on the devices, a multiple of them split along the runs
     whole    host tree -> on every device
     compile  (function, stacked, donate, options) -> compiled: a device calls the function with its
-             part of the arguments that `stacked` marks, and with all of the others
+             part of the arguments that `stacked` marks (or of their parts: a tree of marks), and
+             with all of the others
     """
 
     devices: int
     split: Callable[[Any], Any]
     whole: Callable[[Any], Any]
-    compile: Callable[..., Callable[..., Any]]
+    compile: Callable[..., Wrapped]
 
 
 def place_runs(devices: int) -> Runs:
@@ -238,11 +275,11 @@ def place_runs(devices: int) -> Runs:
 
     def compile_runs(
         function: Callable[..., Any],
-        stacked: tuple[bool, ...],
+        stacked: tuple[Any, ...],
         donate: tuple[int, ...] = (),
         options: dict[str, str] | None = None,
-    ) -> Callable[..., Any]:
-        specs = tuple(along if each else everywhere for each in stacked)
+    ) -> Wrapped:
+        specs = jax.tree.map(lambda each: along if each else everywhere, stacked)
         # shard_map and not shardings: no run may wait for another, whatever the compiler thinks.
         mapped = jax.shard_map(  # noqa: TID251
             function, mesh=mesh, in_specs=specs, out_specs=along, check_vma=False

@@ -23,8 +23,8 @@ SOME = np.array([1, 3, 5])
 def compiler(params):
     """What `study` compiles with: NumPy arrays out, one device."""
 
-    def compile_rows(function):
-        compiled = quick_jit(function)
+    def compile_rows(builder, *settings):
+        compiled = quick_jit(builder(*settings))
         return lambda batch: jax.tree.map(np.asarray, compiled(params, batch))
 
     return compile_rows
@@ -98,7 +98,7 @@ def test_robustness_draws_by_the_row_as_well():
     stages, params = small_model("average")
     whole = split_of([4] * 30)
     sizes = tuple(np.linspace(0.1, 30, 40).tolist())  # where it turns wrong depends on the draw
-    call = compiler(params)(make_robustness(stages, sizes, 1, 0))
+    call = compiler(params)(make_robustness, stages, sizes, 1, 0)
     rows = np.arange(1, 30, 2)
     found = in_chunks(call, whole, 8, 1, lambda: None)
     part = in_chunks(call, whole.take(rows), 8, 1, lambda: None)

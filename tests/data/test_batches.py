@@ -14,6 +14,7 @@ from attnjax.data.batches import (
     choose_shapes,
     epoch_order,
     evaluation_batches,
+    gather_rows,
     mixed_batches,
     padded_lengths,
     sample,
@@ -145,3 +146,22 @@ def test_evaluation_covers_each_row_once():
     batches = list(evaluation_batches(split, Shapes((44,), ()), 8))
     assert [int((b.rows < 0).sum()) for b in batches] == [0, 0, 3]
     assert sorted(np.concatenate([b.rows for b in batches])[:21]) == list(range(21))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_gathered_rows_stand_in_the_order_of_the_split(axis):
+    split = split_of(21)
+
+    def stacked(sums):
+        return np.stack([sums, 2 * sums], axis=1 - axis)
+
+    found = gather_rows(
+        lambda batch: {"sums": stacked(batch.tokens.sum(axis=1))},
+        split,
+        Shapes((12, 44), ()),
+        8,
+        lambda: None,
+        axis,
+    )
+    sums = np.array([each.sum() for each in split.tokens])
+    np.testing.assert_array_equal(found["sums"], stacked(sums))

@@ -20,10 +20,11 @@ from sklearn.datasets import _twenty_newsgroups as scikit
 from attnjax.config import DataConfig
 from attnjax.data.babi import simulate_questions
 from attnjax.data.examples import Example
-from attnjax.data.files import cut_validation, read_files
+from attnjax.data.files import read_files
 from attnjax.data.releases import LAYOUTS, read_release, recognise
 from attnjax.data.releases.news import strip_post
 from attnjax.data.releases.reading import read_questions
+from attnjax.data.splits import cut_validation
 from attnjax.errors import UserError
 
 

@@ -1,16 +1,18 @@
 """Devices and compile paths agree with one device in float64; what cannot be split is refused."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import batch_of, sentences, small_model
 
-from attnjax.config import TrainConfig, from_config_dict
+from attnjax.config import RelevanceConfig, RunConfig, TrainConfig, from_config_dict
 from attnjax.errors import UserError
 from attnjax.losses import make_gradients
 from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import make_parallel
+from attnjax.train.parallel import make_parallel, remembered
 from attnjax.train.step import init_state, make_evaluate, make_train_step
 from attnjax.types import HParams
 
@@ -122,11 +124,31 @@ def test_rows_come_back_in_order(parallel, devices, double_precision):
     ways = make_parallel(TrainConfig(batch_size=ROWS, devices=devices, parallel=parallel))
     stages, params = small_model("average", pair=True, classes=2, dtype=jnp.float64)
     batch = batches(jnp.float64)[-1]
-    compiled = ways.compile_rows(make_evaluate(stages))
+    compiled = ways.compile_rows(make_evaluate, stages)
     found = ways.collect(compiled(ways.replicate(params), ways.place(batch)))
     expected = jax.jit(make_evaluate(stages))(params, batch)
     assert found["probabilities"].shape == (ROWS, 2)
     assert_close(found, jax.tree.map(np.asarray, expected), 1e-12)
+
+
+def test_equal_settings_compile_once():
+    compiled = []
+    compile_rows = remembered(lambda function: compiled.append(function) or function)
+
+    def times(config, factor):
+        return lambda params, batch: params * factor + batch * config.relevance.weight
+
+    def plus(config, factor):
+        return lambda params, batch: params + factor
+
+    weighted = dataclasses.replace(RunConfig(), relevance=RelevanceConfig(weight=2.0))
+    first = compile_rows(times, weighted, 3)
+    again = dataclasses.replace(RunConfig(), relevance=RelevanceConfig(weight=2.0))
+    assert compile_rows(times, again, 3) is first
+    others = [(times, RunConfig(), 3), (times, weighted, 4), (plus, weighted, 3)]
+    found = [compile_rows(*each)(10, 1) for each in others]
+    assert (first(10, 1), found) == (32, [30, 42, 13])
+    assert len(compiled) == 4
 
 
 def assert_close(found, expected, tolerance):

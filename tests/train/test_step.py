@@ -51,7 +51,7 @@ def test_devices_and_paths_agree_with_one_device(parallel, devices, count):
         (state.params, found),
         (expected.params, sums),
     )
-    rows = ways.collect(ways.compile_rows(make_evaluate(stages))(state.params, batch))
+    rows = ways.collect(ways.compile_rows(make_evaluate, stages)(state.params, batch))
     assert rows["probabilities"].shape == (8, 2)
     alone = jax.jit(make_evaluate(stages))(expected.params, eight(count))
     np.testing.assert_allclose(rows["probabilities"], alone["probabilities"], rtol=1e-4)

@@ -1,7 +1,7 @@
 """Adversarial attention: could attention have been another (Jain & Wallace, arXiv:1902.10186)?
 
-In the optimisation arrays are [K, length, batch]: one example a vector lane, and sums over words run in order, so that
-padding does not regroup them; hundreds of steps would blow up the difference.
+In the optimisation arrays are [K, length, batch]: one example a vector lane, and sums over words
+run in order, so that padding does not regroup them; hundreds of steps would blow up the difference.
 """
 
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Do the explanations agree? Between methods, with chance, and between runs.
 
-Explanations are lists of ragged rows. `analysis.pairs` says which pairs are measured in full; of all
-others Kendall's tau is, for twenty explanations make 190 pairs.
+Explanations are lists of ragged rows. `analysis.pairs` says which pairs are measured in full; of
+all others Kendall's tau is, for twenty explanations make 190 pairs.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from etils import epath
 
-from attnjax.analysis.importance import METHODS
-from attnjax.analysis.records import records
-from attnjax.analysis.study import Study, study
+from attnjax.analysis.importance import METHODS, method_named
+from attnjax.analysis.questions.question import Study
+from attnjax.analysis.rows import engine_for
+from attnjax.analysis.study import study
+from attnjax.analysis.summary import records
 from attnjax.checkpoint import Checkpoints
+from attnjax.checks import refuse_encoder
 from attnjax.config import AnalysisConfig, RunConfig, from_config_dict
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import Tokenized, encode, tokenize_example
@@ -21,9 +24,9 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, encodable, suggest
 from attnjax.model.stages import build_stages
 from attnjax.runtime import FULL_PRECISION
-from attnjax.train.programs import remembered
+from attnjax.train.parallel import remembered
 from attnjax.train.step import make_evaluate
-from attnjax.types import EOS, Batch, Params, Stages
+from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
@@ -80,7 +83,7 @@ class Run(NamedTuple):
     vocab: Vocabulary
     labels: tuple[str, ...]
     config: RunConfig
-    compile: Callable[[Callable[..., Any]], Callable[..., Any]]  # once, however often it is used
+    compile: Compile[RowFunction]
 
     @property
     def pair(self) -> bool:
@@ -115,7 +118,7 @@ class Run(NamedTuple):
         require_list("predict", "texts", texts)
         split = self.encode(texts)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
-        evaluate = self.compile(make_evaluate(self.stages))
+        evaluate = self.compile(make_evaluate, self.stages)
         shapes = Shapes((16,), (16,) if self.pair else ())
         for batch in evaluation_batches(split, shapes, min(32, max(len(split), 1))):
             real = batch.rows >= 0
@@ -141,12 +144,12 @@ class Run(NamedTuple):
         settings = dataclasses.replace(
             self.config.analysis,
             methods=tuple(self.config.analysis.methods if methods is None else methods),
-            permutations=0,
-            adversaries=0,
+            questions=("agreement",),
         )
         for name in settings.methods:
             if name not in METHODS:
                 raise UserError(f"no importance method '{name}'{suggest(name, tuple(METHODS))}")
+            refuse_encoder(name, method_named(name), self.config.model.encoder)
         examples = [self._example(number, text) for number, text in enumerate(texts)]
         words, found = self.study_examples(examples, settings)
         return Explanations(
@@ -154,10 +157,10 @@ class Run(NamedTuple):
             queries=[each.query or [] for each in words] if self.pair else None,
             labels=[self.labels[number] for number in found.predictions],
             probabilities=found.probabilities,
-            attention=found.explanations["attention"],
-            importance={name: found.explanations[name] for name in settings.methods},
-            query_importance=found.query_explanations,
-            agreement=found.agreement,
+            attention=found.explanations["text"]["attention"],
+            importance={name: found.explanations["text"][name] for name in settings.methods},
+            query_importance=found.explanations.get("query", {}),
+            agreement=found.found["agreement"]["agreement"],
             rows=list(records(found, words, range(len(words)), [None] * len(words), self.labels)),
         )
 
@@ -178,11 +181,8 @@ class Run(NamedTuple):
                     f"{example.place} has only words that the model has never seen; leave it out"
                 )
 
-        def compile_rows(function: Callable[..., Any]) -> Callable[[Batch], Any]:
-            compiled = self.compile(function)
-            return lambda batch: jax.device_get(compiled(self.params, batch))
-
-        return words, study(settings, self.stages, split, self.config.seed, compile_rows)
+        engine = engine_for(self.params, self.compile)
+        return words, study(settings, self.stages, split, self.config.seed, engine)[0]
 
     def _example(self, number: int, text: Any) -> Example:  # Any: users pass anything
         place = f"text {number}"

@@ -3,7 +3,7 @@
 import pytest
 from fabricated_runs import example_rows, write_run
 
-from attnjax.report.runs import condition_names, conditions, read_runs, unique_names
+from attnjax.runs.read import condition_names, conditions, read_runs, unique_names
 
 
 @pytest.mark.parametrize(

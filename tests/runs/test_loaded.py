@@ -10,7 +10,7 @@ from attnjax.config import from_config_dict
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
-from attnjax.run import Run, compile_in_full, require_list
+from attnjax.runs.loaded import Run, compile_in_full, require_list
 
 
 def example_of(task, text):

@@ -10,12 +10,13 @@ from etils import epath
 from small_runs import small_dataset, small_stages
 
 from attnjax.config import TrainConfig
+from attnjax.stop import Stop
+from attnjax.sweeps.chunk import stacked_batches, train_chunk
+from attnjax.sweeps.programs import make_programs
 from attnjax.train.lookup import SPECIAL
 from attnjax.train.loop import train
 from attnjax.train.parallel import make_parallel, place_runs
-from attnjax.train.programs import make_programs, training_batches
-from attnjax.train.stop import Stop
-from attnjax.train.sweep import stacked_batches, train_chunk
+from attnjax.train.setup import training_batches
 from attnjax.types import PAD
 from attnjax.workdir import read_json_lines
 

@@ -8,7 +8,7 @@ import pytest
 from attnjax.config import AdversaryConfig, RunConfig, flatten, to_dict
 from attnjax.errors import UserError
 from attnjax.perturb.techniques import TECHNIQUES
-from attnjax.train.points import parse_sweep, parse_values, points_of
+from attnjax.sweeps.points import parse_sweep, parse_values, points_of
 
 
 def sweep_of(*flags):

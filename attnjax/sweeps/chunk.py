@@ -1,25 +1,26 @@
 """Many runs side by side: states stacked along the runs, and what a sweep varies as arrays.
 
 A chunk of runs of one structure trains together, each device its own part of it, by the compiled
-functions of `train.programs`. Runs of one seed see the same batches, which then exist once. Every
+functions of `sweeps.programs`. Runs of one seed see the same batches, which then exist once. Every
 run does what it would do alone: data order, random draws, selection of the best checkpoint.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches, steps_per_epoch, widened
+from attnjax.data.batches import gather_rows, steps_per_epoch, widened
 from attnjax.data.dataset import Dataset
-from attnjax.errors import UserError
-from attnjax.metrics import scores
-from attnjax.train.loop import monitored
-from attnjax.train.programs import Programs, stacked_states, training_batches
-from attnjax.train.stop import Stop
+from attnjax.losses import Sums
+from attnjax.metrics import Scores
+from attnjax.stop import Stop
+from attnjax.sweeps.programs import Programs, stacked_states
+from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
+from attnjax.train.setup import training_batches
 from attnjax.types import Batch, Params, Stages
 
 logger = logging.getLogger(__name__)
@@ -36,8 +37,8 @@ class Outcome(NamedTuple):
 
     params: Params | None
     best_step: int | None
-    validation: dict[str, Any] | None
-    test: dict[str, Any] | None
+    validation: Scores | None
+    test: Scores | None
     failed_step: int | None
     metrics: list[dict[str, Any]]
 
@@ -71,12 +72,8 @@ class _Chunk:
         programs: Programs,
         stop: Stop,
     ):
-        self.settings, self.dataset, self.programs, self.stop = (
-            configs[0].train,
-            dataset,
-            programs,
-            stop,
-        )
+        self.settings, self.dataset = configs[0].train, dataset
+        self.programs, self.stop = programs, stop
         self.monitor = monitored(configs[0], dataset)
         states, hparams = stacked_states(configs, dataset, stages)
         self.states, self.hparams = programs.runs.split(states), programs.runs.split(hparams)
@@ -84,11 +81,12 @@ class _Chunk:
         self.best: Params = None  # until the first validation
         count = len(configs)
         self.metrics: list[list[dict[str, Any]]] = [[] for _ in range(count)]
-        self.validation: list[dict[str, Any] | None] = [None] * count
+        self.validation: list[Scores | None] = [None] * count
         self.best_step = [0] * count
+        self.best_value: list[float | None] = [None] * count
         self.failed: list[int | None] = [None] * count
         self.stale = [0] * count
-        self.waiting: list[Any] = []
+        self.waiting: list[Sums] = []
         self.steps = 0
         self.per_epoch = steps_per_epoch(dataset.splits["train"], self.settings.batch_size)
 
@@ -108,8 +106,8 @@ class _Chunk:
 
     def goes_on(self, run: int) -> bool:
         """Whether the run alone would still be training."""
-        patience = self.settings.patience
-        return self.failed[run] is None and not (patience and self.stale[run] >= patience)
+        ended = exhausted(self.stale[run], self.settings.patience)
+        return self.failed[run] is None and not ended
 
     def step(self, batch: Batch, own: bool) -> None:
         """Dispatches one step of all runs."""
@@ -135,9 +133,8 @@ class _Chunk:
                 self.failed[run] = first + int(wrong[0])
                 logger.warning("a run's loss is not finite at step %d", self.failed[run])
             elif self.goes_on(run):
-                self.write(
-                    run, "train", _means({name: each[:, run] for name, each in sums.items()})
-                )
+                total = {name: float(each[:, run].sum()) for name, each in sums.items()}
+                self.write(run, "train", step_means(total))
 
     def validate(self) -> None:
         """Scores validation, and keeps the parameters of the runs that are better than before."""
@@ -147,11 +144,11 @@ class _Chunk:
         for run, each in enumerate(found):
             if not self.goes_on(run):
                 continue
-            best = self.validation[run]
-            better[run] = best is None or self.value(each) > self.value(best)
+            better[run], self.best_value[run], self.stale[run] = selected(
+                each, self.monitor, self.best_value[run], self.stale[run]
+            )
             if better[run]:
                 self.validation[run], self.best_step[run] = each, self.steps
-            self.stale[run] = 0 if better[run] else self.stale[run] + 1
             self.write(run, "validation", each)
             values.append(each[self.monitor])
         if values:
@@ -162,34 +159,27 @@ class _Chunk:
         before = params if self.best is None else self.best
         self.best = self.programs.keep(self.programs.runs.split(better), params, before)
 
-    def value(self, found: dict[str, Any]) -> float:
-        """The validation metric that picks the best checkpoint: higher is better."""
-        value = found[self.monitor]
-        if value is None:
-            raise UserError(
-                f"the validation split has no {self.monitor}; choose another measure with "
-                "--config.train.monitor=accuracy"
-            )
-        return -value if self.monitor == "loss" else float(value)
-
-    def scored(self, params: Params, split: str) -> list[dict[str, Any]]:
+    def scored(self, params: Params, split: str) -> list[Scores]:
         """The scores of each run on a split; empty for one that failed or trains no longer."""
-        rows = self.dataset.splits[split]
-        outputs = evaluate_runs(
-            self.programs, params, self.dataset, split, self.settings.batch_size, self.stop.check
-        )
-        found: list[dict[str, Any]] = []
+
+        def call(batch: Batch) -> dict[str, np.ndarray]:
+            return jax.device_get(self.programs.evaluate(params, self.programs.runs.whole(batch)))
+
+        rows, size = self.dataset.splits[split], self.settings.batch_size
+        outputs = gather_rows(call, rows, self.dataset.shapes, size, self.stop.check, axis=1)
+        found: list[Scores] = [{} for _ in self.failed]
         for run, losses in enumerate(outputs["loss"]):
-            asked = self.goes_on(run) if split == "validation" else self.failed[run] is None
-            if asked and not np.isfinite(losses).all():
-                asked, self.failed[run] = False, self.steps  # by the update that this step made
+            if self.failed[run] is not None or (split == "validation" and not self.goes_on(run)):
+                continue
+            known = scores_if_finite(rows.labels, outputs["probabilities"][run], losses)
+            if known is None:
+                self.failed[run] = self.steps  # by the update that this step made
                 logger.warning("a run's %s loss is not finite at step %d", split, self.steps)
-            found.append(
-                scores(rows.labels, outputs["probabilities"][run], losses) if asked else {}
-            )
+            else:
+                found[run] = known
         return found
 
-    def write(self, run: int, split: str, values: dict[str, Any]) -> None:
+    def write(self, run: int, split: str, values: Mapping[str, float | None]) -> None:
         """Adds one row of metrics."""
         epoch = self.steps / self.per_epoch
         self.metrics[run].append({"step": self.steps, "epoch": epoch, "split": split, **values})
@@ -211,32 +201,6 @@ class _Chunk:
         ]
 
 
-def evaluate_runs(
-    programs: Programs,
-    params: Params,
-    dataset: Dataset,
-    split: str,
-    batch_size: int,
-    check: Callable[[], None],
-) -> dict[str, np.ndarray]:
-    """Per-example outputs of every run, [runs, rows, ...], in the split's order.
-
-    check  is called between batches and may raise to stop.
-    """
-    rows = dataset.splits[split]
-    collected: dict[str, np.ndarray] = {}
-    for batch in evaluation_batches(rows, dataset.shapes, batch_size):
-        check()
-        outputs = jax.device_get(programs.evaluate(params, programs.runs.whole(batch)))
-        real = batch.rows >= 0
-        for name, values in outputs.items():
-            if name not in collected:
-                shape = (len(values), len(rows), *values.shape[2:])
-                collected[name] = np.empty(shape, values.dtype)
-            collected[name][:, batch.rows[real]] = values[:, real]
-    return collected
-
-
 def stacked_batches(configs: Sequence[RunConfig], dataset: Dataset) -> Iterator[tuple[Batch, bool]]:
     """The training batches of the runs from the first step on, and whether they are stacked.
 
@@ -253,14 +217,3 @@ def stacked_batches(configs: Sequence[RunConfig], dataset: Dataset) -> Iterator[
         query = max(0 if each.query is None else each.query.shape[1] for each in parts)
         wide = [widened(each, text, query) for each in parts]
         yield jax.tree.map(lambda *leaves: np.stack(leaves)[places], *wide), True
-
-
-def _means(sums: dict[str, np.ndarray]) -> dict[str, float]:
-    """Sums of each step -> the means over their rows that metrics.jsonl holds."""
-    total = {name: float(values.sum()) for name, values in sums.items()}
-    examples, rows = total.pop("examples"), total.pop("rows")
-    means = {
-        name: value / (examples if name in ("loss", "correct", "clean_loss") else rows)
-        for name, value in total.items()
-    }
-    return {"loss": means.pop("loss"), "accuracy": means.pop("correct"), **means}

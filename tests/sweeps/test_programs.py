@@ -3,28 +3,26 @@
 import dataclasses
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_runs import small_dataset, small_stages
 
-from attnjax.config import RelevanceConfig, RunConfig
+from attnjax.config import RunConfig
 from attnjax.errors import UserError
-from attnjax.train.loop import starting_state
-from attnjax.train.parallel import place_runs
-from attnjax.train.points import parse_sweep, points_of
-from attnjax.train.programs import (
+from attnjax.stop import Stop
+from attnjax.sweeps.chunk import train_chunk
+from attnjax.sweeps.points import parse_sweep, points_of
+from attnjax.sweeps.programs import (
     WAYS,
     across,
     choose,
     fitting,
     make_programs,
-    remembered,
     structure,
     way_on_a_core,
 )
-from attnjax.train.stop import Stop
-from attnjax.train.sweep import train_chunk
+from attnjax.train.parallel import place_runs
+from attnjax.train.setup import starting_state
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -102,36 +100,6 @@ def test_one_compilation_for_all_points():
         sizes.append([each._cache_size() for each in (programs.step[False], programs.evaluate)])
     assert sizes[0] == sizes[1] == sizes[2]
     assert programs.step[True]._cache_size() == 0  # all have one seed, so one batch
-
-
-def test_functions_that_compute_the_same_compile_once():
-    compiled = []
-    compile_rows = remembered(lambda function: compiled.append(function) or function)
-
-    def make(config, stages):
-        inner = [config, stages]
-
-        def call(x):
-            return x * inner[0].relevance.weight + stages(x)
-
-        return call
-
-    def stages(x):
-        return x
-
-    one, two = RunConfig(), dataclasses.replace(RunConfig(), relevance=RelevanceConfig(weight=2.0))
-    first = compile_rows(make(one, stages))
-    assert compile_rows(make(RunConfig(), stages)) is first
-    other = compile_rows(make(two, stages))
-    assert len(compiled) == 2
-    assert (first(3.0), other(3.0)) == (3.0, 9.0)
-    tables = [jnp.ones(2), jnp.ones(2)]  # arrays are compared by identity: equal ones may differ
-    reading = [compile_rows(make(one, lambda x, table=table: x + table)) for table in tables]
-    assert reading[0] is not reading[1]
-    compile_rows(make(one, make(two, stages)))
-    before = len(compiled)
-    compile_rows(make(one, make(two, stages)))
-    assert len(compiled) == before
 
 
 def test_large_states_are_not_copied_at_every_step():

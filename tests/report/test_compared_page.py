@@ -8,7 +8,7 @@ import pytest
 from etils import epath
 from fabricated import EVIL
 
-from attnjax.report.comparison import _trained_once, build_tables, write_comparison
+from attnjax.report.compared_page import _trained_once, build_tables, write_comparison
 from attnjax.report.examples import WORDS
 
 

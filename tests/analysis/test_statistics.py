@@ -1,13 +1,14 @@
-"""Differences between runs: scipy's bootstrap, literal loops, and samples with a known answer."""
+"""Intervals and differences: scipy's bootstrap, literal loops, and samples with a known answer."""
 
 import numpy as np
 import pytest
 from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
-from attnjax.analysis import comparison
-from attnjax.analysis.comparison import (
+from attnjax.analysis import statistics
+from attnjax.analysis.statistics import (
     attention_divergence,
+    bootstrap,
     bootstrap_differences,
     holm,
     seed_agreement,
@@ -19,6 +20,17 @@ def correlated(runs, examples, shift=0.0, seed=0):
     """Values of `runs` runs that share the difficulty of the examples, plus `shift`."""
     shared = np.random.default_rng(1).normal(size=examples)
     return shift + shared + 0.1 * np.random.default_rng(seed).normal(size=(runs, examples))
+
+
+def test_intervals_are_those_of_scipy_up_to_the_draws():
+    values = np.random.default_rng(1).normal(size=300) ** 2
+    low, high = bootstrap(values[:, None])
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+    ).confidence_interval
+    width = found.high - found.low
+    assert low[0] == pytest.approx(found.low, abs=0.1 * width)
+    assert high[0] == pytest.approx(found.high, abs=0.1 * width)
 
 
 @pytest.mark.parametrize("examples", [12, 150])
@@ -149,7 +161,7 @@ def test_results_do_not_depend_on_chunks_or_on_the_pairs_beside_them(monkeypatch
         np.testing.assert_allclose(whole[place], alone, rtol=1e-12)
     (drawn_otherwise,) = bootstrap_differences([(a, b)], 400, seed=4)
     assert abs(whole[0].low - drawn_otherwise.low) > 1e-6
-    monkeypatch.setattr(comparison, "CELLS", 50 * 7)
+    monkeypatch.setattr(statistics, "CELLS", 50 * 7)
     (in_chunks,) = bootstrap_differences([(a, b)], 400, seed=3)
     np.testing.assert_allclose(in_chunks, whole[0], rtol=1e-12)
 

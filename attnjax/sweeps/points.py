@@ -25,7 +25,7 @@ VARY = (*SWEPT, "technique", "seeds")
 MOST = 100_000  # points: more is a slip of the keyboard
 
 
-class Sweep(NamedTuple):
+class SweepSettings(NamedTuple):
     """What was asked for.
 
     given   name -> text, of what varies; varied  those numeric fields that have several values
@@ -53,7 +53,7 @@ class Point(NamedTuple):
     varied: dict[str, Any]
 
 
-def parse_sweep(arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
+def parse_sweep(arguments: Sequence[str]) -> tuple[SweepSettings, list[str]]:
     """Splits off the --sweep flags; the rest is the command line of one run.
 
     Raises UserError for a field that cannot vary and for settings out of range.
@@ -97,10 +97,10 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[Sweep, list[str]]:
         raise UserError(
             "nothing varies; give at least one of " + ", ".join(f"--sweep.{name}" for name in VARY)
         )
-    return Sweep(given, settings["mode"], settings["draw"], memory, share), rest
+    return SweepSettings(given, settings["mode"], settings["draw"], memory, share), rest
 
 
-def points_of(config: RunConfig, sweep: Sweep) -> list[Point]:
+def points_of(config: RunConfig, sweep: SweepSettings) -> list[Point]:
     """Every combination, techniques first and seeds last; raises UserError for what does not fit.
 
     Without a technique epsilon and weight change nothing: `none` runs once for all of them.

@@ -30,7 +30,7 @@ NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing 
 WITHIN_CONDITION = {"seed", "data.path"} | {n for n, each in OPTIONS.items() if each.incidental}
 
 
-class Example(NamedTuple):
+class AnalysedExample(NamedTuple):
     """One analysed test example of one run.
 
     quantities    one number each, NaN where undefined
@@ -47,14 +47,14 @@ class Example(NamedTuple):
     explanations: dict[str, np.ndarray]
 
 
-class Run(NamedTuple):
+class FinishedRun(NamedTuple):
     """A finished run. config  dotted field -> value; test  the scores of its results.json."""
 
     name: str
     folder: str
     config: dict[str, Any]
     test: dict[str, Any]
-    examples: list[Example]
+    examples: list[AnalysedExample]
 
     def values(self, quantity: Quantity) -> np.ndarray:
         """[examples], NaN where undefined."""
@@ -65,7 +65,7 @@ class Run(NamedTuple):
         return np.concatenate([each.explanations[explanation] for each in self.examples])
 
 
-def read_runs(folders: list[str]) -> list[Run]:
+def read_runs(folders: list[str]) -> list[FinishedRun]:
     """Reads the runs and checks that they were analysed on the same test examples.
 
     Raises UserError where one is unfinished, foreign, not analysed or named twice, and where the
@@ -75,7 +75,7 @@ def read_runs(folders: list[str]) -> list[Run]:
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{folders[number]} is named twice; name each run once")
-    runs: list[Run] = []
+    runs: list[FinishedRun] = []
     for folder, name in zip(folders, unique_names(places), strict=True):
         runs.append(_read(epath.Path(folder), name))
         _check_same_texts(runs[0], runs[-1])
@@ -98,7 +98,7 @@ def unique_names(places: list[str]) -> list[str]:
             depths[k] += 1
 
 
-def conditions(runs: list[Run]) -> list[list[int]]:
+def conditions(runs: list[FinishedRun]) -> list[list[int]]:
     """Numbers of the runs that are seeds of one condition, in order of their first run.
 
     A second run of the same condition and seed is no further seed: it starts its own condition.
@@ -117,7 +117,7 @@ def conditions(runs: list[Run]) -> list[list[int]]:
     return list(groups.values())
 
 
-def condition_names(runs: list[Run], groups: list[list[int]]) -> list[str]:
+def condition_names(runs: list[FinishedRun], groups: list[list[int]]) -> list[str]:
     """A run's own name, or what the names of the seeds begin with, where that tells them apart."""
     names = []
     for members in groups:
@@ -132,7 +132,7 @@ def condition_names(runs: list[Run], groups: list[list[int]]) -> list[str]:
     ]
 
 
-def _read(folder: epath.Path, name: str) -> Run:
+def _read(folder: epath.Path, name: str) -> FinishedRun:
     if not folder.is_dir():
         raise UserError(f"{folder} is no folder; name the folders of finished runs")
     if not (folder / RESULTS).exists():
@@ -169,7 +169,7 @@ def _read(folder: epath.Path, name: str) -> Run:
             f"{folder / EXAMPLES} has {len(examples)} examples where {RESULTS} says "
             f"{analysis['examples']}; analyse that run again"
         )
-    return Run(name, str(folder), config, test, examples)
+    return FinishedRun(name, str(folder), config, test, examples)
 
 
 def _sha256(path: epath.Path) -> str:
@@ -180,8 +180,8 @@ def _sha256(path: epath.Path) -> str:
     return found.hexdigest()
 
 
-def _read_examples(path: epath.Path) -> list[Example]:
-    examples: list[Example] = []
+def _read_examples(path: epath.Path) -> list[AnalysedExample]:
+    examples: list[AnalysedExample] = []
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -200,7 +200,7 @@ def _read_examples(path: epath.Path) -> list[Example]:
     return examples
 
 
-def _example(row: dict[str, Any]) -> Example:
+def _example(row: dict[str, Any]) -> AnalysedExample:
     tokens = [sys.intern(token) for token in row["tokens"]]  # the runs share one copy of each
     explanations = {"attention": row["attention"], **row["importance"]}
     arrays = {name: np.asarray(values, np.float32) for name, values in explanations.items()}
@@ -212,7 +212,7 @@ def _example(row: dict[str, Any]) -> Example:
     for part, name in COUNTERFACTUAL:
         if row.get(part):
             quantities[part, name] = _number(row[part][name])
-    return Example(
+    return AnalysedExample(
         int(row["id"]),
         tokens,
         row["query"],
@@ -228,7 +228,7 @@ def _number(value: float | None) -> float:
     return float("nan") if value is None else float(value)
 
 
-def _check_same_texts(baseline: Run, other: Run) -> None:
+def _check_same_texts(baseline: FinishedRun, other: FinishedRun) -> None:
     counts = [run.test.get("examples") for run in (baseline, other)]
     names = f"{baseline.folder} and {other.folder}"
     if counts[0] != counts[1]:

@@ -1,8 +1,8 @@
-"""Several runs on the same examples -> differences, how sure they are, and what two seeds agree on.
+"""Means and differences between runs: how sure they are, and what two seeds agree on.
 
-Statistics on arrays, in NumPy and float64; which runs are compared with which is decided by the
-caller. "Rows" number the examples; where sentences have different lengths their words stand one
-after the other, and `rows` says which example each word belongs to.
+Statistics on arrays, in NumPy and float64; what is compared with what is decided by the caller.
+"Rows" number the examples; where sentences have different lengths their words stand one after the
+other, and `rows` says which example each word belongs to.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,8 @@ Values = Float[np.ndarray, "_ examples"]  # one row a run
 
 FEWEST = 10  # examples; the bootstrap of fewer gives intervals that mean nothing
 CELLS = 2**21  # resampled examples held at a time: bounds memory, changes no result
+RESAMPLES = 1000  # of `bootstrap`
+BLOCK = 100  # of them held in memory at once
 TIE = 1e-7  # differences below this are the rounding of float32, not differences
 
 
@@ -39,6 +41,30 @@ class Difference(NamedTuple):
 
 NAN = float("nan")
 UNDEFINED = Difference(NAN, NAN, NAN, NAN, NAN, NAN, examples=0)
+
+
+def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
+
+    columns  [rows, measures]; all measures see the same resamples.
+    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
+    """
+    rows = len(columns)
+    if rows == 0:
+        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
+    random = np.random.default_rng(0)
+    known = np.isfinite(columns)
+    filled = np.where(known, columns, 0.0)
+    means = np.empty((RESAMPLES, columns.shape[1]))
+    for start in range(0, RESAMPLES, BLOCK):
+        # How often each row is drawn: one count for all measures, whose means are then matmuls.
+        drawn = drawn_counts(random, BLOCK, rows)
+        counts = drawn @ known
+        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
+    undefined = ~known.any(axis=0)
+    means[:, undefined] = 0.0
+    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
+    return low, high
 
 
 def bootstrap_differences(

@@ -8,26 +8,25 @@ import itertools
 import logging
 import os
 import time
-import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.stages import Wrapped
+from jaxtyping import Array
 
 from attnjax.config import RunConfig, changed
-from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches, widened
+from attnjax.data.batches import steps_per_epoch, widened
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
 from attnjax.perturb.norms import widen
-from attnjax.train.loop import _nearest, hparams_of, starting_state
-from attnjax.train.optimizer import make_optimizer, make_schedule
+from attnjax.sweeps.points import SWEPT
 from attnjax.train.parallel import Runs
-from attnjax.train.points import SWEPT
-from attnjax.train.step import make_evaluate, make_train_step
-from attnjax.types import Batch, Params, Stages, TrainState
+from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
+from attnjax.train.step import make_evaluate
+from attnjax.types import Batch, HParams, Params, RowFunction, Stages, TrainState
 
 WAYS = ("vmap", "map", "turn")
 TOGETHER = (8, 128)  # runs on a device that are tried: few fit a cache, many fill a GPU
@@ -51,10 +50,10 @@ class Programs(NamedTuple):
     way: str
     together: int
     runs: Runs
-    step: dict[bool, Any]
-    evaluate: Callable[..., Any]
-    nearest: Callable[..., Any] | None
-    keep: Callable[..., Any]
+    step: dict[bool, Wrapped]
+    evaluate: RowFunction
+    nearest: Callable[[Params], Array] | None
+    keep: Callable[[Array, Params, Params], Params]
 
     @property
     def chunk(self) -> int:
@@ -72,14 +71,16 @@ def structure(config: RunConfig) -> RunConfig:
     return changed(config, {**alike, "seed": 0, "relevance.weight": relevance})
 
 
-def across(way: str, function: Callable[..., Any], stacked: tuple[bool, ...]) -> Callable[..., Any]:
+def across(way: str, function: Callable[..., Any], stacked: tuple[Any, ...]) -> Callable[..., Any]:
     """function of one run -> function of runs: the marked arguments have a first axis of runs.
+
+    stacked  a mark for each argument, or a tree of marks for one that is a tree (vmap alone)
 
     "turn" is for a single run: `vmap` over an axis of one. Dropping the axis and putting it back
     keeps XLA from updating in place: 1.5 times the step at SST's sizes.
     """
     if way != "map":
-        return jax.vmap(function, in_axes=tuple(0 if each else None for each in stacked))
+        return jax.vmap(function, in_axes=jax.tree.map(lambda each: 0 if each else None, stacked))
 
     def mapped(*arguments: Any) -> Any:
         def one(parts: list[Any]) -> Any:
@@ -97,30 +98,14 @@ def make_programs(
     config: RunConfig, dataset: Dataset, stages: Stages, runs: Runs, way: str, together: int
 ) -> Programs:
     """Compiles nothing yet; config  any run of the structure."""
-    split = dataset.splits["train"]
-    weights = None
-    if config.train.class_weighted:
-        weights = balanced_class_weights(split.labels, len(dataset.labels))
-    total = config.train.epochs * steps_per_epoch(split, config.train.batch_size)
-    step = make_train_step(
-        make_gradients(config, stages, weights),
-        make_optimizer(config.train),
-        make_schedule(config.train, total),
-        whole_table=reads_whole_table(config),
-    )
+    step, find = step_of(config, dataset, stages), make_nearest(config, dataset, stages)
 
     def compiled(
         function: Callable[..., Any], stacked: tuple[bool, ...], donate: tuple[int, ...] = ()
-    ) -> Callable[..., Any]:
+    ) -> Wrapped:
         return runs.compile(across(way, function, stacked), stacked, donate)
 
-    like = jax.eval_shape(lambda: starting_state(config, dataset, stages))
-    nearest = None
-    if like.neighbours is not None:
-        find = _nearest(config.adversary.neighbours, stages, len(dataset.vocabulary))
-        nearest = compiled(find, (True,))
-
-    def keep(better: Any, params: Params, best: Params) -> Params:
+    def keep(better: Array, params: Params, best: Params) -> Params:
         return jax.tree.map(lambda new, old: jnp.where(widen(better, new), new, old), params, best)
 
     return Programs(
@@ -129,7 +114,7 @@ def make_programs(
         runs,
         {own: compiled(step, (True, own, True), (0,)) for own in (False, True)},
         compiled(make_evaluate(stages), (True, False)),
-        nearest,
+        None if find is None else compiled(find, (True,)),
         jax.jit(keep),
     )
 
@@ -202,7 +187,8 @@ def fitting(
     ends = [shapes[-1] if shapes else 0 for shapes in dataset.shapes]
     longest = widened(longest, *ends)  # as the longest text of any split
     lowered = programs.step[False].lower(states, longest, hparams)
-    step = lowered.compile().memory_analysis().temp_size_in_bytes
+    needed: Any = lowered.compile().memory_analysis()
+    step = needed.temp_size_in_bytes
     held = _size(states) // runs.devices + _size(states.params) // runs.devices
     share = memory // runs.devices
     if held + step > share:
@@ -223,19 +209,9 @@ def free_memory(devices: int) -> int:
     return devices * first.memory_stats()["bytes_limit"] // 2
 
 
-def training_batches(config: RunConfig, dataset: Dataset) -> Iterator[Batch]:
-    """The batches of one run from its first step on."""
-    size, split = config.train.batch_size, dataset.splits["train"]
-    unlabelled = dataset.splits.get("unlabelled")
-    if unlabelled is None:
-        return train_batches(split, dataset.shapes, size, config.seed, 0)
-    further = config.adversary.unlabelled_batch or size
-    return mixed_batches(split, unlabelled, dataset.shapes, size, further, config.seed, 0)
-
-
 def stacked_states(
     configs: Sequence[RunConfig], dataset: Dataset, stages: Stages
-) -> tuple[TrainState, Any]:
+) -> tuple[TrainState, HParams]:
     """Starting states and hyper-parameters with a first axis of runs, on the host."""
     starts = {
         each.seed: jax.device_get(starting_state(each, dataset, stages))
@@ -280,41 +256,3 @@ def _measure(
 
 def _size(tree: Any) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def remembered(compile_rows: Callable[..., Any]) -> Callable[..., Any]:
-    """`compile_rows` that compiles functions which compute the same only once.
-
-    The analysis builds its functions anew for every run. Two functions compute the same if they
-    have the same code and close over the same values, functions among them compared likewise.
-    """
-    known: dict[Any, tuple[Any, Any]] = {}
-
-    def compile_once(function: Callable[..., Any]) -> Any:
-        identity = _identity(function, ())
-        if identity not in known:  # the function is kept, so that no id in it is used again
-            known[identity] = compile_rows(function), function
-        return known[identity][0]
-
-    return compile_once
-
-
-def _identity(value: Any, within: tuple[int, ...]) -> Any:
-    """Something hashable that is equal for values which are interchangeable."""
-    if id(value) in within:
-        return "itself"
-    within = (*within, id(value))
-    if isinstance(value, types.FunctionType):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
-        parts = [cells, value.__defaults__, value.__kwdefaults__]
-        return value.__code__, _identity(parts, within)
-    if isinstance(value, types.MethodType):
-        return value.__func__, _identity(value.__self__, within)
-    if isinstance(value, list | tuple):
-        return type(value), tuple(_identity(each, within) for each in value)
-    if isinstance(value, dict):
-        return tuple((name, _identity(each, within)) for name, each in value.items())
-    try:
-        return type(value), hash(value), value
-    except TypeError:
-        return type(value), id(value)

@@ -1,0 +1,1 @@
+"""Finished runs: analysed, loaded, analysed again, compared."""

@@ -1,0 +1,121 @@
+"""The analysis of a run on its test split, and the files that tell of it."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+from etils import epath
+
+from attnjax.analysis.rows import Engine, Ragged, engine_for
+from attnjax.analysis.study import study
+from attnjax.analysis.summary import nothing, records, summarise
+from attnjax.config import RunConfig
+from attnjax.data.batches import evaluation_batches, sample
+from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
+from attnjax.runtime import one_device_per_core
+from attnjax.stop import Stop
+from attnjax.train.parallel import Parallel, make_parallel, make_row_parallel
+from attnjax.types import Batch, Params, Stages
+from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, delete, write_json, write_json_lines
+
+
+def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
+    """How training, and how the analysis of single rows, meet the devices.
+
+    On a CPU a training step is one device's, whose matmuls use all cores; rows need no exchange and
+    are split over the cores, which take turns in no loop then. Raises UserError as `make_parallel`.
+    """
+    cores = config.train.devices == 0 and one_device_per_core()
+    training = dataclasses.replace(config.train, devices=1) if cores else config.train
+    return make_parallel(training), make_row_parallel(config.train)
+
+
+class Analysed(NamedTuple):
+    """What an analysis has found, none of it written yet.
+
+    summary       what `analysis.summary.summarise` returns; rows  the lines of examples.jsonl
+    explanations  "attention" and each method -> one array a row, over the words of the text
+    """
+
+    summary: dict[str, dict[str, Any]]
+    rows: Iterator[dict[str, Any]]
+    explanations: dict[str, Ragged]
+
+
+def analyse(
+    config: RunConfig,
+    dataset: Dataset,
+    stages: Stages,
+    parallel: Parallel,
+    params: Params,
+    stop: Stop,
+) -> Analysed:
+    """Explains test examples and asks the questions that the configuration asks."""
+    if config.analysis.examples == 0:
+        return Analysed(nothing(), iter(()), {})
+    rows = analysed_rows(config, dataset)
+    split = dataset.splits["test"].take(rows)
+    (found,) = study(
+        config.analysis,
+        stages,
+        split,
+        config.seed,
+        engine_on(parallel, params),
+        lambda: training_rows(config, dataset),
+        stop.check,
+    )
+    words = analysed_words(config, dataset)
+    truth = [dataset.labels[number] for number in split.labels]
+    summary = summarise(found, config.analysis, dataset.labels, split.labels)
+    lines = records(found, words, rows.tolist(), truth, dataset.labels)
+    return Analysed(summary, lines, found.explanations["text"])
+
+
+def engine_on(parallel: Parallel, params: Params) -> Engine:
+    """The engine of one run on these devices; params  as `Parallel.replicate` gives them."""
+    return engine_for(
+        params,
+        parallel.compile_rows,
+        replicate=parallel.replicate,
+        place=parallel.place,
+        collect=parallel.collect,
+        devices=parallel.devices,
+    )
+
+
+def training_rows(config: RunConfig, dataset: Dataset) -> Iterator[Batch]:
+    """Every training example once, for methods that are fitted."""
+    split = dataset.splits["train"]
+    return evaluation_batches(split, dataset.shapes, config.train.batch_size)
+
+
+def write_results(
+    folder: epath.Path, results: dict[str, Any], analysed: Analysed, stop: Stop
+) -> None:
+    """Writes examples.jsonl, config.json and results.json: no signal comes between them.
+
+    results  all of results.json but what the analysis adds. A kill may come between them, so
+    results.json knows the sum of its examples.jsonl.
+    """
+    with stop.deferred():
+        summary = dict(analysed.summary["analysis"])
+        if analysed.explanations:
+            summary["examples_sha256"] = write_json_lines(folder / EXAMPLES, analysed.rows)
+        else:
+            delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
+        write_json(folder / CONFIG, results["config"])
+        write_json(
+            folder / RESULTS, {**results, **analysed.summary["results"], "analysis": summary}
+        )
+
+
+def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
+    """Which rows of the test split the analysis looks at: the same for every seed of a run."""
+    return sample(len(dataset.splits["test"]), config.analysis.examples, config.data.seed)
+
+
+def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
+    """The words of these rows, as many of each as the model sees."""
+    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
+    return [tokenize_example(each, config.data.max_length) for each in examples]

@@ -1,0 +1,70 @@
+"""What the folder of a sweep holds: which sweep it is, and a row of the table for each run."""
+
+from typing import Any
+
+from etils import epath
+
+from attnjax.config import OPTIONS, RunConfig, flatten, to_dict
+from attnjax.data.dataset import Dataset
+from attnjax.errors import UserError
+from attnjax.sweeps.points import Point
+from attnjax.train.selection import monitored
+from attnjax.workdir import CONFIG, RESULTS, read_json
+
+SWEEP = "sweep.json"
+
+
+def same_sweep(
+    folder: epath.Path, config: RunConfig, points: list[Point], dataset: Dataset
+) -> dict[str, Any]:
+    """The content of sweep.json; raises UserError if the folder holds something else."""
+    if (folder / CONFIG).exists():
+        raise UserError(f"workdir {folder} holds a single run; choose another --workdir")
+    wanted = {
+        "config": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in flatten(to_dict(config)).items()
+            if not OPTIONS[name].incidental  # those may change when a sweep goes on
+        },
+        "points": {point.name: point.varied for point in points},
+        "data": dataset.fingerprint(),
+    }
+    if not (folder / SWEEP).exists():
+        return {**wanted, "ways": []}
+    stored = read_json(folder / SWEEP)
+    for name, value in wanted["config"].items():
+        if stored["config"].get(name) != value:
+            raise UserError(
+                f"workdir {folder} holds a sweep with {name}={stored['config'].get(name)!r}, but "
+                f"this one has {name}={value!r}; choose another --workdir, or delete that one"
+            )
+    if stored["points"] != wanted["points"]:
+        raise UserError(
+            f"workdir {folder} holds a sweep of {len(stored['points'])} other points than these "
+            f"{len(points)}; choose another --workdir, or delete that one"
+        )
+    if stored.get("data") != wanted["data"]:
+        raise UserError(
+            f"workdir {folder} holds a sweep on other data (or of another version of attnjax): its "
+            "finished points would stand beside others; restore the data, or choose another "
+            "--workdir"
+        )
+    return stored
+
+
+def row_of(folder: epath.Path, point: Point, dataset: Dataset) -> dict[str, Any]:
+    """One row of the table, from the point's results.json; None for what a failed run lacks."""
+    results = read_json(folder / point.name / RESULTS)
+    test = results["test"] or {}
+    pair = results["analysis"].get("agreement", {}).get("attention~gradient", {})
+    validation = results["best"]["validation"] or {}
+    return {
+        "point": point.name,
+        **point.varied,
+        "validation": validation.get(monitored(point.config, dataset)),
+        **{name: test.get(name) for name in ("accuracy", "f1", "auc")},
+        **{name: pair.get(name, {}).get("mean") for name in ("kendall", "pearson")},
+        "best_step": results["best"]["step"],
+        "failed": results["failed"],
+        "failed_step": results["failed_step"],
+    }
