@@ -1,7 +1,8 @@
 """Shortcuts of a model, each beside the literal way, which gives the same values.
 
 `literal` makes all of them from the stages alone. A built model has quicker ones: its decoder reads
-many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what an encoder can do. A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
+many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what an encoder can do. A
+way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
 without(position) is (states, summary, tokens left) of the rows that lack this position; a way of
 scaling is (encoder, weights, inputs, mask, factors) -> (states, summary).
 """
