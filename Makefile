@@ -4,13 +4,16 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= dev
 
-.PHONY: demo test check format clean
+.PHONY: demo test quick check format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/python -m attnjax.main --config=configs/babi.py --workdir=runs/demo
 
 test: check
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+quick: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

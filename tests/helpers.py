@@ -1,7 +1,7 @@
 """Small models and batches that the tests share."""
 
 import json
-import pathlib
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ def quick_jit(function):
     return jax.jit(function, compiler_options=options)
 
 
+@cache
 def small_model(
     encoder="bilstm",
     attention="additive",
@@ -34,9 +35,15 @@ def small_model(
         encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4, **more
     )
     stages = build_stages(config, words=words, classes=classes, pair=pair)
-    params = stages.init(jax.random.key(3))
-    params = jax.tree.map(lambda p: (1.5 * p).astype(dtype), params)
-    return stages, params
+    shapes = jax.eval_shape(stages.init, jax.random.key(0))  # whose random numbers take seconds
+    random = np.random.default_rng(3)
+
+    def values(path, leaf):
+        if "table" in jax.tree_util.keystr(path):
+            return jnp.asarray(random.normal(0, 1.5, leaf.shape).astype(dtype))
+        return jnp.asarray(random.uniform(-0.6, 0.6, leaf.shape).astype(dtype))
+
+    return stages, jax.tree_util.tree_map_with_path(values, shapes)
 
 
 def sentences(lengths, seed=0):
@@ -62,10 +69,10 @@ def batch_of(rows, query=None, labels=None, length=None, query_length=None, dtyp
     return Batch(
         tokens=pad(rows, length),
         query=None if query is None else pad(query, query_length),
-        labels=jnp.asarray(np.arange(count) % 2 if labels is None else labels, jnp.int32),
-        weight=jnp.ones(count, dtype),
+        labels=jnp.asarray(np.array(np.arange(count) % 2 if labels is None else labels, np.int32)),
+        weight=jnp.asarray(np.ones(count, dtype)),
         candidates=None,
-        rows=jnp.arange(count, dtype=jnp.int32),
+        rows=jnp.asarray(np.arange(count, dtype=np.int32)),
     )
 
 
@@ -103,7 +110,6 @@ def arguments(data, workdir, *more):
         "--config.train.learning_rate=0.03",
         "--config.train.epochs=2",
         "--config.train.log_steps=5",
-        f"--config.train.compile_cache={pathlib.Path(data).parent / 'cache'}",
         "--config.analysis.permutations=0",
         "--config.analysis.adversaries=0",
         "--config.train.keep_heap=False",

@@ -11,12 +11,10 @@ import sys
 import numpy as np
 import pytest
 from etils import epath
-from helpers import arguments, write_data
 
 import attnjax
 from attnjax.analysis.summary import NOTHING
 from attnjax.analyze import main as analyze
-from attnjax.main import main
 from attnjax.runs import analysed
 from attnjax.workdir import held
 
@@ -28,22 +26,10 @@ QUICK = (
 )
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """Two seeds of one small run."""
-    folder = tmp_path_factory.mktemp("analyze")
-    data = write_data(folder / "data")
-    for seed in (0, 1):
-        workdir = folder / f"seed_{seed}"
-        line = arguments(data, workdir, f"--config.seed={seed}", *QUICK)
-        assert main(["attnjax", *line, "--config.analysis.robustness="]) == 0
-    return folder
-
-
 @pytest.fixture
-def run(runs, tmp_path):
+def run(trained, tmp_path):
     """A copy of the first run, to change at will."""
-    return shutil.copytree(runs / "seed_0", tmp_path / "run")
+    return shutil.copytree(trained / "seed_0", tmp_path / "run")
 
 
 def call(*arguments):
@@ -100,11 +86,11 @@ def test_the_chunk_size_changes_no_result(run, size):
     assert after["permutation"]["median_change"]["mean"] == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_ceiling_is_the_agreement_of_two_seeds(run, runs):
-    assert call(f"--workdir={run}", f"--second={runs / 'seed_1'}") == 0
+def test_the_ceiling_is_the_agreement_of_two_seeds(run, trained):
+    assert call(f"--workdir={run}", f"--second={trained / 'seed_1'}") == 0
     ceiling = results(run)["analysis"]["ceiling"]
     assert ceiling["run"] == "seed_1"
-    rows = [read_lines(each / "analysis" / "examples.jsonl") for each in (run, runs / "seed_1")]
+    rows = [read_lines(each / "analysis" / "examples.jsonl") for each in (run, trained / "seed_1")]
     expected = np.mean(
         [np.corrcoef(a["attention"], b["attention"])[0, 1] for a, b in zip(*rows, strict=True)]
     )
@@ -112,15 +98,15 @@ def test_the_ceiling_is_the_agreement_of_two_seeds(run, runs):
     assert set(ceiling) == {"run", "attention", "gradient", "leave_one_out"}
 
 
-def test_no_ceiling_of_the_same_seed_or_other_examples(run, runs, capsys):
+def test_no_ceiling_of_the_same_seed_or_other_examples(run, trained, capsys):
     before = results(run), read_lines(run / "analysis" / "examples.jsonl")
     same = shutil.copytree(run, run.parent / "same")
     assert call(f"--workdir={run}", f"--second={same}") == 2
     assert "has the same seed, 0" in capsys.readouterr().err
-    second = f"--second={runs / 'seed_1'}"
+    second = f"--second={trained / 'seed_1'}"
     assert call(f"--workdir={run}", second, "--config.analysis.examples=10") == 2
     assert "analysed 40 examples that are not the 10" in capsys.readouterr().err
-    other = shutil.copytree(runs / "seed_1", run.parent / "other")
+    other = shutil.copytree(trained / "seed_1", run.parent / "other")
     rows = read_lines(other / "analysis" / "examples.jsonl")
     rows[0]["tokens"] = rows[1]["tokens"]
     text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -137,8 +123,8 @@ def test_no_ceiling_of_the_same_seed_or_other_examples(run, runs, capsys):
         ("analysis", "detach_attention", False, "has analysis.detach_attention=False"),
     ],
 )
-def test_no_ceiling_of_another_model(run, runs, capsys, group, name, value, message):
-    other = shutil.copytree(runs / "seed_1", run.parent / "other")
+def test_no_ceiling_of_another_model(run, trained, capsys, group, name, value, message):
+    other = shutil.copytree(trained / "seed_1", run.parent / "other")
     config = json.loads((other / "config.json").read_text())
     config[group][name] = value
     (other / "config.json").write_text(json.dumps(config))

@@ -327,6 +327,7 @@ def test_help(capsys):
     assert "p_holm" in shown, "the form of comparison.json"
 
 
+@pytest.mark.slow
 def test_the_command_itself(folders, tmp_path):
     """Through a process of its own, with no traceback, and without what is slow to load."""
     script = (

@@ -41,9 +41,7 @@ def free_port():
 
 
 def command(data, workdir, *more):
-    cache = f"--config.train.compile_cache={data}-programs"  # else compiling is most of the time
-    given = [*arguments(data, workdir), *COMMON, cache, *more]
-    return [sys.executable, "-m", "attnjax.main", *given]
+    return [sys.executable, "-m", "attnjax.main", *arguments(data, workdir), *COMMON, *more]
 
 
 def start(line):
@@ -77,19 +75,24 @@ def results(workdir):
     return json.loads((workdir / "results.json").read_text())
 
 
-@pytest.fixture(scope="module")
-def alone(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone")
-    data = write_data(folder / "data", rows=320, rare=320)  # steps look up rows of the table
-    ended([start(command(data, folder / "run"))])
-    return data, folder / "run"
+@pytest.fixture(scope="session")
+def alone(once):
+    def make(folder):
+        data = write_data(folder / "data", rows=320, rare=320)  # steps look up rows of the table
+        ended([start(command(data, folder / "run"))])
+
+    folder = once("alone", make)
+    return folder / "data", folder / "run"
 
 
-@pytest.fixture(scope="module")
-def together(alone, tmp_path_factory):
-    data, _ = alone
-    workdir = tmp_path_factory.mktemp("together") / "run"
-    return workdir, ended(start_two(data, workdir))
+@pytest.fixture(scope="session")
+def together(alone, once):
+    def make(folder):
+        said = ended(start_two(alone[0], folder / "run"))
+        (folder / "said.json").write_text(json.dumps(said))
+
+    folder = once("together", make)
+    return folder / "run", json.loads((folder / "said.json").read_text())
 
 
 def assert_like(workdir, other):

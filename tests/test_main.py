@@ -30,18 +30,17 @@ from attnjax.train.setup import starting_state
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]
 WHOLE = ("--config.analysis.permutations=10", "--config.analysis.adversaries=2")
+WHOLE += ("--config.analysis.adversary_steps=3", "--config.analysis.robustness=1.0")
 
 
 def run(*more):
     return main(["attnjax", *more])
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("main")
-    data, workdir = write_data(folder / "data"), folder / "run"
-    assert run(*arguments(data, workdir, *WHOLE)) == 0
-    return data, workdir
+@pytest.fixture
+def finished(trained, tmp_path):
+    """(data, a copy of a finished run on them)."""
+    return trained / "data", shutil.copytree(trained / "seed_0", tmp_path / "finished")
 
 
 def test_a_run_leaves_every_file_of_the_contract(finished):
@@ -171,15 +170,14 @@ def test_parameters_that_the_last_step_spoilt(tmp_path, capsys):
     assert "the validation loss is not finite after step 1" in capsys.readouterr().err
 
 
-def test_lost_parameters(finished, tmp_path, capsys):
+def test_lost_parameters(finished, capsys):
     data, workdir = finished
-    copied = shutil.copytree(workdir, tmp_path / "run")
-    shutil.rmtree(copied / "checkpoints" / "best")
-    assert run(*arguments(data, copied, *WHOLE)) == 2
+    shutil.rmtree(workdir / "checkpoints" / "best")
+    assert run(*arguments(data, workdir, *WHOLE)) == 2
     assert "has lost the best parameters" in capsys.readouterr().err
-    shutil.rmtree(copied / "checkpoints")
-    (copied / "config.json").write_text("[]")
-    assert run(*arguments(data, copied, *WHOLE)) == 2
+    shutil.rmtree(workdir / "checkpoints")
+    (workdir / "config.json").write_text("[]")
+    assert run(*arguments(data, workdir, *WHOLE)) == 2
     assert "config.json is no run's configuration" in capsys.readouterr().err
 
 
@@ -288,7 +286,7 @@ def final_state(workdir, steps=4 * 80):
     config = from_config_dict(json.loads((workdir / "config.json").read_text()))
     dataset = load_dataset(config)
     stages = build_stages(config.model, words=len(dataset.vocabulary), classes=2, pair=False)
-    with Checkpoints(epath.Path(workdir / "checkpoints")) as checkpoints:
+    with Checkpoints(epath.Path(workdir / "checkpoints"), read_only=True) as checkpoints:
         state, progress = checkpoints.restore(starting_state(config, dataset, stages))
     assert progress["step"] == steps
     return jax.tree.map(np.asarray, state)
@@ -299,14 +297,15 @@ def logged(workdir):
     return [{name: row[name] for name in row if name != "examples_per_s"} for row in rows]
 
 
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("resume")
-    data, workdir = write_data(folder / "data", rows=640), folder / "whole"
-    process = start(data, workdir)
-    _, error = process.communicate(timeout=300)
-    assert process.returncode == 0, error.decode()
-    return data, workdir
+@pytest.fixture(scope="session")
+def uninterrupted(once):
+    def make(folder):
+        process = start(write_data(folder / "data", rows=640), folder / "whole")
+        _, error = process.communicate(timeout=300)
+        assert process.returncode == 0, error.decode()
+
+    folder = once("uninterrupted", make)
+    return folder / "data", folder / "whole"
 
 
 def wait_for_checkpoint(process, workdir, steps):

@@ -15,6 +15,7 @@ from attnjax import runtime
 from attnjax.train.optimizer import scale_by_amsgrad
 
 
+@pytest.mark.slow
 def test_age_of_the_process():
     code = (
         "import time; time.sleep(0.5); from attnjax.runtime import process_age_s; "
@@ -51,6 +52,7 @@ def test_platform_and_64_bit_from_the_environment(tmp_path):
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
 
 
+@pytest.mark.slow
 def test_a_compile_cache_that_is_off_is_off(tmp_path):
     code = (
         "import jax; from attnjax.runtime import use_compile_cache; use_compile_cache('{}'); "
@@ -63,6 +65,7 @@ def test_a_compile_cache_that_is_off_is_off(tmp_path):
         assert (tmp_path / "programs").exists() == used
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["nonsense", "cuda"])
 def test_a_platform_that_is_not_there_ends_in_one_line(wanted, tmp_path):
     if wanted == "cuda" and jax.default_backend() != "cpu":
@@ -92,6 +95,7 @@ print(one_device_per_core(), training.devices, rows.devices)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("flags", "before", "expected"),
     [

@@ -42,7 +42,6 @@ def arguments(data, workdir, *more):
         "--config.train.batch_size=8",
         "--config.train.learning_rate=0.03",
         "--config.train.epochs=2",
-        "--config.train.compile_cache=off",
         "--config.train.keep_heap=False",
         "--config.analysis.methods=gradient",
         "--config.analysis.examples=10",
@@ -53,12 +52,16 @@ def arguments(data, workdir, *more):
 FLAGS = ("--sweep.epsilon=0.5:4:2", "--sweep.technique=none,attention_at", "--sweep.seeds=2")
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep")
-    data, workdir = write_small_data(folder / "data"), folder / "run"
-    assert main(arguments(data, workdir, *FLAGS, "--sweep.mode=map")) == 0
-    return data, workdir
+@pytest.fixture
+def finished(once, tmp_path):
+    """(data, a copy of a finished sweep on them)."""
+
+    def make(folder):
+        data = write_small_data(folder / "data")
+        assert main(arguments(data, folder / "sweep", *FLAGS, "--sweep.mode=map")) == 0
+
+    folder = once("sweep", make)
+    return folder / "data", shutil.copytree(folder / "sweep", tmp_path / "finished")
 
 
 def results_of(workdir, point):
@@ -205,7 +208,7 @@ def test_another_sweep_in_the_same_workdir_is_refused(finished, more, message, c
 
 
 def test_a_sweep_does_not_go_on_with_other_data(finished, tmp_path, capsys):
-    data, workdir = (shutil.copytree(each, tmp_path / each.name) for each in finished)
+    data, workdir = shutil.copytree(finished[0], tmp_path / "data"), finished[1]
     lines = (data / "test.jsonl").read_text().splitlines()
     (data / "test.jsonl").write_text("\n".join(lines[1:]) + "\n")
     shutil.rmtree(workdir / "point_0001")

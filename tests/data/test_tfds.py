@@ -18,6 +18,8 @@ from attnjax.data import tfds as reader
 from attnjax.data.tfds import read_tfds
 from attnjax.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 
 @functools.cache
 def prepare(tool, out, *arguments):

@@ -2,6 +2,7 @@
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ABSENT = {"status": 1, "err": "ERROR: (gcloud.x) NOT_FOUND: Resource 'sst' was not found"}
 EMPTY = {"status": 1, "err": "ERROR: (gcloud.storage.ls) One or more URLs matched no objects."}
 RUNNING = "gs://bucket/sst/config.json\ngs://bucket/sst/checkpoints/"

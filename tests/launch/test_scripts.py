@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+pytestmark = pytest.mark.slow
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 SCRIPTS = sorted((REPOSITORY / "launch").glob("*.sh"))
 

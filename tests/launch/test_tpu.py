@@ -12,6 +12,7 @@ import make_golden
 import pytest
 import tpu
 
+pytestmark = pytest.mark.slow
 FOLDER = pathlib.Path(gcloud.REPOSITORY) / "launch"
 
 

@@ -77,6 +77,7 @@ def make_state(config, dataset, stages):
     return starting_state(config, dataset, stages)
 
 
+@pytest.mark.slow
 def test_auto_takes_the_fastest_of_what_it_measured():
     config, dataset = small_dataset()
     stages = small_stages(config, dataset)
@@ -87,6 +88,7 @@ def test_auto_takes_the_fastest_of_what_it_measured():
     assert (alone.way, alone.chunk, took) == ("turn", 2, {})
 
 
+@pytest.mark.slow
 def test_one_compilation_for_all_points():
     config, dataset = small_dataset()
     stages = small_stages(config, dataset)

@@ -94,6 +94,7 @@ def test_batches_that_cannot_be_split_are_refused():
         make_parallel(TrainConfig(batch_size=18, devices=9))
 
 
+@pytest.mark.slow
 def test_training_fits_a_batch():
     _, step, state = build(TrainConfig(batch_size=8), wrap=jax.jit)
     losses = []
