@@ -149,13 +149,17 @@ def pairs_of(
 
 
 def measure_pairs(study: Study, config: AnalysisConfig, seed: int) -> dict[str, Any]:
-    """Agreement and its floor over the words of each segment, in the order of the pairs."""
+    """Agreement and its floor over the words of each segment, in the order of the pairs.
+
+    Of signed importances the magnitudes are compared: how much a word counts, not for what.
+    """
     found: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     floors: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     numbers = study.numbers.tolist()
     for segment, explanations in study.explanations.items():
         name = "agreement" if segment == "text" else "query_agreement"
-        for pairs, names in pairs_of(explanations, config.pairs):
+        sizes = {each: list(map(np.abs, rows)) for each, rows in explanations.items()}
+        for pairs, names in pairs_of(sizes, config.pairs):
             found[name] |= agree(pairs, config.top_k, names)
             floors[name] |= chance(pairs, config.top_k, seed, numbers, names)
     return {**found, "floor": floors}
