@@ -1,10 +1,11 @@
 """A trained model and a split -> explanations of every row, and what the questions found."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attnjax.analysis.importance import method_named
@@ -30,7 +31,7 @@ def study(
     split: EncodedSplit,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None = None,
+    training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
@@ -101,7 +102,7 @@ def _row_call(
     stages: Stages,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None,
+    training: Callable[[], Iterable[Batch]] | None,
 ) -> Callable[[Batch], list[Any]]:
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name) for name in config.methods}
@@ -141,9 +142,11 @@ def _row_call(
         for name, method in methods.items():
             if method.on_host:
                 function = make_find(name, method, owns[name], seed)
+                whole = jax.tree.map(jnp.asarray, batch)
+                work = engine.collect(handed.get((method.shared, owns[name]), ()))
                 for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
                     own = params if fitted[name] is None else (params, fitted[name][number])
-                    run["methods"][name] = jax.device_get(function(own, batch, None))
+                    run["methods"][name] = jax.device_get(function(own, whole, work[number]))
         return runs
 
     return call
@@ -155,7 +158,7 @@ def _fit(
     stages: Stages,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None,
+    training: Callable[[], Iterable[Batch]] | None,
 ) -> Sequence[Any] | None:
     """What a method has learnt from training data, for each run; None where it learns nothing."""
     if method.fit is None:
