@@ -7,7 +7,7 @@ import pytest
 from helpers import batch_of, quick_jit, sentences
 
 from attnjax.model.layers import ENCODERS
-from attnjax.model.without import WITHOUT, close_up, delete
+from attnjax.model.quick import WITHOUT, close_up, delete
 from attnjax.types import EOS, PAD, SOS
 
 METHODS = [(name, close_up) for name in ENCODERS] + list(WITHOUT.items())
