@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attnjax.analysis.pairs import agree
 from helpers import batch_of, quick_jit, sentences, small_model
 from test_main import ROOT
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.gradient import detached
-from attnjax.analysis.pairs import agree
 from attnjax.config import from_config_dict
 from attnjax.losses import Context, count_examples, make_gradients
 from attnjax.model.attention import forward

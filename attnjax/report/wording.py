@@ -64,19 +64,6 @@ MEASURES = {
 
 OF_RUNS = {  # what a comparison of runs measures on every example beside agreement
     "accuracy": Measure("accuracy", None, "0 to 1", "The share of right predictions."),
-    "median_change": Measure(
-        "median output change",
-        None,
-        "total variation, 0 to 1",
-        "Of the output when attention is permuted; 0: where attention lies does not matter.",
-    ),
-    "max_jsd": Measure(
-        "largest divergence",
-        None,
-        "0 to 0.693 nats",
-        "Of the model's attention from one that leaves the output almost unchanged; 0: there is "
-        "no other.",
-    ),
 }
 
 

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from attnjax.analysis.adversary import amsgrad, descent, jensen_shannon
 from helpers import quick_jit
 from scipy.spatial.distance import jensenshannon
 
-from attnjax.analysis.adversary import amsgrad, descent, jensen_shannon
 from attnjax.model.attention import attention_weights
 from attnjax.train.optimizer import scale_by_amsgrad
 

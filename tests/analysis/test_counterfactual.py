@@ -6,9 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, quick_jit, sentences, small_model
-from scipy.spatial.distance import jensenshannon
-
 from attnjax.analysis.adversary import Adversary
 from attnjax.analysis.counterfactual import (
     _random_ranks,
@@ -17,6 +14,9 @@ from attnjax.analysis.counterfactual import (
     permutation,
     uniform,
 )
+from helpers import batch_of, quick_jit, sentences, small_model
+from scipy.spatial.distance import jensenshannon
+
 from attnjax.model.attention import forward
 from attnjax.types import PAD
 

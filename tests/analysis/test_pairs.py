@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from attnjax.analysis.pairs import DRAWS, LONG, agree, chance, shuffled
 from scipy import stats
 
 from attnjax.analysis import pairs
-from attnjax.analysis.pairs import DRAWS, LONG, agree, chance, shuffled
 
 
 def ragged(lengths, seed):

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+from attnjax.analysis.robustness import KINDS, make_robustness, summarise_robustness
 from helpers import batch_of, sentences, small_model
 
-from attnjax.analysis.robustness import KINDS, make_robustness, summarise_robustness
 from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Perturbation

@@ -5,10 +5,10 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from attnjax.analysis.robustness import make_robustness
 from helpers import quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
-from attnjax.analysis.robustness import make_robustness
 from attnjax.analysis.study import in_chunks, study
 from attnjax.analysis.summary import summarise
 from attnjax.config import AnalysisConfig

@@ -54,7 +54,9 @@ def test_values_are_the_same_under_every_rule_set(encoder, attention, pair):
         other = stages.under(rules)
         assert other is stages.under(rules), "what is compiled for it can be used again"
         found = jax.jit(lambda p, b, other=other: forward(other, p, b))(params, batch)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), found, plain)
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-12), found, plain
+        )
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
@@ -68,7 +70,9 @@ def test_a_rule_set_that_changes_nothing_has_the_plain_gradient(encoder):
         return jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(forward(stages, p, batch).logits))))
 
     found, expected = slopes(literal)(params), slopes(stages)(params)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-12), found, expected
+    )
 
 
 @pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)

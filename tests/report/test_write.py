@@ -8,8 +8,8 @@ import pytest
 from etils import epath
 from fabricated import EVIL, fabricated_examples, fabricated_results, write_files, write_run
 
+from attnjax.report.answers.robustness import with_undisturbed
 from attnjax.report.examples import SHOWN
-from attnjax.report.summaries import with_undisturbed
 from attnjax.report.write import write_report
 
 VOID = {"meta", "link", "input", "br"}
