@@ -1,7 +1,7 @@
 """A trained model and a split -> explanations of every row, and what the questions found."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
@@ -30,7 +30,7 @@ def study(
     split: EncodedSplit,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None = None,
+    training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
@@ -101,7 +101,7 @@ def _row_call(
     stages: Stages,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None,
+    training: Callable[[], Iterable[Batch]] | None,
 ) -> Callable[[Batch], list[Any]]:
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name) for name in config.methods}
@@ -140,9 +140,9 @@ def _row_call(
         runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
         for name, method in methods.items():
             if method.on_host:
-                function = make_find(name, method, owns[name], seed)
+                function, learnt = make_find(name, method, owns[name], seed), fitted[name]
                 for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
-                    own = params if fitted[name] is None else (params, fitted[name][number])
+                    own = params if learnt is None else (params, learnt[number])
                     run["methods"][name] = jax.device_get(function(own, batch, None))
         return runs
 
@@ -155,7 +155,7 @@ def _fit(
     stages: Stages,
     seed: int,
     engine: Engine,
-    training: Callable[[], Sequence[Batch]] | None,
+    training: Callable[[], Iterable[Batch]] | None,
 ) -> Sequence[Any] | None:
     """What a method has learnt from training data, for each run; None where it learns nothing."""
     if method.fit is None:
