@@ -11,7 +11,7 @@ from helpers import batch_of, sentences, small_model
 from attnjax.config import from_config_dict
 from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.runtime import outputs_are_fused
-from attnjax.train.lookup import Rows, looked_up
+from attnjax.train.lookup import TableGradient, looked_up
 from attnjax.train.optimizer import make_optimizer, make_schedule
 from attnjax.train.step import init_state, make_train_step
 from attnjax.types import HParams
@@ -165,5 +165,5 @@ def test_one_pass_over_memory_updates_the_table():
 
 
 def test_the_gradient_in_rows_is_the_one_that_is_meant():
-    rows = Rows(jnp.array([[0.0], [1.0], [2.0]]), jnp.array([0, 2, 0, 1]))
+    rows = TableGradient(jnp.array([[0.0], [1.0], [2.0]]), jnp.array([0, 2, 0, 1]))
     np.testing.assert_array_equal(rows.whole(), [[0.0], [2.0], [0.0], [1.0]])

@@ -7,7 +7,7 @@ from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.robustness import ROBUSTNESS
-from attnjax.report.wording import Measure, measure
+from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
     "agreement": AGREEMENT,
@@ -17,12 +17,12 @@ ANSWERS: dict[str, Answer] = {
 }
 
 
-def compared() -> dict[tuple[str, str], Measure]:
+def compared() -> dict[tuple[str, str], Wording]:
     """What two runs are compared in, example by example, beside agreement: (part, name) -> it."""
     return {each: words for answer in ANSWERS.values() for each, words in answer.compared.items()}
 
 
-def measured(name: str) -> Measure:
+def measured(name: str) -> Wording:
     """The words for a measure of agreement, or of what `compare` compares."""
     known = {each: words for (_, each), words in compared().items()}
     return known.get(name) or measure(name)

@@ -12,9 +12,9 @@ from attnjax.report.answers.answer import (
     Files,
     Folded,
     Heading,
+    Paragraph,
     Shown,
     Terms,
-    Text,
     Told,
 )
 from attnjax.report.figures import INK, Drawn, by_class, histogram, new_axes, save_figure
@@ -50,7 +50,7 @@ def blocks(told: Told) -> list[Block]:
     found: list[Block] = [*_meaning(told, on_text[0]), *(each for part in shown for each in part)]
     if classes > CLASSES:
         note = f"With {classes} predicted classes, figures by class are in the files only."
-        found.append(Text(note, note=True))
+        found.append(Paragraph(note, note=True))
     found += [Files(each) for each in (*on_text, *on_query) if each.rows]
     return [*found, *_matrices(told), *_completeness(analysis.get("completeness"))]
 
@@ -75,7 +75,7 @@ def _meaning(told: Told, overall: Table) -> list[Block]:
     if not run:
         ceiling += " Not known here: no second run was given."
     return [
-        Text(
+        Paragraph(
             f"Means over {count} test examples, with the standard deviation over examples and a "
             f"95 % bootstrap interval of the mean. {gradients}"
             + (f" Top-k measures look at k = {top_k} words." if top_k else "")
@@ -268,7 +268,7 @@ def _completeness(completeness: dict[str, Any] | None) -> list[Block]:
     table = Table("completeness", caption, ("method", "mean error", "largest error"), rows)
     return [
         Heading("Completeness of integrated gradients"),
-        Text(
+        Paragraph(
             "The attributions of an example should sum to the change of its output; this is how "
             "far they are from it, in probability.",
             note=True,

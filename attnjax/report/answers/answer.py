@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from attnjax.report.tables import Table
-from attnjax.report.wording import Measure
+from attnjax.report.wording import Wording
 
 
 class Told(NamedTuple):
@@ -25,7 +25,7 @@ class Told(NamedTuple):
     examples: list[dict[str, Any]]
 
 
-class Text(NamedTuple):
+class Paragraph(NamedTuple):
     """A paragraph, or a note in smaller print."""
 
     text: str
@@ -44,7 +44,7 @@ class Heading(NamedTuple):
     """A heading within the section, or that of a measure, which says its range and meaning."""
 
     title: str
-    measure: Measure | None = None
+    measure: Wording | None = None
     kind: str = "heading"
 
 
@@ -78,7 +78,7 @@ class Folded(NamedTuple):
     kind: str = "folded"
 
 
-Block = Text | Terms | Heading | Shown | Files | Figures | Folded
+Block = Paragraph | Terms | Heading | Shown | Files | Figures | Folded
 
 
 class Answer(NamedTuple):
@@ -97,4 +97,4 @@ class Answer(NamedTuple):
     title: str
     blocks: Callable[[Told], list[Block]]
     files: tuple[str, ...] = ()
-    compared: dict[tuple[str, str], Measure] = {}  # noqa: RUF012 - of a NamedTuple: never written
+    compared: dict[tuple[str, str], Wording] = {}  # noqa: RUF012 - of a NamedTuple: never written

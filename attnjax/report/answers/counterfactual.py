@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from attnjax.report.answers.answer import Answer, Block, Figures, Files, Shown, Text, Told
+from attnjax.report.answers.answer import Answer, Block, Figures, Files, Paragraph, Shown, Told
 from attnjax.report.figures import Drawn, by_class, histogram, save_figure, violins
 from attnjax.report.page import inline
 from attnjax.report.summaries import DESCRIBED, described
 from attnjax.report.tables import Table
-from attnjax.report.wording import Measure
+from attnjax.report.wording import Wording
 
 CHANGE, DIVERGENCE = ("permutation", "median_change"), ("adversarial", "max_jsd")
 
@@ -37,7 +37,7 @@ def _section(note: str, table: Table, caption: str, figures: list[Drawn]) -> lis
     if not table.rows and not figures:
         return []
     shown: list[Block] = [Shown(table, caption), Files(table)] if table.rows else []
-    return [Text(note), *shown, Figures(inline(figures))]
+    return [Paragraph(note), *shown, Figures(inline(figures))]
 
 
 def permutation_table(permutation: dict[str, Any]) -> Table:
@@ -164,7 +164,7 @@ PERMUTATION = Answer(
     permutation_blocks,
     files=("figures/permutation.*", "tables/permutation.*"),
     compared={
-        CHANGE: Measure(
+        CHANGE: Wording(
             "median output change",
             None,
             "total variation, 0 to 1",
@@ -179,7 +179,7 @@ ADVERSARIAL = Answer(
     adversarial_blocks,
     files=("figures/adversarial_*", "tables/adversarial_attention.*"),
     compared={
-        DIVERGENCE: Measure(
+        DIVERGENCE: Wording(
             "largest divergence",
             None,
             "0 to 0.693 nats",

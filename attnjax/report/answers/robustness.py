@@ -4,7 +4,16 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.report.answers.answer import Answer, Block, Figures, Files, Folded, Shown, Text, Told
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Folded,
+    Paragraph,
+    Shown,
+    Told,
+)
 from attnjax.report.figures import BLUE, ORANGE, Drawn, draw_legend, new_axes, save_figure
 from attnjax.report.page import inline
 from attnjax.report.tables import Table, formatted
@@ -19,7 +28,7 @@ def blocks(told: Told) -> list[Block]:
     count = formatted(told.analysis.get("examples", len(told.examples)))
     table = robustness_table(robustness)
     return [
-        Text(
+        Paragraph(
             f"Share of the {count} analysed test examples that are predicted right when each is "
             "disturbed by a perturbation of norm ε: at random, one draw each, or towards the "
             "steepest rise of its loss. Norm 0 is the model as it is, on these examples."
