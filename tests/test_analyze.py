@@ -13,7 +13,7 @@ import pytest
 from etils import epath
 
 import attnjax
-from attnjax.analysis.summary import NOTHING
+from attnjax.analysis.summary import nothing
 from attnjax.analyze import main as analyze
 from attnjax.runs import analysed
 from attnjax.workdir import held
@@ -184,7 +184,7 @@ def test_fewer_examples_are_drawn_from_all_and_none_leave_nothing(run):
     right = np.mean([row["label"] == row["prediction"] for row in rows])
     assert found["model"]["accuracy"] == pytest.approx(right)
     assert call(f"--workdir={run}", "--config.analysis.examples=0", *QUICK) == 0
-    assert results(run)["analysis"] == NOTHING
+    assert results(run)["analysis"] == nothing()["analysis"]
     assert not list((run / "analysis").glob("*.jsonl"))
 
 

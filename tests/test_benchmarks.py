@@ -8,15 +8,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnjax.analysis.pairs import agree
 from helpers import batch_of, quick_jit, sentences, small_model
 from test_main import ROOT
 
 from attnjax.analysis.importance import METHODS
-from attnjax.analysis.importance.gradient import detached
+from attnjax.analysis.questions.agreement import agree
 from attnjax.config import from_config_dict
 from attnjax.losses import Context, count_examples, make_gradients
 from attnjax.model.attention import forward
+from attnjax.model.rules import HELD
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.types import EOS, HParams
@@ -71,7 +71,7 @@ def test_the_torch_analysis_explains_the_same_model_alike(name, peer):
     if name == "attention":
         explain = quick_jit(lambda params: forward(stages, params, batch).weights)
     else:
-        explain = quick_jit(lambda params: METHODS[name](detached(stages), params, batch, key))
+        explain = quick_jit(lambda params: METHODS[name](stages.under(HELD), params, batch, key))
     expected = np.asarray(explain(params))
     found = getattr(peer, name)(peer.Classifier(jax.device_get(params)), TEXTS)
     assert len(found) == len(TEXTS)

@@ -8,7 +8,6 @@ from functools import reduce
 from operator import attrgetter, getitem
 
 import pytest
-from attnjax.train.points import SWEPT
 from ml_collections import ConfigDict
 
 from attnjax.analysis.importance import METHODS
@@ -27,6 +26,7 @@ from attnjax.errors import UserError
 from attnjax.model.layers import ATTENTIONS, ENCODERS
 from attnjax.perturb.ascent import random_perturbation
 from attnjax.perturb.techniques import TECHNIQUES, Technique
+from attnjax.sweeps.points import SWEPT
 from attnjax.types import HParams
 
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))

@@ -17,7 +17,7 @@ from etils import epath
 from small_runs import write_small_data
 
 import attnjax
-from attnjax.analysis.summary import NOTHING
+from attnjax.analysis.summary import nothing
 from attnjax.compare import main as compare
 from attnjax.errors import UserError
 from attnjax.main import main as train_one
@@ -131,7 +131,7 @@ def test_runs_analysed_together_keep_their_own_figures_beside_one_that_failed(fi
     assert main(arguments(data, tmp_path / "run", *flags, "--config.train.devices=1")) == 0
     slow, failed, found = (results_of(tmp_path / "run", f"point_000{k}") for k in range(3))
     assert failed["failed"]
-    assert failed["analysis"] == NOTHING
+    assert failed["analysis"] == nothing()["analysis"]
     expected = results_of(other, "point_0000")  # the same fields, mapped over other devices
     assert expected["config"]["train"]["learning_rate"] == 0.03
     pair = "attention~gradient"

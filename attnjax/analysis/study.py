@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from attnjax.analysis.importance import method_named
@@ -140,10 +141,12 @@ def _row_call(
         runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
         for name, method in methods.items():
             if method.on_host:
-                function, learnt = make_find(name, method, owns[name], seed), fitted[name]
+                function = make_find(name, method, owns[name], seed)
+                whole = jax.tree.map(jnp.asarray, batch)
+                work = engine.collect(handed.get((method.shared, owns[name]), ()))
                 for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
-                    own = params if learnt is None else (params, learnt[number])
-                    run["methods"][name] = jax.device_get(function(own, batch, None))
+                    own = params if fitted[name] is None else (params, fitted[name][number])
+                    run["methods"][name] = jax.device_get(function(own, whole, work[number]))
         return runs
 
     return call

@@ -67,7 +67,7 @@ def records(
         part: answers[part]
         for name, answers in found.found.items()
         for part in QUESTIONS[name].record
-        if answers[part]
+        if len(answers[part])
     }
     for row, prediction in enumerate(found.predictions):
         text, query = words[row]

@@ -123,7 +123,10 @@ def ceiling(explanations: dict[str, Ragged], other: epath.Path, top_k: int) -> d
         for row in read_json_lines(other / EXAMPLES)
     ]
     pairs = {
-        name: (rows, [np.asarray(each[name], rows[0].dtype) for each in others])
+        name: (
+            list(map(np.abs, rows)),
+            [np.abs(np.asarray(each[name], rows[0].dtype)) for each in others],
+        )
         for name, rows in explanations.items()
         if name in others[0]
     }

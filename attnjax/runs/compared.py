@@ -199,7 +199,7 @@ def ceiling(
     for name, members in several:
         names = [set(runs[k].examples[0].explanations) for k in members]
         for each in sorted(set.intersection(*names)):
-            words = [runs[k].words(each) for k in members]
+            words = [np.abs(runs[k].words(each)) for k in members]
             measured = [seed_agreement(a, b, rows, count) for a, b in combinations(words, 2)]
             for measure in measured[0]:
                 mean = np.mean([other[measure] for other in measured], axis=0, keepdims=True)

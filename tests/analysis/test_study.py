@@ -3,54 +3,73 @@
 import dataclasses
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnjax.analysis.robustness import make_robustness
-from helpers import quick_jit, sentences, small_model
+from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
-from attnjax.analysis.study import in_chunks, study
-from attnjax.analysis.summary import summarise
+from attnjax.analysis.importance.method import Method
+from attnjax.analysis.questions import QUESTIONS
+from attnjax.analysis.questions.question import Question
+from attnjax.analysis.questions.robustness import ROBUSTNESS
+from attnjax.analysis.rows import engine_for
+from attnjax.analysis.study import study
+from attnjax.analysis.summary import records, summarise
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
 from attnjax.errors import UserError
+from attnjax.model import segments
+from attnjax.model.attention import forward
+from attnjax.train.parallel import remembered
 
-SETTINGS = AnalysisConfig(chunk_size=4, permutations=7, adversaries=2, adversary_steps=20)
+SETTINGS = AnalysisConfig(
+    chunk_size=4, permutations=7, adversaries=2, adversary_steps=20, robustness=(1.0,)
+)
+ALONE = dataclasses.replace(SETTINGS, questions=())  # explanations, and no question
 LENGTHS = [5, 9, 2, 7, 3, 6]
 SOME = np.array([1, 3, 5])
 
 
-def compiler(params):
-    """What `study` compiles with: NumPy arrays out, one device."""
-
-    def compile_rows(builder, *settings):
-        compiled = quick_jit(builder(*settings))
-        return lambda batch: jax.tree.map(np.asarray, compiled(params, batch))
-
-    return compile_rows
+def asked(settings, stages, params, split, training=None):
+    """The study of one run."""
+    engine = engine_for(params, remembered(quick_jit))
+    (found,) = study(settings, stages, split, 0, engine, training)
+    return found
 
 
 def split_of(lengths):
     return EncodedSplit(sentences(lengths), None, np.arange(len(lengths)) % 3, None)
 
 
+def with_methods(*names):
+    return dataclasses.replace(ALONE, methods=names)
+
+
 def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     stages, params = small_model("average")
     whole = split_of(LENGTHS)
-    found = study(SETTINGS, stages, whole, 0, compiler(params))
-    part = study(SETTINGS, stages, whole.take(SOME), 0, compiler(params))
-    assert np.ptp(found.adversarial["max_jsd"]) > 1e-3
-    for name in ("permutation", "adversarial"):
-        for figure, values in getattr(found, name).items():
+    found = asked(SETTINGS, stages, params, whole)
+    part = asked(SETTINGS, stages, params, whole.take(SOME))
+    assert set(found.found) == set(QUESTIONS)
+    assert np.ptp(found.found["adversarial_attention"]["adversarial"]["max_jsd"]) > 1e-3
+    for name in ("permutation", "adversarial_attention", "uniform_attention", "robustness"):
+        leaves = jax.tree_util.tree_leaves_with_path(found.found[name], is_leaf=is_rows)
+        others = jax.tree.leaves(part.found[name], is_leaf=is_rows)
+        for (path, values), other in zip(leaves, others, strict=True):
             for place, row in enumerate(SOME):
-                other = getattr(part, name)[figure][place]
-                np.testing.assert_allclose(other, values[row], atol=1e-6)
-    for pair, measures in found.floor.items():
+                np.testing.assert_allclose(other[place], values[row], atol=1e-6, err_msg=path)
+    for pair, measures in found.found["agreement"]["floor"]["agreement"].items():
         for measure, values in measures.items():
-            np.testing.assert_allclose(part.floor[pair][measure], values[SOME], atol=1e-6)
+            other = part.found["agreement"]["floor"]["agreement"][pair][measure]
+            np.testing.assert_allclose(other, values[SOME], atol=1e-6)
     # Numbers that were taken once are taken again.
     again = whole.take(np.array([3, 1, 5])).take(np.array([1, 0, 2]))
     np.testing.assert_array_equal(again.row_numbers, SOME)
+
+
+def is_rows(leaf):
+    return isinstance(leaf, list)
 
 
 def test_a_method_without_segments_measures_the_text_alone(monkeypatch):
@@ -62,10 +81,11 @@ def test_a_method_without_segments_measures_the_text_alone(monkeypatch):
     settings = dataclasses.replace(SETTINGS, methods=("gradient", "length"), adversaries=0)
     stages, params = small_model("average", pair=True)
     split = dataclasses.replace(split_of([4, 2]), query=sentences([3, 5], seed=1))
-    found = study(settings, stages, split, 0, compiler(params))
-    assert [each.tolist() for each in found.explanations["length"]] == [[4] * 4, [2] * 2]
-    assert set(found.query_explanations) == {"gradient"}
-    assert set(found.agreement) == {"attention~gradient", "attention~length", "gradient~length"}
+    found = asked(settings, stages, params, split)
+    assert [each.tolist() for each in found.explanations["text"]["length"]] == [[4] * 4, [2] * 2]
+    assert set(found.explanations["query"]) == {"gradient"}
+    measured = found.found["agreement"]["agreement"]
+    assert set(measured) == {"attention~gradient", "attention~length", "gradient~length"}
 
 
 def test_what_a_method_returns_is_checked(monkeypatch, caplog):
@@ -83,40 +103,212 @@ def test_what_a_method_returns_is_checked(monkeypatch, caplog):
     for name, change in shapes.items():
         monkeypatch.setitem(METHODS, name, method(change))
     for name, shape in (("one", r"\(4,\)"), ("three", r"\(4, 12, 1\)")):
-        settings = dataclasses.replace(SETTINGS, methods=(name,), adversaries=0)
         with pytest.raises(UserError, match=f"'{name}' returns {shape} where"):
-            study(settings, stages, split_of([7] * 4), 0, compiler(params))
+            asked(with_methods(name), stages, params, split_of([7] * 4))
     for name in ("negative", "missing"):
-        settings = dataclasses.replace(SETTINGS, methods=("gradient", name), adversaries=0)
-        study(settings, stages, split_of([3, 4]), 0, compiler(params))
+        asked(with_methods("gradient", name), stages, params, split_of([3, 4]))
         assert f"'{name}' gives words values that are below 0 or not finite" in caplog.text
         assert "'gradient' gives" not in caplog.text
         caplog.clear()
 
 
-def test_robustness_draws_by_the_row_as_well():
+def test_a_signed_method_keeps_its_signs(monkeypatch, caplog):
+    """They are told as they are, and agree with others by how large they are."""
+
+    def alternating(stages, params, batch, key):
+        places = jnp.arange(batch.tokens.shape[1])[None, :]
+        return jnp.where(batch.words, places * (-1) ** places, 0).astype(jnp.float32)
+
+    def places(stages, params, batch, key):
+        return jnp.abs(alternating(stages, params, batch, key))
+
+    monkeypatch.setitem(METHODS, "alternating", Method(alternating, signed=True))
+    monkeypatch.setitem(METHODS, "places", places)
+    settings = dataclasses.replace(
+        with_methods("alternating", "places"), questions=("agreement",), pairs=("all",)
+    )
     stages, params = small_model("average")
-    whole = split_of([4] * 30)
+    split = split_of([4, 3])
+    found = asked(settings, stages, params, split)
+    assert "alternating" not in caplog.text
+    assert found.explanations["text"]["alternating"][0].tolist() == [-1, 2, -3, 4]
+    measured = found.found["agreement"]["agreement"]["alternating~places"]
+    np.testing.assert_allclose(measured["kendall"], 1)
+    np.testing.assert_allclose(measured["jensen_shannon"], 0, atol=1e-7)
+    words = [(["word"] * length, None) for length in (4, 3)]
+    rows = list(records(found, words, [0, 1], [None, None], ("a", "b", "c")))
+    assert rows[1]["importance"]["alternating"].tolist() == [-1, 2, -3]
+
+
+@pytest.fixture
+def fitted(monkeypatch):
+    """A method that gives each word its count among the training tokens; returns its fits."""
+    fits = []
+
+    def fit(stages, params, batches, key):
+        fits.append(params)
+        tokens = np.concatenate([np.asarray(each.tokens).ravel() for each in batches])
+        return jnp.asarray(np.bincount(tokens, minlength=20), jnp.float32)
+
+    def find(stages, params, batch, key, fitted):
+        return jnp.where(batch.words, fitted[batch.tokens], 0)
+
+    monkeypatch.setitem(METHODS, "counted", Method(find, fit=fit))
+    return fits
+
+
+def test_a_method_is_fitted_once_on_training_batches(fitted):
+    stages, params = small_model("average")
+    split = split_of(LENGTHS)
+    training = [batch_of(sentences([4, 3], seed=7)), batch_of(sentences([9], seed=8))]
+    found = asked(with_methods("counted"), stages, params, split, lambda: training)
+    assert len(fitted) == 1
+    counts = np.bincount(np.concatenate([np.ravel(each.tokens) for each in training]))
+    for ids, values in zip(split.tokens, found.explanations["text"]["counted"], strict=True):
+        expected = [counts[token] if token < len(counts) else 0 for token in ids[1:-1]]
+        np.testing.assert_array_equal(values, expected)
+
+
+def test_a_fitted_method_needs_training_data(fitted):
+    stages, params = small_model("average")
+    with pytest.raises(UserError, match="'counted' is fitted on training data, which is not at"):
+        asked(with_methods("counted"), stages, params, split_of([3]))
+    assert not fitted
+
+
+def test_a_method_on_the_host_is_not_compiled(monkeypatch):
+    def find(stages, params, batch, key, shared):
+        assert not any(isinstance(each, jax.core.Tracer) for each in (batch.tokens, shared))
+        return np.where(batch.words, np.asarray(shared.weights) * 2, 0)
+
+    monkeypatch.setitem(METHODS, "doubled", Method(find, shared=forward, on_host=True))
+    stages, params = small_model("average")
+    found = asked(with_methods("doubled"), stages, params, split_of(LENGTHS)).explanations["text"]
+    for values, attention in zip(found["doubled"], found["attention"], strict=True):
+        np.testing.assert_allclose(values, 2 * attention, rtol=1e-6)
+
+
+def test_work_that_methods_share_is_done_once(monkeypatch):
+    """Traced once a padded shape, though two methods use it; a third holds attention."""
+    traced = []
+
+    def weights(stages, params, batch):
+        traced.append(batch.tokens.shape)
+        return forward(stages, params, batch).weights
+
+    def times(factor):
+        return lambda stages, params, batch, key, shared: factor * shared
+
+    for name, factor in (("one", 1.0), ("two", 2.0)):
+        monkeypatch.setitem(METHODS, name, Method(times(factor), shared=weights))
+    stages, params = small_model("average")
+    split = split_of(LENGTHS)
+    found = asked(with_methods("one", "two"), stages, params, split).explanations["text"]
+    assert len(traced) == len(set(traced)) > 1
+    for one, two, attention in zip(found["one"], found["two"], found["attention"], strict=True):
+        np.testing.assert_allclose(one, attention, rtol=1e-6)
+        np.testing.assert_allclose(two, 2 * attention, rtol=1e-6)
+    shapes = set(traced)
+    held = Method(times(3.0), shared=weights, holds_attention=True)
+    monkeypatch.setitem(METHODS, "held", held)
+    traced.clear()
+    asked(with_methods("one", "two", "held"), stages, params, split)
+    assert sorted(traced) == sorted([*shapes, *shapes]), "another model is another work"
+
+
+def test_a_question_sees_the_trace_and_the_explanations(monkeypatch):
+    """Over rows, and over explanations; what is recorded stands in every example's line."""
+
+    def ask(stages, config, seed):
+        def rows(params, batch, given):
+            product = given.trace.weights * given.explanations["gradient"]["text"]
+            return {"overlap": product.sum(axis=1), "seed": jnp.full_like(batch.rows, seed)}
+
+        return rows
+
+    def answer(found, about):
+        return {"overlap": float(np.mean(found["overlap"]))}
+
+    question = Question(ask, answer, empty={"overlap": None}, record=("overlap",))
+    monkeypatch.setitem(QUESTIONS, "overlap", question)
+    settings = dataclasses.replace(ALONE, methods=("gradient",), questions=("overlap",))
+    stages, params = small_model("average")
+    split = split_of(LENGTHS)
+    found = asked(settings, stages, params, split)
+    assert list(found.found) == ["overlap"]
+    text = found.explanations["text"]
+    expected = [a @ b for a, b in zip(text["attention"], text["gradient"], strict=True)]
+    np.testing.assert_allclose(found.found["overlap"]["overlap"], expected, rtol=1e-5)
+    summary = summarise(found, settings, ("a", "b", "c"), split.labels)
+    assert summary["analysis"]["overlap"] == pytest.approx(np.mean(expected))
+    words = [(["word"] * length, None) for length in LENGTHS]
+    rows = list(records(found, words, range(6), [None] * 6, ("a", "b", "c")))
+    np.testing.assert_allclose([row["overlap"] for row in rows], expected, rtol=1e-5)
+    assert "seed" not in rows[0]
+
+
+def test_questions_that_are_not_asked_leave_what_is_empty():
+    stages, params = small_model("average")
+    split = split_of([3, 4])
+    for settings in (
+        dataclasses.replace(SETTINGS, questions=()),
+        dataclasses.replace(SETTINGS, permutations=0, adversaries=0, robustness=(), questions=()),
+        dataclasses.replace(
+            SETTINGS, permutations=0, adversaries=0, robustness=(), questions=tuple(QUESTIONS)
+        ),
+    ):
+        found = asked(settings, stages, params, split)
+        summary = summarise(found, settings, ("a", "b", "c"), split.labels)
+        assert summary["results"] == {"robustness": None}
+        assert summary["analysis"]["permutation"] is None
+        assert summary["analysis"]["adversarial_attention"] is None
+        assert ("uniform_attention" in summary["analysis"]) == bool(settings.questions)
+        assert bool(summary["analysis"]["agreement"]) == bool(settings.questions)
+
+
+def test_exactness_is_told_of_the_methods_that_have_it(monkeypatch):
+    def half(stages, params, batch, key):
+        return batch.words.sum(axis=1) / 2
+
+    def find(stages, params, batch, key, segment):
+        return jnp.where(segments.words(batch, segment), 1.0, 0.0)
+
+    monkeypatch.setitem(METHODS, "half", Method(find, segments=("text", "query"), exactness=half))
+    settings = dataclasses.replace(ALONE, methods=("gradient", "half"))
+    stages, params = small_model("average")
+    split = split_of([3, 4])
+    found = asked(settings, stages, params, split)
+    np.testing.assert_array_equal(found.exactness["half"], [1.5, 2])
+    summary = summarise(found, settings, ("a", "b", "c"), split.labels)["analysis"]
+    assert summary["completeness"] == {"half": {"mean": 1.75, "max": 2.0}}
+    assert list(summary["exactness"]) == ["half"]
+
+
+def test_robustness_draws_by_the_row_as_well():
     sizes = tuple(np.linspace(0.1, 30, 40).tolist())  # where it turns wrong depends on the draw
-    call = compiler(params)(make_robustness, stages, sizes, 1, 0)
-    rows = np.arange(1, 30, 2)
-    found = in_chunks(call, whole, 8, 1, lambda: None)
-    part = in_chunks(call, whole.take(rows), 8, 1, lambda: None)
+    settings = dataclasses.replace(SETTINGS, questions=("robustness",), methods=())
+    settings = dataclasses.replace(settings, robustness=sizes, chunk_size=8)
+    stages, params = small_model("average")
+    whole, rows = split_of([4] * 30), np.arange(1, 30, 2)
+    found = asked(settings, stages, params, whole).found["robustness"]
+    part = asked(settings, stages, params, whole.take(rows)).found["robustness"]
     for kind, some in part.items():
-        np.testing.assert_array_equal(np.stack(some), np.stack(found[kind])[rows])
+        np.testing.assert_array_equal(some, found[kind][rows])
+    assert ROBUSTNESS.place == "results"
 
 
 def test_each_predicted_class_has_a_floor_of_its_own():
     stages, params = small_model("average")
     split = split_of(LENGTHS)
-    found = study(SETTINGS, stages, split, 0, compiler(params))
+    settings = dataclasses.replace(SETTINGS, questions=("agreement",))
+    found = asked(settings, stages, params, split)
     labels = ("a", "b", "c")
     predictions = np.arange(len(LENGTHS)) % 2
-    summary = summarise(found._replace(predictions=predictions), SETTINGS, labels, split.labels)
-    for pair, figures in summary["agreement"].items():
+    summary = summarise(found._replace(predictions=predictions), settings, labels, split.labels)
+    floors = found.found["agreement"]["floor"]["agreement"]
+    for pair, figures in summary["analysis"]["agreement"].items():
         assert list(figures["by_class"]) == ["a", "b"]
         for number, members in enumerate(figures["by_class"].values()):
-            for name in ("kendall", "top_k_overlap"):
-                own = found.floor[pair][name][predictions == number]
-                expected = pytest.approx(np.nanmean(own))
+            for name in floors[pair].keys() - {"p_value"}:
+                expected = pytest.approx(np.nanmean(floors[pair][name][predictions == number]))
                 assert members["floor"][name]["mean"] == expected

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from attnjax.analysis.summary import by_class, describe
+from attnjax.analysis.findings import by_class, describe
 
 
 def test_what_is_undefined_is_counted_and_left_out():

@@ -84,8 +84,8 @@ def as_method(entry: Method | Callable[..., Any]) -> Method:
     return entry if isinstance(entry, Method) else Method(entry)
 
 
-def checked(name: str, found: Array, words: Array) -> Array:
-    """What a method found; raises UserError unless it has one number a token."""
+def checked(name: str, found: Any, words: Array) -> Any:
+    """What a method found, NumPy on the host; UserError unless it has one number a token."""
     if jnp.shape(found) != words.shape:
         raise UserError(
             f"the importance method '{name}' returns {jnp.shape(found)} where "

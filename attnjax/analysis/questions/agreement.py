@@ -15,7 +15,6 @@ from jaxtyping import Array
 
 from attnjax.analysis.agreement import kendall_p_value, measures
 from attnjax.analysis.findings import by_class, describe
-from attnjax.analysis.importance import method_named
 from attnjax.analysis.questions.question import About, Question, Study
 from attnjax.analysis.rows import Ragged
 from attnjax.config import AnalysisConfig
@@ -149,22 +148,18 @@ def pairs_of(
     yield rest, TAU
 
 
-def magnitudes(name: str, rows: Ragged) -> Ragged:
-    """How much each word counts, for the class or against it."""
-    if name == ATTENTION or not method_named(name).signed:
-        return rows
-    return [np.abs(row) for row in rows]
-
-
 def measure_pairs(study: Study, config: AnalysisConfig, seed: int) -> dict[str, Any]:
-    """Agreement and its floor over the words of each segment, in the order of the pairs."""
+    """Agreement and its floor over the words of each segment, in the order of the pairs.
+
+    Of signed importances the magnitudes are compared: how much a word counts, not for what.
+    """
     found: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     floors: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     numbers = study.numbers.tolist()
-    for segment, signed in study.explanations.items():
+    for segment, explanations in study.explanations.items():
         name = "agreement" if segment == "text" else "query_agreement"
-        explanations = {each: magnitudes(each, rows) for each, rows in signed.items()}
-        for pairs, names in pairs_of(explanations, config.pairs):
+        sizes = {each: list(map(np.abs, rows)) for each, rows in explanations.items()}
+        for pairs, names in pairs_of(sizes, config.pairs):
             found[name] |= agree(pairs, config.top_k, names)
             floors[name] |= chance(pairs, config.top_k, seed, numbers, names)
     return {**found, "floor": floors}

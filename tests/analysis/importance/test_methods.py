@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.analysis.importance import DETACHABLE, DIAGNOSTICS, METHODS
-from attnjax.analysis.importance.gradient import completeness_error, detached
+from attnjax.analysis.importance import METHODS
+from attnjax.analysis.importance.gradient import completeness_error
 from attnjax.model.attention import attention_weights, forward
-from attnjax.types import EOS, SOS, UNK, Embedded, Encoded, Stages
+from attnjax.model.quick import literal, stages_by_hand
+from attnjax.model.rules import HELD
+from attnjax.types import EOS, SOS, UNK, Embedded, Encoded
 
 KEY = jax.random.key(0)
 MODELS = [
@@ -46,8 +48,9 @@ def probability(stages, params, batch):
     return np.asarray(compiled_forward(stages)(params, batch))
 
 
-def test_the_tables_name_the_same_methods():
-    assert set(DETACHABLE) | set(DIAGNOSTICS) <= set(METHODS)
+def slow(stages):
+    """The same model without its shortcuts."""
+    return stages._replace(quick=literal(stages.encode, stages.decode))
 
 
 @pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
@@ -98,7 +101,7 @@ def test_gradients_equal_finite_differences(segment, hold):
         weights = clean.weights if hold else attention_weights(scores, batch.words)
         return jax.nn.softmax(stages.decode(params, encoded, weights, batch)[0])[predicted]
 
-    explained = detached(stages) if hold else stages
+    explained = stages.under(HELD) if hold else stages
     product = explain("gradient", explained, params, batch)[segment]
     norm = explain("gradient_norm", explained, params, batch)[segment]
     for position in range(1, vectors.shape[1] - 1):
@@ -110,11 +113,15 @@ def test_gradients_equal_finite_differences(segment, hold):
         np.testing.assert_allclose(norm[0, position], np.linalg.norm(slopes), rtol=1e-5)
 
 
+def incompleteness(stages, params, batch):
+    return np.asarray(quick_jit(lambda p, b: completeness_error(stages, p, b, KEY))(params, batch))
+
+
 @pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
 def test_integrated_gradients_are_complete(encoder, attention, pair):
     stages, params = small_model(encoder, attention, pair)
     batch = batch_of(sentences([5, 2, 7]), sentences([3, 1, 2], seed=1) if pair else None)
-    error = np.asarray(quick_jit(lambda p, b: completeness_error(stages, p, b))(params, batch))
+    error = incompleteness(stages, params, batch)
     assert error.shape == (3,)
     assert (error <= 1e-3).all()
 
@@ -122,8 +129,7 @@ def test_integrated_gradients_are_complete(encoder, attention, pair):
 def test_completeness_error_shows_a_path_that_is_held_constant():
     stages, params = small_model()
     batch = batch_of(sentences([5, 2, 7]))
-    partial = quick_jit(lambda p, b: completeness_error(detached(stages), p, b))(params, batch)
-    assert (np.asarray(partial) > 1e-3).any()
+    assert (incompleteness(stages.under(HELD), params, batch) > 1e-3).any()
 
 
 @pytest.mark.usefixtures("double_precision")
@@ -176,8 +182,7 @@ def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, p
     rows, query = sentences([3, 5]), sentences([2, 4], seed=1) if pair else None
     batch = batch_of(rows, query, length=9, query_length=7 if pair else None, dtype=np.float64)
     fast = explain("leave_one_out", stages, params, batch)
-    literal = stages._replace(encode_without=None)
-    generic = explain("leave_one_out", literal, params, batch) if pair else fast
+    generic = explain("leave_one_out", slow(stages), params, batch) if pair else fast
     for segment, found in fast.items():
         expected = deletions(stages, params, rows, query, segment, np.float64)
         assert min(expected) > 1e-6
@@ -193,7 +198,7 @@ def test_factors_of_the_encoder_equal_scaled_vectors(encoder, method):
     rows, query = sentences([3, 5]), sentences([2, 4], seed=1)
     batch = batch_of(rows, query, length=9, query_length=7, dtype=np.float64)
     found = explain(method, stages, params, batch)
-    generic = explain(method, stages._replace(encode_scaled=None), params, batch)
+    generic = explain(method, slow(stages), params, batch)
     for segment, values in found.items():
         assert values.any()
         np.testing.assert_allclose(generic[segment], values, rtol=1e-10, atol=1e-14)
@@ -258,7 +263,7 @@ def test_finds_the_only_word_that_matters(method):
     def embed(params, batch):
         return Embedded(params["embed"]["table"][batch.tokens], None)
 
-    toy = Stages(stages.init, embed, encode, score, decode)
+    toy = stages_by_hand(stages.init, embed, encode, score, decode)
     params = {"embed": {"table": table}}
     batch = batch_of([np.array([SOS, 5, 9, 7, 8, EOS])])
     found = explain(method, toy, params, batch)["text"]

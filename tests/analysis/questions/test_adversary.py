@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnjax.analysis.adversary import amsgrad, descent, jensen_shannon
 from helpers import quick_jit
 from scipy.spatial.distance import jensenshannon
 
+from attnjax.analysis.questions.adversary import amsgrad, descent, jensen_shannon
 from attnjax.model.attention import attention_weights
 from attnjax.train.optimizer import scale_by_amsgrad
 
@@ -69,7 +69,7 @@ def test_optimizer_is_the_one_of_training():
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
-def testjensen_shannon_equals_scipy():
+def test_jensen_shannon_equals_scipy():
     random = np.random.default_rng(0)
     a, b = random.dirichlet(np.full(6, 0.2), (2, 50)).astype(np.float32)
     a[0], b[0], a[1] = np.eye(6)[0], np.eye(6)[1], b[1]

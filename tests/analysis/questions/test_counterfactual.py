@@ -6,18 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnjax.analysis.adversary import Adversary
-from attnjax.analysis.counterfactual import (
-    _random_ranks,
-    adversarial,
-    bins,
-    permutation,
-    uniform,
-)
 from helpers import batch_of, quick_jit, sentences, small_model
 from scipy.spatial.distance import jensenshannon
 
+from attnjax.analysis.questions.adversary import Adversary, adversarial
+from attnjax.analysis.questions.counterfactual import _random_ranks, bins, permutation, uniform
 from attnjax.model.attention import forward
+from attnjax.model.quick import literal
 from attnjax.types import PAD
 
 KEY = jax.random.key(5)
@@ -25,13 +20,18 @@ LENGTHS = [5, 1, 9, 2, 3]
 FEW = Adversary(steps=40, learning_rate=0.1)  # reaches the margin within the steps
 
 
+def traced(function, stages, *settings):
+    """A question's computation, given the forward pass that it starts from."""
+    return lambda p, b: function(stages, p, b, forward(stages, p, b), *settings)
+
+
 def seek(stages, params, batch, settings=FEW, jit=quick_jit):
-    found = jit(lambda p, b: adversarial(stages, p, b, KEY, settings))(params, batch)
+    found = jit(traced(adversarial, stages, KEY, settings))(params, batch)
     return {name: np.asarray(values) for name, values in found.items()}
 
 
 def permute(stages, params, batch, count, jit=quick_jit):
-    found = jit(lambda p, b: permutation(stages, p, b, KEY, count))(params, batch)
+    found = jit(traced(permutation, stages, KEY, count))(params, batch)
     return {name: np.asarray(values) for name, values in found.items()}
 
 
@@ -67,7 +67,7 @@ def test_permutation_equals_shuffling_one_by_one(pair, classes):
         output = decode(stages, params, batch, shuffled)
         changes.append(total_variation(output, trace.probabilities))
     expected = np.median(changes, axis=0)
-    assert expected[0] > 1e-3
+    assert expected.max() > 1e-3
     np.testing.assert_allclose(found["median_change"], expected, atol=1e-6)
     np.testing.assert_allclose(found["max_attention"], weights.max(axis=1), rtol=1e-6)
     assert found["median_change"][1] == 0  # one word
@@ -115,7 +115,8 @@ def test_equal_random_numbers_still_give_a_permutation(monkeypatch):
 )
 def test_adversarial_attention_is_far_and_changes_nothing(pair, classes, read):
     stages, params = small_model("average", pair=pair, classes=classes)
-    stages = stages if read else stages._replace(read=None)
+    if not read:
+        stages = stages._replace(quick=literal(stages.encode, stages.decode))
     batch = batch_of(sentences(LENGTHS), sentences([2] * 5, seed=1) if pair else None)
     found = seek(stages, params, batch)
     trace = forward(stages, params, batch)
@@ -216,7 +217,7 @@ def test_uniform_equals_the_attention_free_model():
     free, _ = small_model("average", "uniform", classes=3)
     batch = batch_of(sentences(LENGTHS))
     expected = forward(free, params | {"score": {}}, batch).probabilities
-    np.testing.assert_allclose(uniform(stages, params, batch), expected, atol=1e-6)
+    np.testing.assert_allclose(traced(uniform, stages)(params, batch), expected, atol=1e-6)
 
 
 def test_bins():

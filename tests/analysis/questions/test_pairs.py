@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from attnjax.analysis.pairs import DRAWS, LONG, agree, chance, shuffled
 from scipy import stats
 
-from attnjax.analysis import pairs
+from attnjax.analysis.questions import agreement
+from attnjax.analysis.questions.agreement import DRAWS, LONG, agree, chance, shuffled
 
 
 def ragged(lengths, seed):
@@ -13,12 +13,12 @@ def ragged(lengths, seed):
     return [random.random(length).astype(np.float32) for length in lengths]
 
 
-@pytest.mark.parametrize("few", [0, pairs.FEW])
-@pytest.mark.parametrize("values", [1, 70, pairs.VALUES])
+@pytest.mark.parametrize("few", [0, agreement.FEW])
+@pytest.mark.parametrize("values", [1, 70, agreement.VALUES])
 def test_each_row_of_each_pair_stands_in_its_place(monkeypatch, few, values):
     """However many padded lengths there are, and however many rows a compiled call has."""
-    monkeypatch.setattr(pairs, "FEW", few)
-    monkeypatch.setattr(pairs, "VALUES", values)
+    monkeypatch.setattr(agreement, "FEW", few)
+    monkeypatch.setattr(agreement, "VALUES", values)
     lengths = [5, 2, 30, 1, 9]
     a, b, c = (ragged(lengths, seed) for seed in range(3))
     found = agree({"a~b": (a, b), "b~c": (b, c)}, top_k=3)

@@ -3,19 +3,30 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from attnjax.analysis.robustness import KINDS, make_robustness, summarise_robustness
 from helpers import batch_of, sentences, small_model
 
+from attnjax.analysis.questions.question import About, Given
+from attnjax.analysis.questions.robustness import KINDS, ROBUSTNESS, make_robustness
+from attnjax.config import AnalysisConfig
 from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Perturbation
+
+
+def robustness(stages, params, batch, config):
+    ask = make_robustness(stages, config, 0)
+
+    def answers(params, batch):
+        return ask(params, batch, Given(forward(stages, params, batch), {}))
+
+    return jax.tree.map(np.asarray, jax.jit(answers)(params, batch))
 
 
 def test_worst_case_on_scores_equals_the_literal_version():
     stages, params = small_model("average", classes=2)
     batch = batch_of(sentences([5, 2, 3, 6] * 5))
     epsilons = (0.5, 5.0)
-    found = jax.jit(make_robustness(stages, epsilons, 1, 0))(params, batch)
+    found = robustness(stages, params, batch, AnalysisConfig(robustness=epsilons))
     assert set(found) == set(KINDS)
 
     def losses(delta):
@@ -36,9 +47,9 @@ def test_accuracy_under_nothing_is_clean_and_falls_under_the_worst_case():
     batch = batch_of(sentences(np.random.default_rng(1).integers(2, 9, 200)))
     clean = forward(stages, params, batch).logits.argmax(axis=1)
     batch = batch._replace(labels=clean.astype(jnp.int32))
-    epsilons = (0.0, 1.0, 10.0)
-    found = jax.jit(make_robustness(stages, epsilons, 2, 0))(params, batch)
-    summary = summarise_robustness({k: list(np.asarray(v)) for k, v in found.items()}, epsilons)
+    config = AnalysisConfig(robustness=(0.0, 1.0, 10.0), robustness_steps=2)
+    found = robustness(stages, params, batch, config)
+    summary = ROBUSTNESS.answer(found, About(None, config, (), None))["robustness"]
     assert summary["epsilon"] == [0.0, 1.0, 10.0]
     for kind in KINDS:
         assert summary[kind][0] == 1.0

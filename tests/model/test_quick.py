@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from attnjax.model.without import WITHOUT, close_up, delete
 from helpers import batch_of, quick_jit, sentences
 
 from attnjax.model.layers import ENCODERS
+from attnjax.model.quick import WITHOUT, close_up, delete
 from attnjax.types import EOS, PAD, SOS
 
 METHODS = [(name, close_up) for name in ENCODERS] + list(WITHOUT.items())
