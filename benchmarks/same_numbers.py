@@ -69,6 +69,8 @@ RUNS = {
 def record(data: str, out: Path) -> None:
     """Runs every command with the package that is found first on the path."""
     for name, (module, *flags) in RUNS.items():
+        if (out / name).exists():  # of an earlier call that did not come to its end
+            continue
         given = [each.format(data=data) for each in flags]
         command = [sys.executable, "-m", module, *given, *SMALL, f"--workdir={out / name}"]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
