@@ -136,7 +136,7 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
 
 
 def described(runs: list[FinishedRun], named: list[tuple[str, list[int]]]) -> dict[str, Any]:
-    """The runs, the conditions and the config of comparison.json; named  conditions and their runs."""
+    """Runs, conditions and config of comparison.json; named  the conditions with their runs."""
     condition = {k: name for name, members in named for k in members}
     return {
         "runs": [

@@ -1,9 +1,11 @@
 """The report: made from files alone, escaping what comes from data, fetching nothing."""
 
+import csv
 import html.parser
 import json
 import re
 
+import fabricated
 import pytest
 from etils import epath
 from fabricated import EVIL, fabricated_examples, fabricated_results, write_files, write_run
@@ -222,6 +224,34 @@ def test_thousands_of_long_examples_stay_small(tmp_path):
     write_report(epath.Path(tmp_path))
     assert (tmp_path / "report.html").stat().st_size < 1.5e6
     assert "The first 200 of" in (tmp_path / "report.html").read_text()
+
+
+def test_twenty_explanations_fit_on_a_page(tmp_path, monkeypatch):
+    """Attention with each importance in full; of all pairs the tau, as a matrix."""
+    methods = [f"method_{number}" for number in range(19)]
+    monkeypatch.setattr(fabricated, "EXPLANATIONS", ("attention", *methods))
+    examples = fabricated_examples(60, ["a", "b"])
+    results = fabricated_results(examples, ["a", "b"])
+    agreement = results["analysis"]["agreement"]
+    for pair, found in agreement.items():
+        if not pair.startswith("attention~"):
+            for part in (found, found["floor"], *found["by_class"].values()):
+                for name in set(fabricated.MEASURES) - {"kendall"}:
+                    del part[name]
+    write_files(tmp_path, results, examples, fabricated.fabricated_metrics())
+    write_report(epath.Path(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert len(page) < 1e6
+    assert page.count("<figure>") < 30
+    table = page[page.index("<h3>Kendall&#39;s tau") : page.index("<h3>Pearson&#39;s r")]
+    pairs = re.findall(r'<th scope="row">(.*? ~ .*?)</th>', table.partition("<details>")[0])
+    assert len(pairs) == 19, "each importance with attention; the others are in the matrix"
+    rows = list(csv.reader((tmp_path / "tables" / "agreement_matrix.csv").read_text().splitlines()))
+    assert rows[0] == ["explanation", "attention", *(each.replace("_", " ") for each in methods)]
+    tau = agreement["method_3~method_7"]["kendall"]["mean"]
+    assert float(rows[5][9]) == float(rows[9][5]) == tau
+    assert rows[5][5] == ""
+    assert "method 3" in (tmp_path / "figures" / "agreement_matrix.svg").read_text()
 
 
 def test_results_hold_numbers_only():
