@@ -204,6 +204,14 @@ def new_axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
     return figure, axes
 
 
+def add_scale(figure: Any, axes: Any, image: Any, label: str) -> None:
+    """The colours of an image beside its axes, in the reports' style."""
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure.colorbar(image, ax=axes, shrink=0.7, label=label)
+
+
 def save_figure(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:
     """Writes figures/NAME.svg and .pdf and returns (name, SVG, caption)."""
     import matplotlib

@@ -17,7 +17,7 @@ from attnjax.report.answers.answer import (
     Terms,
     Told,
 )
-from attnjax.report.figures import INK, Drawn, by_class, histogram, new_axes, save_figure
+from attnjax.report.figures import INK, Drawn, add_scale, by_class, histogram, new_axes, save_figure
 from attnjax.report.page import inline
 from attnjax.report.summaries import DESCRIBED, described, mean_of
 from attnjax.report.tables import Table, formatted
@@ -225,7 +225,7 @@ def draw_matrix(folder: epath.Path, table: Table) -> list[Drawn]:
                 ink = "#ffffff" if abs(value) > 0.6 else INK
                 text = f"{value:.2f}".replace("-", "−")
                 axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
-    figure.colorbar(image, ax=axes, shrink=0.7, label="Kendall's tau")
+    add_scale(figure, axes, image, "Kendall's tau")
     return [save_figure(figure, folder, table.name, table.caption)]
 
 
