@@ -78,14 +78,16 @@ def finish(results: dict[str, Any], name: str, seed: int, command: str) -> None:
 def in_training_mode(workdir: pathlib.Path, data: str) -> dict[str, Any]:
     """The analysis of a run with dropout left on: one mask per example, kept over all passes."""
     import dataclasses
+    import functools
 
     import jax
-    import jax.numpy as jnp
 
     import attnjax
+    from attnjax.analysis.rows import engine_for
     from attnjax.analysis.study import study
     from attnjax.analysis.summary import summarise
     from attnjax.data.dataset import load_dataset
+    from attnjax.model.rules import PLAIN
 
     run = attnjax.load_run(str(workdir))
     config = dataclasses.replace(run.config, data=dataclasses.replace(run.config.data, path=data))
@@ -101,15 +103,14 @@ def in_training_mode(workdir: pathlib.Path, data: str) -> dict[str, Any]:
 
         return embedded._replace(text=jax.vmap(mask)(batch.rows, embedded.text))
 
-    noisy = run.stages._replace(embed=embed)
-
-    def compile_rows(builder, *settings):
-        compiled = jax.jit(builder(*settings))
-        return lambda batch: jax.device_get(compiled(run.params, jax.tree.map(jnp.asarray, batch)))
+    @functools.cache
+    def under(rules):
+        return run.stages.under(rules)._replace(embed=embed, under=under)
 
     settings = dataclasses.replace(config.analysis, adversaries=0, detach_attention=True)
-    found = study(settings, noisy, dataset.splits["test"], config.seed, compile_rows)
-    return summarise(found, settings, run.labels, dataset.splits["test"].labels)
+    test, engine = dataset.splits["test"], engine_for(run.params, run.compile)
+    (found,) = study(settings, under(PLAIN), test, config.seed, engine)
+    return summarise(found, settings, run.labels, test.labels)["analysis"]
 
 
 def table() -> None:

@@ -135,6 +135,7 @@ def run_jax(
     from attnjax.config import ModelConfig, TrainConfig
     from attnjax.data.batches import EncodedSplit
     from attnjax.model.stages import build_stages
+    from attnjax.runs.analysed import engine_on
     from attnjax.runtime import (
         collect_garbage_rarely,
         device_summary,
@@ -156,16 +157,14 @@ def run_jax(
     stages = build_stages(sizes, words=words, classes=2, pair=False)
     split = EncodedSplit(texts, None, np.zeros(len(texts), np.int32), None)
     parallel = make_row_parallel(TrainConfig())
-    compile_rows = parallel.bind(parallel.replicate(params))
+    engine = engine_on(parallel, parallel.replicate(params))
     measure = parts if options.side.startswith("parts") else whole
-    found = measure(stages, split, compile_rows, parallel.devices, clock, options)
+    found = measure(stages, split, engine, clock, options)
     return found, clock.seconds, {**versions(), "device": device_summary()}
 
 
-def whole(
-    stages: Any, split: Any, compile_rows: Any, devices: int, clock: "Clock", options: Any
-) -> Found:
-    """All of it as a run does it: one program, all agreement measures and their floor."""
+def whole(stages: Any, split: Any, engine: Any, clock: "Clock", options: Any) -> Found:
+    """All of it as a run does it: shared work done once, all measures of agreement, their floor."""
     from attnjax.analysis.study import study
     from attnjax.config import AnalysisConfig
 
@@ -174,34 +173,36 @@ def whole(
         permutations=options.permutations,
         adversaries=options.adversaries,
         adversary_steps=options.adversary_steps,
+        robustness=(),
+        pairs=("all",),
     )
     for name in ("all", "all again"):
-        done = clock(name, lambda: study(config, stages, split, 0, compile_rows, devices))
-    found: Found = {name: done.explanations[name] for name in EXACT}
-    found["permutation"] = list(done.permutation["median_change"])
-    found["adversarial_attention"] = list(done.adversarial["max_jsd"])
-    found["agreement"] = [
-        np.stack(list(done.agreement[f"{a}~{b}"].values()), axis=1) for a, b in PAIRS
-    ]
+        (done,) = clock(name, lambda: study(config, stages, split, 0, engine))
+    found: Found = {name: done.explanations["text"][name] for name in EXACT}
+    answers = done.found
+    found["permutation"] = list(answers["permutation"]["permutation"]["median_change"])
+    adversarial = answers["adversarial_attention"]["adversarial"]
+    found["adversarial_attention"] = list(adversarial["max_jsd"])
+    agreement = answers["agreement"]["agreement"]
+    found["agreement"] = [np.stack(list(agreement[f"{a}~{b}"].values()), axis=1) for a, b in PAIRS]
     return found
 
 
-def parts(
-    stages: Any, split: Any, compile_rows: Any, devices: int, clock: "Clock", options: Any
-) -> Found:
+def parts(stages: Any, split: Any, engine: Any, clock: "Clock", options: Any) -> Found:
     """Primitive by primitive, each a program of its own."""
     import jax
 
-    from attnjax.analysis.counterfactual import Adversary, adversarial, permutation
     from attnjax.analysis.importance import METHODS
-    from attnjax.analysis.importance.gradient import detached
-    from attnjax.analysis.pairs import agree
-    from attnjax.analysis.study import BUCKETS
+    from attnjax.analysis.questions.adversary import Adversary, adversarial
+    from attnjax.analysis.questions.agreement import agree
+    from attnjax.analysis.questions.counterfactual import permutation
+    from attnjax.analysis.rows import in_chunks
     from attnjax.config import AnalysisConfig
-    from attnjax.data.batches import choose_shapes, map_rows
     from attnjax.model.attention import forward
+    from attnjax.model.rules import HELD
+    from attnjax.types import EOS, UNK
 
-    held = detached(stages)
+    held = stages.under(HELD)
     key = jax.random.key(0)
     settings = Adversary(adversaries=options.adversaries, steps=options.adversary_steps)
     primitives: dict[str, Callable[..., Any]] = {
@@ -209,20 +210,25 @@ def parts(
         "gradient": lambda params, batch: METHODS["gradient"](held, params, batch, key),
         "leave_one_out": lambda params, batch: METHODS["leave_one_out"](stages, params, batch, key),
         "permutation": lambda params, batch: permutation(
-            stages, params, batch, key, options.permutations
+            stages, params, batch, forward(stages, params, batch), key, options.permutations
         )["median_change"],
         "adversarial_attention": lambda params, batch: adversarial(
-            stages, params, batch, key, settings
+            stages, params, batch, forward(stages, params, batch), key, settings
         )["max_jsd"],
     }
-    shapes = choose_shapes([split], BUCKETS)
-    chunk = -(-min(options.chunk, len(split)) // devices) * devices
-    masks = [np.asarray(ids) > 3 for ids in split.tokens]  # words: neither <sos> nor <eos>
+    masks = [(ids == UNK) | (ids > EOS) for ids in split.tokens]  # as `Batch.words`
     found: Found = {}
     for name, primitive in primitives.items():
-        call = compile_rows(lambda primitive=primitive: primitive)
+        compiled = engine.compile(rows_of, (primitive,), None)
+
+        def call(batch: Any, compiled: Any = compiled) -> Any:
+            return engine.collect(compiled(engine.place(batch), ()))[0]
+
+        def run(call: Any = call) -> Any:
+            return in_chunks(call, split, options.chunk, engine.devices, lambda: None)
+
         for label in (name, f"{name} again"):
-            found[name] = clock(label, lambda call=call: map_rows(call, split, shapes, chunk))
+            found[name] = clock(label, run)
         if name in EXACT:
             rows = zip(found[name], masks, strict=True)
             found[name] = [row[: len(mask)][mask] for row, mask in rows]
@@ -232,6 +238,11 @@ def parts(
         agreement = clock(label, lambda: agree(pairs, top_k))
     found["agreement"] = [np.stack(list(each.values()), axis=1) for each in agreement.values()]
     return found
+
+
+def rows_of(primitive: Callable[..., Any]) -> Callable[..., Any]:
+    """A primitive as a row function, which is given nothing from before."""
+    return lambda params, batch, given: primitive(params, batch)
 
 
 class Clock:

@@ -11,6 +11,8 @@ import pytest
 from ml_collections import ConfigDict
 
 from attnjax.analysis.importance import METHODS
+from attnjax.analysis.importance.method import Method
+from attnjax.analysis.questions import QUESTIONS
 from attnjax.checks import REGISTERED
 from attnjax.config import (
     OPTIONS,
@@ -29,6 +31,7 @@ from attnjax.perturb.techniques import TECHNIQUES, Technique
 from attnjax.sweeps.points import SWEPT
 from attnjax.types import HParams
 
+PAIRS = ("attention", "leave_one_out~gradient")
 CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
 
 
@@ -75,6 +78,7 @@ def test_every_field_says_what_it_is():
         "model.attention": ATTENTIONS,
         "adversary.technique": TECHNIQUES,
         "analysis.methods": METHODS,
+        "analysis.questions": QUESTIONS,
     } == REGISTERED
 
 
@@ -131,6 +135,11 @@ def test_changes_and_differences_are_inverse():
         ("data.source", "files", "--config.data.path=DIR"),
         ("data.max_length", 0, "positive, or -1"),
         ("analysis.methods", ("gradiant",), "did you mean 'gradient'"),
+        ("analysis.questions", ("agreemnt",), "is 'agreemnt'; did you mean 'agreement'"),
+        ("analysis.pairs", ("gradient",), "lists attention, all, or two of attention, gradient"),
+        ("analysis.pairs", ("gradient~gradient",), "joined by ~, not 'gradient~gradient'$"),
+        ("analysis.pairs", ("attention~gradiant",), "names 'gradiant', which this run does not"),
+        ("analysis.pairs", ("lime~attention",), "names 'lime', which this run does not explain"),
         ("task", "nli", "'babi_simulator' is a qa task"),
         ("seed", 2**32, "'seed' must be below 2.32, not 4294967296$"),
         ("seed", -1, "'seed' must be at least 0, not -1$"),
@@ -180,6 +189,9 @@ def test_the_bounds_themselves_are_allowed():
     [  # as ml_collections hands over what the command line says
         ("analysis.methods", ("gradient,leave_one_out",), ("gradient", "leave_one_out")),
         ("analysis.methods", ("gradient",), ("gradient",)),
+        ("analysis.questions", ("",), ()),
+        ("analysis.pairs", ("all",), ("all",)),
+        ("analysis.pairs", ("attention,leave_one_out~gradient",), PAIRS),
         ("data.labels", (0, 1), ("0", "1")),
         ("data.labels", 1, ("1",)),
         ("data.labels", ("a, b", "c"), ("a, b", "c")),
@@ -207,6 +219,15 @@ def test_a_table_owns_its_names(monkeypatch):
     monkeypatch.delitem(REGISTERED, "adversary.technique")  # as where no table is loaded
     raw["adversary"]["technique"] = "somebodys"
     assert from_config_dict(raw).adversary.technique == "somebodys"
+
+
+def test_a_method_may_be_for_some_encoders_alone(monkeypatch):
+    monkeypatch.setitem(METHODS, "filters", Method(print, encoders=("cnn", "average")))
+    raw = raw_with("analysis.methods", ("gradient", "filters"))
+    with pytest.raises(UserError, match="'filters' is defined for the encoders cnn, average, and"):
+        from_config_dict(raw)
+    raw["model"]["encoder"] = "cnn"
+    assert from_config_dict(raw).analysis.methods == ("gradient", "filters")
 
 
 def test_average_is_wide_enough_for_its_attention():

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 from helpers import small_model
 
+from attnjax.analysis.importance import METHODS
+from attnjax.analysis.importance.method import Method
 from attnjax.config import from_config_dict
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
 from attnjax.runs.loaded import Run, compile_in_full, require_list
+from attnjax.train.parallel import remembered
 
 
 def example_of(task, text):
@@ -18,6 +21,13 @@ def example_of(task, text):
     config = from_config_dict({"task": task, "data": {"source": "files", "path": "x"}})
     nothing = None
     return Run(nothing, nothing, nothing, ("no", "yes"), config, nothing)._example(7, text)
+
+
+def small_run():
+    stages, params = small_model("average")
+    config = from_config_dict({"task": "classification", "data": {"source": "files", "path": "x"}})
+    words = Vocabulary(("<pad>", "<unk>", "<sos>", "<eos>", "a", "film"))
+    return Run(params, stages, words, ("no", "maybe", "yes"), config, remembered(compile_in_full))
 
 
 @pytest.mark.parametrize(
@@ -73,12 +83,27 @@ def test_what_is_no_text(task, text, message):
     ],
 )
 def test_what_is_no_list_of_texts_or_methods(method, arguments, message):
-    stages, params = small_model("average")
-    config = from_config_dict({"task": "classification", "data": {"source": "files", "path": "x"}})
-    words = Vocabulary(("<pad>", "<unk>", "<sos>", "<eos>", "a", "film"))
-    run = Run(params, stages, words, ("no", "maybe", "yes"), config, jax.jit)
     with pytest.raises(UserError, match=message):
-        getattr(run, method)(*arguments)
+        getattr(small_run(), method)(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("methods", "message"),
+    [
+        (["gradiant"], "no importance method 'gradiant'; did you mean 'gradient'"),
+        (["filters"], "'filters' is defined for the encoders cnn, and model.encoder is 'bilstm'"),
+    ],
+)
+def test_methods_that_cannot_explain_this_model(monkeypatch, methods, message):
+    monkeypatch.setitem(METHODS, "filters", Method(print, encoders=("cnn",)))
+    with pytest.raises(UserError, match=message):
+        small_run().explain(["a film"], methods=methods)
+
+
+def test_a_fitted_method_has_no_training_data_here(monkeypatch):
+    monkeypatch.setitem(METHODS, "patterns", Method(print, fit=print))
+    with pytest.raises(UserError, match="'patterns' is fitted on training data, which is not at"):
+        small_run().explain(["a film"], methods=["patterns"])
 
 
 @pytest.mark.parametrize("value", [None, 5, "a", b"a", {"text": "a"}])

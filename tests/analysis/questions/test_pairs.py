@@ -1,11 +1,27 @@
 """Agreement of ragged rows: every row gets what it gets alone, wherever it stands."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from scipy import stats
 
+from attnjax.analysis.agreement import measures
 from attnjax.analysis.questions import agreement
-from attnjax.analysis.questions.agreement import DRAWS, LONG, agree, chance, shuffled
+from attnjax.analysis.questions.agreement import (
+    AGREEMENT,
+    DRAWS,
+    LONG,
+    agree,
+    chance,
+    measure_pairs,
+    shuffled,
+)
+from attnjax.analysis.questions.question import About, Study
+from attnjax.config import AnalysisConfig
+
+NAMES = ("attention", "gradient", "norm")
+MEASURED = {*measures(3), "p_value"}
 
 
 def ragged(lengths, seed):
@@ -69,3 +85,61 @@ def test_chance_of_long_rows_alone_and_of_none():
     expected = agree({"a~b": (rows, shuffled(rows, (7, 0), [4, 5]))}, 3)
     np.testing.assert_array_equal(found["a~b"]["pearson"], expected["a~b"]["pearson"])
     assert chance({}, 3, 7, []) == {}
+
+
+def study_of(**explanations):
+    count = len(explanations["attention"])
+    probabilities = np.full((count, 2), 0.5)
+    predictions, numbers = np.zeros(count, int), np.arange(count)
+    return Study({"text": explanations}, {}, {}, predictions, probabilities, numbers)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "full"),
+    [
+        (("attention",), {"attention~gradient", "attention~norm"}),
+        (("all",), {"attention~gradient", "attention~norm", "gradient~norm"}),
+        (("gradient~norm",), {"gradient~norm"}),
+        (("norm~gradient", "norm~attention"), {"gradient~norm", "attention~norm"}),
+        ((), set()),
+    ],
+)
+def test_the_pairs_that_are_wanted_are_measured_in_full(wanted, full):
+    """Of the others Kendall's tau is; what is measured is the same either way, the floor too."""
+    lengths = [5, 3, 8]
+    study = study_of(**{n: ragged(lengths, k) for k, n in enumerate(NAMES)})
+    config = AnalysisConfig(pairs=wanted, top_k=3)
+    found = measure_pairs(study, config, 0)
+    every = measure_pairs(study, dataclasses.replace(config, pairs=("all",)), 0)
+    assert set(found["agreement"]) == set(found["floor"]["agreement"]) == set(every["agreement"])
+    for part, whole in (
+        (found["agreement"], every["agreement"]),
+        (found["floor"]["agreement"], every["floor"]["agreement"]),
+    ):
+        for pair, measured in part.items():
+            assert set(measured) == (MEASURED if pair in full else {"kendall", "p_value"})
+            for name, values in measured.items():
+                np.testing.assert_array_equal(values, whole[pair][name])
+
+
+def test_results_say_of_each_pair_what_was_measured():
+    study = study_of(**{n: ragged([5, 3, 8], k) for k, n in enumerate(NAMES)})
+    config = AnalysisConfig(top_k=3)
+    about = About(study, config, ("no", "yes"), np.zeros(3, int))
+    answer = AGREEMENT.answer(measure_pairs(study, config, 0), about)
+    full, rest = (answer["agreement"][pair] for pair in ("attention~norm", "gradient~norm"))
+    assert set(full) == {*measures(3), "floor", "by_class"}
+    assert set(rest) == {"kendall", "floor", "by_class"}
+    assert set(rest["floor"]) == {"kendall"}
+    assert set(rest["by_class"]["no"]) == {"kendall", "floor"}
+    assert "significant_fraction" in rest["kendall"]
+
+
+def test_signed_importances_agree_by_their_magnitudes():
+    a = ragged([6, 4], 0)
+    signs = [np.where(np.arange(len(each)) % 2, -1, 1).astype(np.float32) for each in a]
+    signed = [each * sign for each, sign in zip(a, signs, strict=True)]
+    study = study_of(attention=a, signed=signed)
+    found = measure_pairs(study, AnalysisConfig(top_k=3), 0)["agreement"]["attention~signed"]
+    np.testing.assert_allclose(found["kendall"], 1, rtol=1e-6)
+    np.testing.assert_allclose(found["jensen_shannon"], 0, atol=1e-7)
