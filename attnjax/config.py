@@ -324,10 +324,17 @@ def from_config_dict(config: ConfigDict | dict[str, Any]) -> RunConfig:
 
     Raises UserError for an unknown field, a value of the wrong type, or one out of range.
     """
-    raw = config.to_dict() if isinstance(config, ConfigDict) else config
-    run = _build(RunConfig, raw, "")
+    run = unchecked(config.to_dict() if isinstance(config, ConfigDict) else config)
     check(run)
     return run
+
+
+def unchecked(raw: dict[str, Any]) -> RunConfig:
+    """The `RunConfig` of a stored run, whose techniques and methods this process may not know.
+
+    Raises UserError for an unknown field, or a value of the wrong type.
+    """
+    return _build(RunConfig, raw, "")
 
 
 def flatten(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
-from attnjax.config import OPTIONS, flatten, from_config_dict, to_dict
+from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
 from attnjax.report.answers import compared
 from attnjax.report.tables import MARKED
@@ -141,7 +141,7 @@ def _read(folder: epath.Path, name: str) -> FinishedRun:
     if isinstance(results, dict) and results.get("failed"):
         raise UserError(f"run {folder} failed: its loss was not finite; leave it out")
     try:
-        config = flatten(to_dict(from_config_dict(results["config"])))
+        config = flatten(to_dict(unchecked(results["config"])))
         test, analysis = dict(results["test"]), dict(results["analysis"])
     except UserError as error:
         raise UserError(f"{folder / RESULTS} is of another version: {error}") from error

@@ -127,7 +127,7 @@ def test_integrated_gradients_are_complete(encoder, attention, pair):
 
 
 def test_completeness_error_shows_a_path_that_is_held_constant():
-    stages, params = small_model()
+    stages, params = small_model("average", "dot")
     batch = batch_of(sentences([5, 2, 7]))
     assert (incompleteness(stages.under(HELD), params, batch) > 1e-3).any()
 
