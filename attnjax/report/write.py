@@ -21,16 +21,16 @@ from attnjax.report.tables import Table, formatted, write_table
 from attnjax.workdir import (
     EXAMPLES,
     EXAMPLES_README,
+    FIGURES,
     METRICS,
+    RATIONALES,
     REPORT,
     RESULTS,
+    TABLES,
     read_json,
     read_json_lines,
     write_text,
 )
-
-# Files of the report beside those of its answers.
-OWN = ("figures/training_*", "tables/scores.*", "analysis/rationales_*.jsonl")
 
 
 def write_report(folder: epath.Path) -> None:
@@ -42,7 +42,8 @@ def write_report(folder: epath.Path) -> None:
     examples = read_json_lines(folder / EXAMPLES)
     analysis = results.get("analysis") or {}
     # What an earlier report of the run has left and this one may not write again.
-    remove(folder, (*OWN, *(each for answer in ANSWERS.values() for each in answer.files)))
+    remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
+    remove(folder, (each for answer in ANSWERS.values() for each in answer.files))
     told = Told(folder, results, analysis, examples)
     sections = [(each, each.blocks(told)) for each in ANSWERS.values()]
     sections = [(each, blocks) for each, blocks in sections if blocks]
