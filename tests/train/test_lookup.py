@@ -110,7 +110,7 @@ def test_training_is_that_on_the_whole_table(encoder, technique, settings):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), one, other)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), sums, others)
     unused = np.setdiff1d(np.arange(WORDS), np.concatenate([*TEXTS, *QUERIES]))
-    start = build(config, True)[1]
+    start = build(config, True, encoder=encoder)[1]
     moved = other.params["embed"]["table"] - start.params["embed"]["table"]
     assert not np.any(moved[unused])
     assert np.all(np.any(moved[TEXTS[0]] != 0, axis=-1))
