@@ -193,7 +193,8 @@ class TrainState(NamedTuple):
         return jax.random.fold_in(jax.random.key(self.seed), self.step)
 
 
-RowFunction = Callable[[Params, Batch], Any]  # gives a tree of arrays with one row per example
+# (params, batch, or a batch with what it is handed) -> tree of arrays with one row per example
+RowFunction = Callable[[Params, Any], Any]
 RowCall = Callable[[Batch], Any]  # that of given parameters, with NumPy arrays
 Compiled = TypeVar("Compiled", covariant=True)
 

@@ -21,6 +21,20 @@ def quick_jit(function):
 
 
 @cache
+def _small_model(words, classes, pair, dtype, **config):
+    """(stages, params as NumPy arrays)."""
+    stages = build_stages(ModelConfig(**config), words=words, classes=classes, pair=pair)
+    shapes = jax.eval_shape(stages.init, jax.random.key(0))  # its random numbers take a second
+    random = np.random.default_rng(3)
+
+    def values(path, leaf):
+        if "table" in jax.tree_util.keystr(path):
+            return random.normal(0, 1.5, leaf.shape).astype(dtype)
+        return random.uniform(-0.9, 0.9, leaf.shape).astype(dtype)
+
+    return stages, jax.tree_util.tree_map_with_path(values, shapes)
+
+
 def small_model(
     encoder="bilstm",
     attention="additive",
@@ -30,20 +44,14 @@ def small_model(
     words=WORDS,
     **more,
 ):
-    """(stages, params) of a tiny model whose parameters are large enough to matter."""
-    config = ModelConfig(
-        encoder=encoder, attention=attention, embed_dim=6, embed_scale=1.0, hidden_dim=4, **more
-    )
-    stages = build_stages(config, words=words, classes=classes, pair=pair)
-    shapes = jax.eval_shape(stages.init, jax.random.key(0))  # whose random numbers take seconds
-    random = np.random.default_rng(3)
+    """(stages, params) of a tiny model whose parameters are large enough to matter.
 
-    def values(path, leaf):
-        if "table" in jax.tree_util.keystr(path):
-            return jnp.asarray(random.normal(0, 1.5, leaf.shape).astype(dtype))
-        return jnp.asarray(random.uniform(-0.6, 0.6, leaf.shape).astype(dtype))
-
-    return stages, jax.tree_util.tree_map_with_path(values, shapes)
+    The stages of one model are the same at every call, so that what is compiled for them stays.
+    """
+    config = {"encoder": encoder, "attention": attention, "hidden_dim": 4, **more}
+    config |= {"embed_dim": 6, "embed_scale": 1.0}
+    stages, params = _small_model(words, classes, pair, dtype, **config)
+    return stages, jax.tree.map(jnp.array, params)  # new ones: steps take their arguments' memory
 
 
 def sentences(lengths, seed=0):

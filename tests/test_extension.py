@@ -27,6 +27,10 @@ from attnjax.model.layers import ENCODERS, Affine
 from attnjax.model.rules import PLAIN, Rules, held_attend, held_gate
 from attnjax.perturb.ascent import worst_case
 from attnjax.perturb.techniques import TECHNIQUES, Technique
+from attnjax.report.answers import ANSWERS
+from attnjax.report.answers.answer import Answer, Files, Paragraph, Shown
+from attnjax.report.tables import Table
+from attnjax.report.wording import Wording
 
 pytestmark = pytest.mark.slow
 
@@ -87,12 +91,29 @@ def answer_entropy(found, about):
     return {"entropy": describe(found["entropy"])}
 
 
+def entropy_blocks(told):
+    found = told.analysis.get("entropy")
+    if not found:
+        return []
+    table = Table("entropy", "Entropy of the output.", ("mean",), [{"mean": found["nats"]["mean"]}])
+    return [Paragraph("Of the output, in nats."), Shown(table), Files(table)]
+
+
+SURE = Answer(
+    "entropy",
+    "Entropy",
+    "How sure is the model?",
+    entropy_blocks,
+    files=("tables/entropy.*",),
+    compared={("entropy", "nats"): Wording("entropy", None, "nats", "0 is sure.")},
+)
 ENTROPY = Question(ask_entropy, answer_entropy, empty={"entropy": None}, record=("entropy",))
 OWN = (
     (ENCODERS, "gated", Gated),
     (TECHNIQUES, "attention_calm", Technique("attention", calm)),
     (METHODS, "contribution", Method(contribution, signed=True)),
     (QUESTIONS, "entropy", ENTROPY),
+    (ANSWERS, "entropy", SURE),
 )
 ASKED = (
     "--config.model.encoder=gated",
@@ -212,6 +233,7 @@ def test_runs_are_compared_where_nobody_knows_them(runs, tmp_path, monkeypatch):
     found = read(tmp_path / "out" / "comparison.json")
     quantities = {(each["of"], each["measure"]) for each in found["means"]}
     assert ("attention~contribution", "pearson") in quantities
+    assert ("entropy", "nats") not in quantities, "what is compared is said by the answer"
     (ceiling,) = (
         each
         for each in found["ceiling"]
@@ -227,5 +249,24 @@ def test_runs_are_compared_where_nobody_knows_them(runs, tmp_path, monkeypatch):
     assert (tmp_path / "out" / "comparison.html").exists()
 
 
-def test_the_report_shows_the_answer_of_the_question():
-    pytest.skip("the question's twin in report.answers is not registered above")
+def test_the_report_shows_the_answer_of_the_question(runs):
+    page = (runs / "seed_0" / "report.html").read_text()
+    section = page[page.index('<section id="entropy">') :].partition("</section>")[0]
+    mean = read(runs / "seed_0" / "results.json")["analysis"]["entropy"]["nats"]["mean"]
+    assert "<h2>How sure is the model?</h2>" in section
+    assert f"{mean:.3f}" in section
+    assert (runs / "seed_0" / "tables" / "entropy.csv").exists()
+    assert '<a href="#entropy">Entropy</a>' in page
+
+
+def test_what_the_answer_compares_is_compared(runs, tmp_path):
+    folders = [str(runs / f"seed_{seed}") for seed in (0, 1)]
+    assert compare.main(["attnjax.compare", *folders, f"--out={tmp_path / 'out'}"]) == 0
+    found = read(tmp_path / "out" / "comparison.json")
+    (mean,) = (
+        each["mean"]
+        for each in found["means"]
+        if (each["name"], each["of"], each["measure"]) == ("seed_1", "entropy", "nats")
+    )
+    nats = [row["entropy"]["nats"] for row in examples_of(runs / "seed_1")]
+    assert mean == pytest.approx(np.mean(nats), rel=1e-4)

@@ -157,7 +157,7 @@ def test_results_that_would_be_held_bound_the_runs_analysed_together(
     more = ("--config.train.devices=1", "--config.train.epochs=1")
     for most, expected in ((2_000_000_000, [3, 3]), (1, [1] * 6)):
         groups.clear()
-        monkeypatch.setattr(analyst, "HELD", most)
+        monkeypatch.setattr(analyst, "MOST_HELD", most)
         assert main(arguments(data, tmp_path / str(most), *flags, *more)) == 0
         assert groups == expected
     a, b = (

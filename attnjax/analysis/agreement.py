@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
-Rows = Shaped[Array | np.ndarray, "batch length"]  # bool and whole numbers too
+Values = Shaped[Array | np.ndarray, "batch length"]  # bool and whole numbers too
 Mask = Shaped[Array | np.ndarray, "batch length"]
-Measure = Callable[[Rows, Rows, Mask], Float[Array, " batch"]]
+Measure = Callable[[Values, Values, Mask], Float[Array, " batch"]]
 
 EXACT = 33  # the longest row whose p-value is always exact where nothing is tied, as in scipy
 
 
-def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+def kendall_tau(a: Values, b: Values, mask: Mask) -> Float[Array, " batch"]:
     """Kendall's tau-b, -1..1, ties counted as `scipy.stats.kendalltau` does.
 
     NaN: fewer than two positions, or all values of a or of b equal.
@@ -34,7 +34,7 @@ def kendall_tau(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     return jnp.clip(_ratio(pairs.score, untied), -1, 1)
 
 
-def kendall_p_value(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+def kendall_p_value(a: Values, b: Values, mask: Mask) -> Float[Array, " batch"]:
     """Two-sided p-value of Kendall's tau-b, 0..1: `scipy.stats.kendalltau(method="auto")`.
 
     From the exact distribution where no values are tied and the row has at most 33 positions, or
@@ -89,7 +89,7 @@ class _Pairs(NamedTuple):
 
 
 @jax.jit
-def _count_pairs(a: Rows, b: Rows, mask: Mask) -> _Pairs:
+def _count_pairs(a: Values, b: Values, mask: Mask) -> _Pairs:
     size = jnp.sum(mask, axis=-1).astype(a.dtype)
     size = jnp.where(_any_nan(a, b, mask), jnp.nan, size)
     # Nothing is below, above or equal to NaN: a pair with a position off the mask drops out.
@@ -157,7 +157,7 @@ def _exact_p_values() -> tuple[np.ndarray, np.ndarray]:
 
 
 @jax.jit
-def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+def pearson(a: Values, b: Values, mask: Mask) -> Float[Array, " batch"]:
     """Pearson's correlation, -1..1, as `scipy.stats.pearsonr`.
 
     NaN: fewer than two positions, or all values of a or of b equal.
@@ -181,7 +181,7 @@ def pearson(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
     return jnp.clip(_ratio(jnp.sum(a * b, axis=-1), norm), -1, 1)
 
 
-def spearman(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+def spearman(a: Values, b: Values, mask: Mask) -> Float[Array, " batch"]:
     """Spearman's correlation, -1..1: Pearson's of the ranks, ties sharing their mean rank.
 
     NaN: where pearson is.
@@ -191,7 +191,7 @@ def spearman(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
 
 
 @jax.jit
-def _ranks(values: Rows, mask: Mask) -> Rows:
+def _ranks(values: Values, mask: Mask) -> Values:
     """Mean ranks from 1: [[0.2, 0.9, 0.2]] -> [[1.5, 3, 1.5]]; NaN off the mask, and for NaN."""
     values = jnp.where(mask, values, jnp.nan)
 
@@ -203,7 +203,7 @@ def _ranks(values: Rows, mask: Mask) -> Rows:
     return jnp.where(jnp.isnan(values), jnp.nan, halves.astype(values.dtype) / 2 + 1)
 
 
-def top_k_kendall(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
+def top_k_kendall(a: Values, b: Values, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
     """Kendall distance of the two lists of k highest words, 0 the same list (Fagin et al. 2003).
 
     Jain & Wallace's code with p = 1/2, papers 3.3: A and B are the two sets of top words, Z what
@@ -238,7 +238,7 @@ def top_k_kendall(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " b
     return jnp.where(_any_nan(a, b, mask), jnp.nan, distance)
 
 
-def top_k_overlap(a: Rows, b: Rows, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
+def top_k_overlap(a: Values, b: Values, mask: Mask, k: int = 10) -> Float[Array, " batch"]:
     """Share of the k highest words that both have, 0..1.
 
     Where a row has fewer than k positions, k is their number, so that the share is 1. Among equal
@@ -260,7 +260,7 @@ class _Top(NamedTuple):
 
 
 @partial(jax.jit, static_argnames="k")
-def _top(values: Rows, mask: Mask, k: int) -> _Top:
+def _top(values: Values, mask: Mask, k: int) -> _Top:
     k = min(k, values.shape[1])
     values = jnp.where(values == 0, 0, values)  # top_k puts -0.0 below 0.0
     highest, place = jax.lax.top_k(jnp.where(mask, values, -jnp.inf), k)  # the earlier among equals
@@ -273,7 +273,7 @@ def _same(a: _Top, b: _Top) -> Bool[Array, "batch k k"]:
     return (a.place[:, :, None] == b.place[:, None, :]) & real
 
 
-def jensen_shannon(a: Rows, b: Rows, mask: Mask) -> Float[Array, " batch"]:
+def jensen_shannon(a: Values, b: Values, mask: Mask) -> Float[Array, " batch"]:
     """Jensen-Shannon divergence of the two as distributions, in nats: 0 the same, ln 2 disjoint.
 
     JSD(p, q) = KL(p | m) / 2 + KL(q | m) / 2 with m = (p + q) / 2, each row divided by its sum.

@@ -141,11 +141,11 @@ def _row_call(
         runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
         for name, method in methods.items():
             if method.on_host:
-                function = make_find(name, method, owns[name], seed)
+                function, learnt = make_find(name, method, owns[name], seed), fitted[name]
                 whole = jax.tree.map(jnp.asarray, batch)
                 work = engine.collect(handed.get((method.shared, owns[name]), ()))
                 for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
-                    own = params if fitted[name] is None else (params, fitted[name][number])
+                    own = params if learnt is None else (params, learnt[number])
                     run["methods"][name] = jax.device_get(function(own, whole, work[number]))
         return runs
 

@@ -30,7 +30,7 @@ WINDOW = 5  # statements before the question, one of which must be about what is
 TRAIN_QUESTIONS, TEST_QUESTIONS = 10_000, 1_000
 
 
-class Question(NamedTuple):
+class StoryQuestion(NamedTuple):
     """One question with everything that was said before it.
 
     supporting  places in `story` of the facts that the answer follows from, the answer's last
@@ -50,7 +50,7 @@ class _Action(NamedTuple):
     target: str  # a place for MOVE, else an object
 
 
-def to_example(question: Question, place: str = "") -> Example:
+def to_example(question: StoryQuestion, place: str = "") -> Example:
     """Returns the question as the example that every other source gives, story sentences joined."""
     return Example(
         text=" ".join(question.story),
@@ -86,7 +86,7 @@ def simulate(task: int, questions: int, seed: int) -> list[Example]:
     return [to_example(each) for each in simulate_questions(task, questions, seed)]
 
 
-def simulate_questions(task: int, questions: int, seed: int) -> list[Question]:
+def simulate_questions(task: int, questions: int, seed: int) -> list[StoryQuestion]:
     """Returns `questions` questions of task 1, 2 or 3 with their supporting facts.
 
     1  Where is Mary?                           her last move
@@ -94,7 +94,7 @@ def simulate_questions(task: int, questions: int, seed: int) -> list[Question]:
     3  Where was the milk before the kitchen?   its last get or drop, the move there, the one before
     """
     rng = random.Random(seed)
-    found: list[Question] = []
+    found: list[StoryQuestion] = []
     story = 0
     while len(found) < questions:
         found += _story(task, rng, str(story))
@@ -102,10 +102,10 @@ def simulate_questions(task: int, questions: int, seed: int) -> list[Question]:
     return found[:questions]
 
 
-def _story(task: int, rng: random.Random, group: str) -> list[Question]:
+def _story(task: int, rng: random.Random, group: str) -> list[StoryQuestion]:
     actions: list[_Action] = []
     sentences: list[str] = []
-    questions: list[Question] = []
+    questions: list[StoryQuestion] = []
     world = _act(task, rng)
     while len(questions) < QUESTIONS_PER_STORY:
         for action in (next(world), next(world)):
@@ -116,7 +116,7 @@ def _story(task: int, rng: random.Random, group: str) -> list[Question]:
             question, supporting = asked
             # The last supporting fact is a move to the place that answers.
             answer = actions[supporting[-1]].target
-            questions.append(Question(tuple(sentences), question, answer, supporting, group))
+            questions.append(StoryQuestion(tuple(sentences), question, answer, supporting, group))
     return questions
 
 

@@ -85,22 +85,26 @@ def held_attend(
     return plain_attend(jax.lax.stop_gradient(weights), states)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
 def held_act(function: Callable[[Array], Array], x: Array) -> Array:
     """function(x), differentiated as x times the constant function(x) / x.
 
     Of a function with function(0) = 0; where x is 0 the ratio is the derivative there.
     """
+    return _held(function, x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _held(function: Callable[[Array], Array], x: Array) -> Array:
     return function(x)
 
 
-def _held_act_backward(function: Any, x: Array, grad: Array) -> tuple[Array]:
+def _held_backward(function: Any, x: Array, grad: Array) -> tuple[Array]:
     ratio = function(x) / jnp.where(x == 0, 1, x)
     slope = jax.vjp(function, x)[1](jnp.ones_like(x))[0]
     return (grad * jnp.where(x == 0, slope, ratio),)
 
 
-held_act.defvjp(lambda function, x: (function(x), x), _held_act_backward)
+_held.defvjp(lambda function, x: (function(x), x), _held_backward)
 
 PLAIN = Rules()
 

@@ -86,8 +86,15 @@ def build_stages(
             ATTENTIONS[config.attention](rules=rules),
             Decoder(classes, product=pair and config.match_product, rules=rules),
         )
-        stages = (jitted(each, network) for each in (embed, encode, score, decode))
-        return Stages(partial(init, network), *stages, _quick(network), under)
+        return Stages(
+            partial(init, network),
+            jitted(embed, network),
+            jitted(encode, network),
+            jitted(score, network),
+            jitted(decode, network),
+            _quick(network),
+            under,
+        )
 
     return under(PLAIN)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from etils import epath
 
+from attnjax.report.answers import measured
 from attnjax.report.examples import card
 from attnjax.report.figures import (
     COLOURS,
@@ -20,7 +21,7 @@ from attnjax.report.figures import (
 )
 from attnjax.report.page import inline, remove, write_page
 from attnjax.report.tables import MARKED, Estimate, Table, formatted, write_table
-from attnjax.report.wording import measure, pair_label, spaced
+from attnjax.report.wording import pair_label, spaced
 from attnjax.workdir import FIGURES, TABLES, read_json
 
 COMPARISON = "comparison.json"
@@ -60,7 +61,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         differences=by_run,
         side_by_side=[
             {
-                "measure": measure(name),
+                "measure": measured(name),
                 "open": name in OPEN,
                 "table": _of_measure(tables["agreement"], name),
                 "figures": [figure],
@@ -130,7 +131,7 @@ def _differences(found: dict[str, Any]) -> Table:
     rows = [
         {
             "run": each["other"],
-            "measure": measure(each["measure"]).label,
+            "measure": measured(each["measure"]).label,
             "of": pair_label(each["of"]),
             "baseline": each["baseline_mean"],
             "run's": each["other_mean"],
@@ -151,7 +152,7 @@ def _differences(found: dict[str, Any]) -> Table:
 def _agreement(found: dict[str, Any]) -> Table:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
     for each in found["means"]:
-        of, name = pair_label(each["of"]), measure(each["measure"]).label
+        of, name = pair_label(each["of"]), measured(each["measure"]).label
         row = rows.setdefault((of, name), {"of": of, "measure": name})
         row[each["name"]] = Estimate(each["mean"], each["ci95"], each["std"])
     caption = "Means over the analysed examples with 95 % bootstrap intervals."
@@ -160,16 +161,16 @@ def _agreement(found: dict[str, Any]) -> Table:
 
 def _of_measure(agreement: Table, name: str) -> Table:
     columns = tuple(each for each in agreement.columns if each != "measure")
-    return agreement.select(columns, measure=measure(name).label)
+    return agreement.select(columns, measure=measured(name).label)
 
 
 def _ceiling(found: dict[str, Any]) -> Table:
     rows: dict[tuple[str, str], dict[str, Any]] = {}
-    measures = dict.fromkeys(measure(each["measure"]).label for each in found["ceiling"])
+    measures = dict.fromkeys(measured(each["measure"]).label for each in found["ceiling"])
     for each in found["ceiling"]:
         kind = each["condition"], spaced(each["explanation"])
         row = rows.setdefault(kind, dict(zip(("condition", "explanation"), kind, strict=True)))
-        row[measure(each["measure"]).label] = Estimate(each["mean"], each["ci95"])
+        row[measured(each["measure"]).label] = Estimate(each["mean"], each["ci95"])
         row["pairs of seeds"] = each["seed_pairs"]
     caption = "Ceiling: agreement of the same explanation between two seeds of one condition."
     columns = ("condition", "explanation", *measures, "pairs of seeds")
@@ -205,7 +206,7 @@ def draw_means(folder: epath.Path, found: dict[str, Any]) -> list[Drawn]:
                 (handles[unit],) = axes.plot(each["mean"], place + offset, marker, color=colour)
         axes.set_yticks(range(len(kinds)), [pair_label(of) for of in kinds])
         axes.set_ylim(len(kinds) - 0.5, -0.5)  # the first on top
-        known = measure(name)
+        known = measured(name)
         axes.set_xlabel(f"{known.label} ({known.range})" if known.range else known.label)
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         axes.set_axisbelow(True)

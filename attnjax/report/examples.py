@@ -1,13 +1,15 @@
 """Which examples a page shows, and what it shows of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from attnjax.report.heatmap import heat_rows
 from attnjax.report.tables import formatted
 from attnjax.report.wording import pair_label, spaced
 
-SHOWN = 5  # examples of each kind
+SHOWN = 5  # examples of each kind, or fewer:
+CELLS = 4_000  # words in colour that the examples of a kind have together; at least one is shown
 WORDS = 200  # of one text that a page shows; all of them are in analysis/examples.jsonl
 
 
@@ -30,7 +32,7 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     groups = []
     seen: set[int] = set()
     for kind, members in kinds.items():
-        fresh = [each for each in members if each["id"] not in seen][:SHOWN]
+        fresh = within(each for each in members if each["id"] not in seen)
         seen |= {each["id"] for each in fresh}
         groups.append(
             {
@@ -46,10 +48,23 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
             "title": "Most successful adversarial attention",
             "note": "A different attention over the same encoder states that leaves the output "
             "almost unchanged: the model's own above, the adversarial one below.",
-            "examples": [shown_adversarial(each) for each in _most_adversarial(examples)],
+            "examples": [shown_adversarial(each) for each in within(_most_adversarial(examples))],
         }
     )
     return [group for group in groups if group["examples"]]
+
+
+def within(examples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The first SHOWN of them, or as many as CELLS allow: twenty explanations are many words."""
+    found: list[dict[str, Any]] = []
+    left = CELLS
+    for each in islice(examples, SHOWN):
+        rows = 1 + len(each["importance"])
+        left -= rows * min(len(each["tokens"]), WORDS) + rows * len(each.get("query") or [])
+        if found and left < 0:
+            break
+        found.append(each)
+    return found
 
 
 def ranking_pair(examples: list[dict[str, Any]]) -> str | None:
@@ -133,4 +148,4 @@ def _most_adversarial(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         and (each["adversarial"].get("max_jsd") or 0) > 0
     ]
     found.sort(key=lambda each: (-each["adversarial"]["max_jsd"], -len(each["tokens"])))
-    return found[:SHOWN]
+    return found

@@ -1,7 +1,6 @@
 """Figures, each as SVG (also inlined in the report) and PDF."""
 
 import io
-import math
 import re
 import warnings
 from collections import Counter
@@ -13,7 +12,6 @@ import numpy as np
 from etils import epath
 
 from attnjax.report.tables import formatted
-from attnjax.report.wording import pair_label
 from attnjax.workdir import FIGURES
 
 INK, PAPER = "#1d2430", "#ffffff"
@@ -67,108 +65,7 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
     return drawn
 
 
-def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]] | None) -> list[Drawn]:
-    """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
-    if not robustness:
-        return []
-    figure, axes = new_axes()
-    styles = {
-        "word_random": (ORANGE, "o--"),
-        "word_worst": (ORANGE, "s-"),
-        "attention_random": (BLUE, "o--"),
-        "attention_worst": (BLUE, "s-"),
-    }
-    labels = []
-    for kind, (colour, style) in styles.items():
-        labels.append(kind.replace("_", " vectors, " if kind.startswith("word") else " scores, "))
-        axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
-    axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
-    axes.set_ylabel("accuracy, analysed examples")
-    axes.set_ylim(0, 1)
-    draw_legend(axes, axes.lines, labels)
-    caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
-    return [save_figure(figure, folder, "robustness", caption)]
-
-
-def draw_agreement(
-    folder: epath.Path, examples: list[dict[str, Any]], agreement: dict[str, Any] | None = None
-) -> list[Drawn]:
-    """Histograms of Kendall's tau by predicted class, one for each pair of explanations.
-
-    agreement  the summary in results.json, for the floor; None draws none
-    """
-    drawn = []
-    for pair in examples[0]["agreement"] if examples else []:
-        values = _by_class(examples, lambda each, pair=pair: each["agreement"][pair].get("kendall"))
-        if not values:
-            continue
-        title = pair_label(pair)
-        floor = (((agreement or {}).get(pair) or {}).get("floor") or {}).get("kendall") or {}
-        lines = {"mean": float(np.mean(np.concatenate(list(values.values()))))}
-        if floor.get("mean") is not None:
-            lines["floor"] = floor["mean"]
-        caption = f"Kendall's tau of {title}, by example and predicted class."
-        figure, axes = _histogram(values, np.linspace(-1, 1, 41), lines)
-        axes.set_xlabel(f"Kendall's tau of {title}")
-        drawn.append(save_figure(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
-    return drawn
-
-
-def draw_permutation(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
-    """Median output change under permuted attention by the largest attention weight.
-
-    The form of figure 6 of Jain & Wallace (2019): one row of violins for each bin.
-    """
-    known = [each for each in examples if each.get("permutation")]
-    figure = _violins(
-        known,
-        lambda each: each["permutation"]["median_change"],
-        lambda each: each["permutation"]["max_attention"],
-        "median change of the output, total variation",
-    )
-    caption = (
-        "Median change of the output when attention is permuted, by the largest attention weight "
-        "of the example. Change near 0 at a large weight: the output does not hang on where "
-        "that weight lies. Dot and bar: median and quartiles."
-    )
-    return [save_figure(figure, folder, "permutation", caption)] if figure else []
-
-
-def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list[Drawn]:
-    """Epsilon-max JSD: its histogram, and against the largest attention weight.
-
-    The form of figures 7 and 8 of Jain & Wallace (2019).
-    """
-    known = [each for each in examples if each.get("adversarial")]
-    values = _by_class(known, lambda each: each["adversarial"]["max_jsd"])
-    if not values:
-        return []
-    largest = math.log(2)
-    lines = {"mean": float(np.mean(np.concatenate(list(values.values())))), "ln 2": largest}
-    figure, axes = _histogram(values, np.linspace(0, 0.7, 36), lines)
-    label = "largest Jensen-Shannon divergence, nats"
-    axes.set_xlabel(label)
-    caption = (
-        "How far from the model's attention one can go while the output stays, by example. "
-        f"{largest:.3f} (ln 2) is no common word at all."
-    )
-    drawn = [save_figure(figure, folder, "adversarial_histogram", caption)]
-    figure = _violins(
-        known,
-        lambda each: each["adversarial"]["max_jsd"],
-        lambda each: max((weight or 0.0 for weight in each["attention"]), default=None),
-        label,
-    )
-    caption = (
-        "The same divergence by the largest attention weight of the example. Large divergence at a "
-        "large weight: even a decided attention could have been another. Dot and bar: median and "
-        "quartiles."
-    )
-    return [*drawn, save_figure(figure, folder, "adversarial_attention", caption)]
-
-
-def _by_class(
+def by_class(
     examples: list[dict[str, Any]], value: Callable[[dict[str, Any]], float | None]
 ) -> dict[str | None, np.ndarray]:
     """Defined values by predicted class, rare classes joined in one, which is None."""
@@ -186,7 +83,7 @@ def _by_class(
     return {label: np.array(found, float) for label, found in groups.items()}
 
 
-def _histogram(
+def histogram(
     values: dict[str | None, np.ndarray], bins: np.ndarray, lines: dict[str, float]
 ) -> tuple[Any, Any]:
     """Stacked by class, with vertical lines at named places."""
@@ -209,7 +106,7 @@ def _histogram(
     return figure, axes
 
 
-def _violins(
+def violins(
     examples: list[dict[str, Any]],
     value: Callable[[dict[str, Any]], float | None],
     largest: Callable[[dict[str, Any]], float | None],
@@ -221,7 +118,7 @@ def _violins(
         return None
     weights = np.array([largest(each) for each in examples], float)
     places = np.searchsorted(BINS[1:-1], weights, side="right")
-    classes = _by_class(examples, value)
+    classes = by_class(examples, value)
     split = len(classes) <= SPLIT
     figure, axes = new_axes(height=3.4)
     colours = _colours(classes) if split else [BLUE]
@@ -305,6 +202,14 @@ def new_axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
         axes = figure.add_subplot()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
+
+
+def add_scale(figure: Any, axes: Any, image: Any, label: str) -> None:
+    """The colours of an image beside its axes, in the reports' style."""
+    import matplotlib
+
+    with matplotlib.rc_context(SETTINGS):
+        figure.colorbar(image, ax=axes, shrink=0.7, label=label)
 
 
 def save_figure(figure: Any, folder: epath.Path, name: str, caption: str) -> Drawn:

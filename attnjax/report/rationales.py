@@ -63,8 +63,11 @@ def rationales(
 
 
 def soft_scores(values: Sequence[float | None]) -> list[float]:
-    """Values divided by their sum, so that explanations share one scale; zeros stay zeros."""
-    known = [value or 0.0 for value in values]
+    """Values divided by their sum, so that explanations share one scale; zeros stay zeros.
+
+    What speaks against the class, below 0, is no rationale for it: 0.
+    """
+    known = [max(value or 0.0, 0.0) for value in values]
     total = math.fsum(known)
     return [round(value / total, 6) if total > 0 else 0.0 for value in known]
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 
-class Measure(NamedTuple):
+class Wording(NamedTuple):
     """A measure: its name, its range and unit, and what it says.
 
     distance  of measures of agreement: whether 0 means the same; None for others
@@ -16,7 +16,7 @@ class Measure(NamedTuple):
 
 
 MEASURES = {
-    "kendall": Measure(
+    "kendall": Wording(
         "Kendall's tau",
         False,
         "−1 to 1",
@@ -24,20 +24,20 @@ MEASURES = {
         "in the opposite order, corrected for ties (tau-b). 1 is the same ranking, 0 is chance, "
         "−1 the reverse.",
     ),
-    "pearson": Measure(
+    "pearson": Wording(
         "Pearson's r",
         False,
         "−1 to 1",
         "Do the values lie on a line? One dominant word decides it almost alone. 1 is a rising "
         "line, 0 is none.",
     ),
-    "spearman": Measure(
+    "spearman": Wording(
         "Spearman's rho",
         False,
         "−1 to 1",
         "Pearson's r of the ranks. 1 is the same ranking, 0 is chance, −1 the reverse.",
     ),
-    "top_k_kendall": Measure(
+    "top_k_kendall": Wording(
         "top-k Kendall distance",
         True,
         "0 to 1",
@@ -46,14 +46,14 @@ MEASURES = {
         "but longer texts stay far below, and two lists without a common word are at "
         "(k − 1) / 8k. It falls with length: read it beside its floor and the top-k overlap.",
     ),
-    "jensen_shannon": Measure(
+    "jensen_shannon": Wording(
         "Jensen-Shannon divergence",
         True,
         "0 to 0.693 nats",
         "How different are both as distributions over the words? 0 is the same, ln 2 = 0.693 "
         "means that they share no word.",
     ),
-    "top_k_overlap": Measure(
+    "top_k_overlap": Wording(
         "top-k overlap",
         False,
         "0 to 1",
@@ -63,26 +63,13 @@ MEASURES = {
 }
 
 OF_RUNS = {  # what a comparison of runs measures on every example beside agreement
-    "accuracy": Measure("accuracy", None, "0 to 1", "The share of right predictions."),
-    "median_change": Measure(
-        "median output change",
-        None,
-        "total variation, 0 to 1",
-        "Of the output when attention is permuted; 0: where attention lies does not matter.",
-    ),
-    "max_jsd": Measure(
-        "largest divergence",
-        None,
-        "0 to 0.693 nats",
-        "Of the model's attention from one that leaves the output almost unchanged; 0: there is "
-        "no other.",
-    ),
+    "accuracy": Wording("accuracy", None, "0 to 1", "The share of right predictions."),
 }
 
 
-def measure(name: str) -> Measure:
+def measure(name: str) -> Wording:
     """The words for a measure; one that is not in the table keeps its own name."""
-    return MEASURES.get(name) or OF_RUNS.get(name) or Measure(spaced(name), False, "", "")
+    return MEASURES.get(name) or OF_RUNS.get(name) or Wording(spaced(name), False, "", "")
 
 
 def measures_of(names: list[str]) -> list[str]:

@@ -86,7 +86,6 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
     differences = found[len(means) :]
     adjusted = holm(np.array([each.p for each in differences]))
     rows = np.repeat(np.arange(len(runs[0].examples)), [len(e.tokens) for e in runs[0].examples])
-    condition = {k: name for name, members in named for k in members}
     divergence = attention_divergence(
         np.stack([run.words("attention") for run in runs]), rows, len(runs[0].examples)
     )
@@ -96,29 +95,7 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         "data": {name: runs[0].config[name] for name in ("task", "data.source", "data.name")},
         "examples": len(runs[0].examples),
         "test_examples": runs[0].test.get("examples"),
-        "runs": [
-            {
-                "name": run.name,
-                "folder": run.folder,
-                "condition": condition[k],
-                "seed": run.config["seed"],
-                "test": run.test,
-            }
-            for k, run in enumerate(runs)
-        ],
-        "conditions": [
-            {
-                "name": name,
-                "runs": [runs[k].name for k in members],
-                "seeds": [runs[k].config["seed"] for k in members],
-            }
-            for name, members in named
-        ],
-        "config": {
-            name: [run.config[name] for run in runs]
-            for name, value in runs[0].config.items()
-            if any(run.config[name] != value for run in runs)
-        },
+        **described(runs, named),
         "means": [
             {
                 "name": name,
@@ -155,6 +132,36 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         },
         "sentences": sentences(runs, divergence, seed),
         "notes": notes,
+    }
+
+
+def described(runs: list[FinishedRun], named: list[tuple[str, list[int]]]) -> dict[str, Any]:
+    """Runs, conditions and config of comparison.json; named  the conditions with their runs."""
+    condition = {k: name for name, members in named for k in members}
+    return {
+        "runs": [
+            {
+                "name": run.name,
+                "folder": run.folder,
+                "condition": condition[k],
+                "seed": run.config["seed"],
+                "test": run.test,
+            }
+            for k, run in enumerate(runs)
+        ],
+        "conditions": [
+            {
+                "name": name,
+                "runs": [runs[k].name for k in members],
+                "seeds": [runs[k].config["seed"] for k in members],
+            }
+            for name, members in named
+        ],
+        "config": {
+            name: [run.config[name] for run in runs]
+            for name, value in runs[0].config.items()
+            if any(run.config[name] != value for run in runs)
+        },
     }
 
 

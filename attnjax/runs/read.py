@@ -12,16 +12,12 @@ from etils import epath
 
 from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
+from attnjax.report.answers import compared
 from attnjax.report.tables import MARKED
 from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, read_json
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
 ACCURACY: Quantity = ("score", "accuracy")
-COUNTERFACTUAL: tuple[Quantity, ...] = (
-    ("permutation", "median_change"),
-    ("adversarial", "max_jsd"),
-)
-
 # Of tables whose other columns are named after runs; the last is no column, but a key of rows.
 HEADINGS = ("of", "measure", "field", MARKED)
 NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
@@ -209,7 +205,7 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
     quantities = {ACCURACY: float(row["label"] == row["prediction"])}
     for pair, measures in row["agreement"].items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
-    for part, name in COUNTERFACTUAL:
+    for part, name in compared():
         if row.get(part):
             quantities[part, name] = _number(row[part][name])
     return AnalysedExample(

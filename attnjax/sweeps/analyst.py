@@ -19,7 +19,7 @@ from attnjax.sweeps.programs import Programs, across
 from attnjax.train.parallel import Parallel, Runs, remembered
 from attnjax.types import Compile, Params, RowFunction, Stages
 
-HELD = 2_000_000_000  # bytes of results of runs that are analysed together
+MOST_HELD = 2_000_000_000  # bytes of results of runs that are analysed together
 STACKED = (True, (False, True))  # of (params, (batch, given)): one each for every run
 
 
@@ -34,13 +34,13 @@ class Analyst:
         """How many runs to analyse in one program: as many as train in one, if vectorised.
 
         Fewer where the results of all of them, which are kept until the last is done, would take
-        more than HELD bytes.
+        more than MOST_HELD bytes.
         """
         if programs.way != "vmap":
             return 1
         words = len(analysed_rows(config, self.dataset)) * self.dataset.shapes.text[-1]
         numbers = 2 + len(config.analysis.methods)  # for each word
-        return max(1, min(programs.chunk, HELD // (4 * numbers * words + 1)))
+        return max(1, min(programs.chunk, MOST_HELD // (4 * numbers * words + 1)))
 
     def analyse(
         self, configs: Sequence[RunConfig], params: Sequence[Params | None], runs: Runs

@@ -17,7 +17,7 @@ from attnjax.types import EOS, Batch, Params
 SPECIAL = EOS + 1  # token ids with a meaning of their own, which they keep
 
 
-class Rows(NamedTuple):
+class TableGradient(NamedTuple):
     """Gradient of a table in few rows.
 
     rows   [used, embed]; row 0 is 0, since `Embedding` takes no vector for padding
@@ -35,7 +35,7 @@ class Rows(NamedTuple):
 def looked_up(
     params: Params, batch: Batch, axis: str | None = None
 ) -> tuple[Params, Batch, Int[Array, " words"] | None]:
-    """(params, batch) with a table of the batch's words alone and ids into it, and `Rows.slots`.
+    """(params, batch) with a table of the batch's words alone and ids into it, and the slots.
 
     axis  the name of the axis of devices whose batches together are the step's, or None
     Equal words share a row, the last one's; the other rows of theirs stay unused:

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.config import TrainConfig
 from attnjax.runtime import outputs_are_fused
-from attnjax.train.lookup import Rows
+from attnjax.train.lookup import TableGradient
 from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
@@ -21,7 +21,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
     The decay is added to the gradient before the moments, as `torch.optim.Adam` does, so that it
     is L2 regularisation and not decoupled weight decay. The gradient of the embedding table may be
-    in `Rows`.
+    in `TableGradient`.
     """
     scale = {
         "amsgrad": scale_by_amsgrad,
@@ -39,7 +39,7 @@ def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
 
 
 def _of_whole_tables(optimizer: optax.GradientTransformation) -> optax.GradientTransformation:
-    """The same for gradients in `Rows`, which Optax does not know."""
+    """The same for gradients in `TableGradient`, which Optax does not know."""
 
     def update(gradient: Params, state: Any, params: Params | None = None) -> tuple[Params, Any]:
         gradient = jax.tree.map(_whole, gradient, is_leaf=_in_rows)
@@ -49,11 +49,11 @@ def _of_whole_tables(optimizer: optax.GradientTransformation) -> optax.GradientT
 
 
 def _in_rows(gradient: Any) -> bool:
-    return isinstance(gradient, Rows)
+    return isinstance(gradient, TableGradient)
 
 
-def _whole(gradient: Array | Rows) -> Array:
-    return gradient.whole() if isinstance(gradient, Rows) else gradient
+def _whole(gradient: Array | TableGradient) -> Array:
+    return gradient.whole() if isinstance(gradient, TableGradient) else gradient
 
 
 class AMSGradState(NamedTuple):

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.losses import Context, Gradients, Sums, count_examples, cross_entropy
 from attnjax.model.attention import forward
-from attnjax.train.lookup import Rows, looked_up
+from attnjax.train.lookup import TableGradient, looked_up
 from attnjax.types import Batch, HParams, Params, Stages, TrainState
 
 Step = Callable[[TrainState, Batch, HParams], tuple[TrainState, Sums]]
@@ -37,7 +37,7 @@ def make_train_step(
 
     axis         the name of the axis of devices, or None where the batch is whole
     whole_table  True is always right; False, where `reads_whole_table` allows it, gives the same
-                 faster, and needs an optimizer of `make_optimizer`, which takes `Rows`
+                 faster, and needs an optimizer of `make_optimizer`, which takes `TableGradient`
     `sums` are over the real examples of the global batch, not divided. Random draws depend on
     (seed, step, row) alone.
     """
@@ -53,7 +53,7 @@ def make_train_step(
         context = Context(batch, hparams, state.key, counts, state.neighbours)
         gradient, sums = total(gradients(params, context))
         if slots is not None:
-            table = Rows(gradient["embed"]["table"], slots)
+            table = TableGradient(gradient["embed"]["table"], slots)
             gradient = {**gradient, "embed": {"table": table}}
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         rate = hparams.learning_rate * schedule(state.step)

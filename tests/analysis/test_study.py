@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, quick_jit, sentences, small_model
+from helpers import WORDS, batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.method import Method
@@ -22,6 +22,7 @@ from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import forward
 from attnjax.train.parallel import remembered
+from attnjax.types import EOS, SOS
 
 SETTINGS = AnalysisConfig(
     chunk_size=4, permutations=7, adversaries=2, adversary_steps=20, robustness=(1.0,)
@@ -39,7 +40,11 @@ def asked(settings, stages, params, split, training=None):
 
 
 def split_of(lengths):
-    return EncodedSplit(sentences(lengths), None, np.arange(len(lengths)) % 3, None)
+    """Sentences in which no word comes twice: of equal words rounding alone decides the order."""
+    random = np.random.default_rng(0)
+    rows = [random.permutation(np.arange(EOS + 1, WORDS))[:length] for length in lengths]
+    rows = [np.array([SOS, *words, EOS], np.int32) for words in rows]
+    return EncodedSplit(rows, None, np.arange(len(lengths)) % 3, None)
 
 
 def with_methods(*names):

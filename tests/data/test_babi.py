@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from attnjax.config import DataConfig
-from attnjax.data.babi import Question, read_babi, simulate, simulate_questions, to_example
+from attnjax.data.babi import StoryQuestion, read_babi, simulate, simulate_questions, to_example
 from attnjax.data.tokens import tokenize
 
 TASKS = (1, 2, 3)
@@ -33,7 +33,7 @@ def real_questions(real_data, task):
                 before = row["story"]
                 row["group"] = group
                 questions.append(
-                    Question(
+                    StoryQuestion(
                         tuple(row["story"]),
                         row["question"],
                         row["answer"],

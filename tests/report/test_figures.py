@@ -7,13 +7,9 @@ import numpy as np
 from etils import epath
 from fabricated import fabricated_examples, fabricated_metrics
 
-from attnjax.report.figures import (
-    _by_class,
-    draw_adversarial,
-    draw_agreement,
-    draw_permutation,
-    draw_training,
-)
+from attnjax.report.answers.agreement import draw_agreement
+from attnjax.report.answers.counterfactual import draw_adversarial, draw_permutation
+from attnjax.report.figures import by_class, draw_training
 from attnjax.report.page import inline
 
 
@@ -92,13 +88,13 @@ def test_degenerate_values_are_drawn_too(tmp_path):
 def test_rare_classes_are_joined_but_not_with_one_of_that_name():
     labels = [f"class {k}" for k in range(29)] + ["other classes"]
     examples = fabricated_examples(200, labels)
-    groups = _by_class(examples, lambda each: each["agreement"]["attention~gradient"]["kendall"])
+    groups = by_class(examples, lambda each: each["agreement"]["attention~gradient"]["kendall"])
     assert len(groups) == 6
     assert list(groups)[-1] is None
     assert sum(len(values) for values in groups.values()) == 199
     for each in examples[:100]:  # it is the most frequent now
         each["prediction"] = "other classes"
-    groups = _by_class(examples, lambda each: each["agreement"]["attention~gradient"]["kendall"])
+    groups = by_class(examples, lambda each: each["agreement"]["attention~gradient"]["kendall"])
     assert len(groups["other classes"]) >= 99
     assert sum(len(values) for values in groups.values()) == 199
     assert all(np.isfinite(values).all() for values in groups.values())

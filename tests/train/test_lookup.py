@@ -6,12 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, sentences, small_model
+from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.config import from_config_dict
 from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.runtime import outputs_are_fused
-from attnjax.train.lookup import Rows, looked_up
+from attnjax.train.lookup import TableGradient, looked_up
 from attnjax.train.optimizer import make_optimizer, make_schedule
 from attnjax.train.step import init_state, make_train_step
 from attnjax.types import HParams
@@ -38,8 +38,8 @@ def config_of(technique="none", **train):
     )
 
 
-def build(config, whole, dtype=jnp.float64):
-    stages, params = small_model(pair=True, dtype=dtype, words=WORDS)
+def build(config, whole, dtype=jnp.float64, encoder="average"):
+    stages, params = small_model(encoder, pair=True, dtype=dtype, words=WORDS)
     optimizer = make_optimizer(config.train)
     gradients, schedule = make_gradients(config, stages), make_schedule(config.train, 10)
     step = make_train_step(gradients, optimizer, schedule, whole_table=whole)
@@ -60,7 +60,7 @@ def hparams(rate=0.05):
 
 
 def train(step, state, rate=0.05):
-    step = jax.jit(step)
+    step = quick_jit(step)
     for batch in batches():
         state, sums = step(state, batch, hparams(rate))
     return state, sums
@@ -92,23 +92,25 @@ def test_a_table_with_no_more_rows_stays_whole():
 
 @pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize(
-    ("technique", "settings"),
+    ("encoder", "technique", "settings"),
     [
-        ("none", {}),
-        ("word_at", {}),
-        ("attention_ivat", {}),
-        ("none", {"gradient_clip": 0.01}),
-        ("none", {"optimizer": "adam"}),
-        ("none", {"optimizer": "sgd"}),
+        ("average", "none", {}),
+        ("bilstm", "word_at", {}),
+        ("average", "attention_ivat", {}),
+        ("average", "none", {"gradient_clip": 0.01}),
+        ("average", "none", {"optimizer": "adam"}),
+        ("average", "none", {"optimizer": "sgd"}),
     ],
 )
-def test_training_is_that_on_the_whole_table(technique, settings):
+def test_training_is_that_on_the_whole_table(encoder, technique, settings):
     config = config_of(technique, **settings)
-    (one, sums), (other, others) = (train(*build(config, whole)) for whole in (True, False))
+    (one, sums), (other, others) = (
+        train(*build(config, whole, encoder=encoder)) for whole in (True, False)
+    )
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), one, other)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), sums, others)
     unused = np.setdiff1d(np.arange(WORDS), np.concatenate([*TEXTS, *QUERIES]))
-    start = build(config, True)[1]
+    start = build(config, True, encoder=encoder)[1]
     moved = other.params["embed"]["table"] - start.params["embed"]["table"]
     assert not np.any(moved[unused])
     assert np.all(np.any(moved[TEXTS[0]] != 0, axis=-1))
@@ -121,7 +123,7 @@ def test_runs_side_by_side_are_each_run_alone():
     alone = [train(step, start, rate)[0] for rate in rates]
     states = jax.tree.map(lambda a: jnp.stack([a, a]), start)
     many = jax.tree.map(lambda *a: jnp.stack(a), *(hparams(rate) for rate in rates))
-    vectorised = jax.jit(jax.vmap(step, (0, None, 0)))
+    vectorised = quick_jit(jax.vmap(step, (0, None, 0)))
     for batch in batches():
         states, _ = vectorised(states, batch, many)
     for place, each in enumerate(alone):
@@ -165,5 +167,5 @@ def test_one_pass_over_memory_updates_the_table():
 
 
 def test_the_gradient_in_rows_is_the_one_that_is_meant():
-    rows = Rows(jnp.array([[0.0], [1.0], [2.0]]), jnp.array([0, 2, 0, 1]))
+    rows = TableGradient(jnp.array([[0.0], [1.0], [2.0]]), jnp.array([0, 2, 0, 1]))
     np.testing.assert_array_equal(rows.whole(), [[0.0], [2.0], [0.0], [1.0]])

@@ -214,8 +214,8 @@ def _ask(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         key, settings = jax.random.key(seed), _settings(config)
         found = adversarial(stages, params, batch, given.trace, key, settings)
         candidates = {name: found.pop(f"candidates_{name}") for name in ("jsd", "change")}
-        found["attention"] = AtWords(found["attention"], batch.words)
-        return {"adversarial": found, "candidates": candidates}
+        farthest = AtWords(found["attention"], batch.words)
+        return {"adversarial": {**found, "attention": farthest}, "candidates": candidates}
 
     return ask
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attnjax.config import DataConfig
-from attnjax.data.babi import Question, to_example
+from attnjax.data.babi import StoryQuestion, to_example
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_lines
 from attnjax.data.releases.folders import first_with, read_text
@@ -51,7 +51,7 @@ def _babi_tasks(path: Path) -> dict[str, dict[str, Path]]:
     return tasks
 
 
-def read_questions(path: Path) -> Iterator[tuple[str, Question]]:
+def read_questions(path: Path) -> Iterator[tuple[str, StoryQuestion]]:
     """Yields (place, question) of an official bAbI file; line numbers become places in the story.
 
     "1 Mary went home." "2 Where is Mary? <tab>home<tab>1" -> story ("Mary went home.",),
@@ -88,7 +88,10 @@ def read_questions(path: Path) -> Iterator[tuple[str, Question]]:
             ) from error
         if not answer:
             raise UserError(f"{place}: the question has no answer; fetch the release again")
-        yield place, Question(tuple(story), question, answer, supporting, f"{path.name}:{group}")
+        yield (
+            place,
+            StoryQuestion(tuple(story), question, answer, supporting, f"{path.name}:{group}"),
+        )
     if not group:
         raise UserError(f"{path.name}: has no stories; fetch the release again")
 

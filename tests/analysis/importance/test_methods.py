@@ -173,9 +173,17 @@ def deletions(stages, params, rows, query, segment, dtype):
 
 
 @pytest.mark.usefixtures("double_precision")
-@pytest.mark.parametrize("attention", ["additive", "dot"])
-@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
-@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize(
+    ("encoder", "attention", "pair"),
+    [  # the encoders leave words out in ways of their own; one attention reads what they give
+        ("bilstm", "additive", True),
+        ("bilstm", "dot", False),
+        ("cnn", "additive", False),
+        ("cnn", "dot", True),
+        ("average", "additive", True),
+        ("average", "dot", False),
+    ],
+)
 def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, pair):
     """With the encoder's own way of leaving words out, and without it, to the last digits."""
     stages, params = small_model(encoder, attention, pair, dtype=jnp.float64)

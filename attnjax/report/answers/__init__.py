@@ -1,0 +1,28 @@
+"""The sections of the report: a line in `ANSWERS` shows the answer to a question.
+
+Its name is that of the question in `analysis.questions.QUESTIONS`; the order is the page's.
+"""
+
+from attnjax.report.answers.agreement import AGREEMENT
+from attnjax.report.answers.answer import Answer
+from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
+from attnjax.report.answers.robustness import ROBUSTNESS
+from attnjax.report.wording import Wording, measure
+
+ANSWERS: dict[str, Answer] = {
+    "agreement": AGREEMENT,
+    "permutation": PERMUTATION,
+    "adversarial_attention": ADVERSARIAL,
+    "robustness": ROBUSTNESS,
+}
+
+
+def compared() -> dict[tuple[str, str], Wording]:
+    """What two runs are compared in, example by example, beside agreement: (part, name) -> it."""
+    return {each: words for answer in ANSWERS.values() for each, words in answer.compared.items()}
+
+
+def measured(name: str) -> Wording:
+    """The words for a measure of agreement, or of what `compare` compares."""
+    known = {each: words for (_, each), words in compared().items()}
+    return known.get(name) or measure(name)

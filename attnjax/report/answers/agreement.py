@@ -1,0 +1,292 @@
+"""Does attention agree with importance, and do the importances agree?"""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Folded,
+    Heading,
+    Paragraph,
+    Shown,
+    Terms,
+    Told,
+)
+from attnjax.report.figures import INK, Drawn, add_scale, by_class, histogram, new_axes, save_figure
+from attnjax.report.page import inline
+from attnjax.report.summaries import DESCRIBED, described, mean_of
+from attnjax.report.tables import Table, formatted
+from attnjax.report.wording import MEASURES, measure, measures_of, pair_label, spaced
+
+FLOOR, CEILING = "floor", ("ceiling, first", "ceiling, second")
+CLASS_CEILING = tuple(f"{name}, all classes" for name in CEILING)
+FURTHER = set(MEASURES) - {"kendall"}
+LAST = ("p ≤ 0.05", "undefined")
+CLASSES = 12  # most predicted classes that the page has a table for; the files have all
+HISTOGRAMS = 8  # most pairs that a histogram is drawn for
+FEW = 3  # explanations whose pairs all stand in the tables; the taus of more make a matrix
+NUMBERED = 12  # most explanations whose matrix has its numbers written in
+
+
+def blocks(told: Told) -> list[Block]:
+    """Every measure with floor and ceiling, taus as histograms, and all pairs as a matrix."""
+    analysis = told.analysis
+    ceiling = analysis.get("ceiling") or {}
+    on_text = agreement_tables(in_full(analysis.get("agreement")), ceiling, "agreement", "text")
+    on_query = agreement_tables(
+        in_full(analysis.get("query_agreement")), None, "query_agreement", "query"
+    )
+    if not on_text[0].rows and not on_query[0].rows:
+        return []
+    classes = len({row["class"] for row in on_text[1].rows})
+    shown = _by_measure(on_text, on_query, classes <= CLASSES)
+    drawn = inline(draw_agreement(told.folder, told.examples, analysis.get("agreement")))
+    shown[0] += [Figures(drawn)] if drawn else []
+    found: list[Block] = [*_meaning(told, on_text[0]), *(each for part in shown for each in part)]
+    if classes > CLASSES:
+        note = f"With {classes} predicted classes, figures by class are in the files only."
+        found.append(Paragraph(note, note=True))
+    found += [Files(each) for each in (*on_text, *on_query) if each.rows]
+    return [*found, *_matrices(told), *_completeness(analysis.get("completeness"))]
+
+
+def _meaning(told: Told, overall: Table) -> list[Block]:
+    """What the columns are, before the first of them."""
+    run = (told.analysis.get("ceiling") or {}).get("run")
+    count = formatted(told.analysis.get("examples", len(told.examples)))
+    settings = told.results["config"].get("analysis") or {}
+    gradients = "Gradients flow through attention."
+    if settings.get("detach_attention"):
+        gradients = "Gradients hold attention constant, as Jain & Wallace (2019) do."
+    top_k = settings.get("top_k")
+    floor = "the same measure against random rankings of the words. A figure at its floor is no "
+    floor += "agreement at all."
+    if not any(row[FLOOR] is not None for row in overall.rows):
+        floor += " Not known here: this run did not measure it."
+    ceiling = f"the same measure between this run and another one{f' ({run})' if run else ''}, for "
+    ceiling += "the first and for the second explanation. It bounds what an explanation says about "
+    ceiling += "the task rather than about one training; two explanations of one model can agree "
+    ceiling += "better than that."
+    if not run:
+        ceiling += " Not known here: no second run was given."
+    return [
+        Paragraph(
+            f"Means over {count} test examples, with the standard deviation over examples and a "
+            f"95 % bootstrap interval of the mean. {gradients}"
+            + (f" Top-k measures look at k = {top_k} words." if top_k else "")
+        ),
+        Terms(
+            [
+                ("Floor", floor),
+                ("Ceiling", ceiling),
+                (
+                    "p ≤ 0.05",
+                    "the share of examples whose tau differs from 0 by its own test; one of fewer "
+                    "than five words cannot reach it.",
+                ),
+                (
+                    "Undefined",
+                    "examples without a value (one word, or all words alike); they are left out of "
+                    "the mean.",
+                ),
+            ]
+        ),
+    ]
+
+
+def agreement_tables(
+    agreement: dict[str, Any], ceiling: dict[str, Any] | None, name: str, where: str
+) -> tuple[Table, Table]:
+    """All pairs and measures: (over all examples, by predicted class).
+
+    The floor is the same measure against a random ranking of the same examples; the ceilings are
+    the same measure between two runs, for the pair's first and second explanation.
+    """
+    overall: list[dict[str, Any]] = []
+    by_class: list[dict[str, Any]] = []
+    for pair, found in agreement.items():
+        for each in measures_of(list(found)):
+            limits = [mean_of((ceiling or {}).get(method), each) for method in pair.split("~")]
+            start = {"between": pair_label(pair), "measure": measure(each).label}
+            overall.append(
+                start
+                | described(found[each])
+                | {FLOOR: mean_of(found.get("floor"), each)}
+                | dict(zip(CEILING, limits, strict=True))
+            )
+            for label, members in (found.get("by_class") or {}).items():
+                if each not in members:
+                    continue
+                by_class.append(
+                    {**start, "class": str(label)}
+                    | described(members[each])
+                    | {FLOOR: mean_of(members.get("floor"), each)}
+                    | dict(zip(CLASS_CEILING, limits, strict=True))
+                )
+    caption = f"Agreement of explanations over the words of the {where}"
+    return (
+        Table(
+            name,
+            f"{caption}.",
+            ("between", "measure", *DESCRIBED, FLOOR, *CEILING, *LAST),
+            overall,
+        ),
+        Table(
+            f"{name}_by_class",
+            f"{caption}, by predicted class.",
+            ("between", "measure", "class", *DESCRIBED, FLOOR, *CLASS_CEILING, *LAST),
+            by_class,
+        ),
+    )
+
+
+def in_full(agreement: dict[str, Any] | None) -> dict[str, Any]:
+    """The pairs that tables have a row for; of many explanations those with more than a tau."""
+    agreement = agreement or {}
+    if len({name for pair in agreement for name in pair.split("~")}) <= FEW:
+        return agreement
+    return {pair: found for pair, found in agreement.items() if set(found) & FURTHER}
+
+
+def _by_measure(
+    on_text: tuple[Table, Table], on_query: tuple[Table, Table], by_classes: bool
+) -> list[list[Block]]:
+    """The blocks of each measure, with the rows of all pairs: that is what one wants to compare."""
+    names = {measure(name).label: measure(name) for name in MEASURES}
+    columns = ("between", *DESCRIBED, FLOOR, *CEILING, *LAST)
+    class_columns = ("between", "class", *DESCRIBED, FLOOR, *CLASS_CEILING, *LAST)
+    parts = []
+    for label in dict.fromkeys(row["measure"] for row in (*on_text[0].rows, *on_query[0].rows)):
+        found: list[Block] = [Heading(label, names.get(label) or measure(label))]
+
+        def rows_of(table: Table, wanted: tuple[str, ...], end: str, label: str = label) -> Any:
+            chosen = table.select(wanted, measure=label)
+            return [Shown(chosen, label + end)] if chosen.rows else []
+
+        found += rows_of(on_text[0], columns, "")
+        if by_classes and (rows := rows_of(on_text[1], class_columns, " by predicted class")):
+            found.append(Folded("By predicted class", rows))
+        end = " over the words of the query"
+        rows = rows_of(on_query[0], columns, end)
+        if by_classes:
+            rows += rows_of(on_query[1], class_columns, f"{end}, by predicted class")
+        if rows:
+            found.append(Folded("Over the words of the query", rows))
+        parts.append(found)
+    return parts
+
+
+def _matrices(told: Told) -> list[Block]:
+    """Kendall's tau between all explanations, of the text and of the query."""
+    found: list[Block] = []
+    for part, where in (("agreement", "text"), ("query_agreement", "query")):
+        agreement = told.analysis.get(part) or {}
+        table = matrix_table(agreement, f"{part}_matrix", where)
+        if len(table.rows) <= FEW:
+            continue
+        found.append(Heading(f"All explanations over the words of the {where}"))
+        found.append(Figures(inline(draw_matrix(told.folder, table))))
+        found.append(Folded("Numbers", [Shown(table)]))
+        found.append(Files(table))
+    return found
+
+
+def matrix_table(agreement: dict[str, Any], name: str, where: str) -> Table:
+    """Mean tau of every pair of explanations, both ways round, None on the diagonal."""
+    taus = {tuple(pair.split("~")): mean_of(found, "kendall") for pair, found in agreement.items()}
+    names = list(dict.fromkeys(each for pair in taus for each in pair))
+    columns = {each: spaced(each) for each in names}
+    rows = [
+        {"explanation": columns[a]}
+        | {columns[b]: taus.get((a, b), taus.get((b, a))) for b in names}
+        for a in names
+    ]
+    caption = f"Kendall's tau between explanations over the words of the {where}, means."
+    return Table(name, caption, ("explanation", *columns.values()), rows)
+
+
+def draw_matrix(folder: epath.Path, table: Table) -> list[Drawn]:
+    """The matrix as a heat map, numbers written in where there is room."""
+    names = list(table.columns[1:])
+    values = np.array([[row[name] for name in names] for row in table.rows], float)
+    size = 1.6 + 0.42 * len(names)
+    figure, axes = new_axes(size + 0.8, size)
+    image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(names)), names)
+    if len(names) <= NUMBERED:
+        for (row, column), value in np.ndenumerate(values):
+            if np.isfinite(value):
+                ink = "#ffffff" if abs(value) > 0.6 else INK
+                text = f"{value:.2f}".replace("-", "−")
+                axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
+    add_scale(figure, axes, image, "Kendall's tau")
+    return [save_figure(figure, folder, table.name, table.caption)]
+
+
+def draw_agreement(
+    folder: epath.Path, examples: list[dict[str, Any]], agreement: dict[str, Any] | None = None
+) -> list[Drawn]:
+    """Histograms of Kendall's tau by predicted class, for the first pairs of attention.
+
+    agreement  the summary in results.json, for the floor; None draws none
+    """
+    pairs = list(examples[0]["agreement"]) if examples else []
+    if len(pairs) > HISTOGRAMS:
+        pairs = [pair for pair in pairs if "attention" in pair.split("~")][:HISTOGRAMS]
+    drawn = []
+    for pair in pairs:
+        values = by_class(examples, lambda each, pair=pair: each["agreement"][pair].get("kendall"))
+        if not values:
+            continue
+        title = pair_label(pair)
+        floor = (((agreement or {}).get(pair) or {}).get("floor") or {}).get("kendall") or {}
+        lines = {"mean": float(np.mean(np.concatenate(list(values.values()))))}
+        if floor.get("mean") is not None:
+            lines["floor"] = floor["mean"]
+        caption = f"Kendall's tau of {title}, by example and predicted class."
+        figure, axes = histogram(values, np.linspace(-1, 1, 41), lines)
+        axes.set_xlabel(f"Kendall's tau of {title}")
+        drawn.append(save_figure(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
+    return drawn
+
+
+def _completeness(completeness: dict[str, Any] | None) -> list[Block]:
+    """How far the attributions of a method are from summing to the output's change."""
+    if not completeness:
+        return []
+    rows = [
+        {"method": spaced(name), "mean error": error["mean"], "largest error": error["max"]}
+        for name, error in completeness.items()
+    ]
+    caption = "Completeness error: attributions should sum to the change of the output."
+    table = Table("completeness", caption, ("method", "mean error", "largest error"), rows)
+    return [
+        Heading("Completeness of integrated gradients"),
+        Paragraph(
+            "The attributions of an example should sum to the change of its output; this is how "
+            "far they are from it, in probability.",
+            note=True,
+        ),
+        Shown(table, "Completeness error"),
+        Files(table),
+    ]
+
+
+AGREEMENT = Answer(
+    "agreement",
+    "Agreement",
+    "Does attention agree with importance?",
+    blocks,
+    files=(
+        "figures/kendall_*",
+        "figures/*agreement_matrix.*",
+        "tables/*agreement*",
+        "tables/completeness.*",
+    ),
+)

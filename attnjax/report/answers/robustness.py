@@ -1,0 +1,93 @@
+"""Is the model robust? Accuracy under perturbations of growing size."""
+
+from typing import Any
+
+from etils import epath
+
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Folded,
+    Paragraph,
+    Shown,
+    Told,
+)
+from attnjax.report.figures import BLUE, ORANGE, Drawn, draw_legend, new_axes, save_figure
+from attnjax.report.page import inline
+from attnjax.report.tables import Table, formatted
+from attnjax.report.wording import spaced
+
+
+def blocks(told: Told) -> list[Block]:
+    """Accuracy against epsilon, and the numbers."""
+    robustness = with_undisturbed(told.results)
+    if not robustness:
+        return []
+    count = formatted(told.analysis.get("examples", len(told.examples)))
+    table = robustness_table(robustness)
+    return [
+        Paragraph(
+            f"Share of the {count} analysed test examples that are predicted right when each is "
+            "disturbed by a perturbation of norm ε: at random, one draw each, or towards the "
+            "steepest rise of its loss. Norm 0 is the model as it is, on these examples."
+        ),
+        Figures(inline(draw_robustness(told.folder, robustness))),
+        Folded("Numbers", [Shown(table, "Accuracy on the analysed examples")]),
+        Files(table),
+    ]
+
+
+def with_undisturbed(results: dict[str, Any]) -> dict[str, list[float]] | None:
+    """The results' robustness, begun with norm 0 where the accuracy on these examples is known."""
+    robustness = results.get("robustness")
+    model = (results.get("analysis") or {}).get("model") or {}
+    if not robustness or model.get("accuracy") is None or 0 in robustness["epsilon"]:
+        return robustness
+    return {
+        name: [0.0 if name == "epsilon" else model["accuracy"], *values]
+        for name, values in robustness.items()
+    }
+
+
+def robustness_table(robustness: dict[str, list[float]]) -> Table:
+    """Accuracy on the analysed examples by the norm of the perturbation, one column a kind."""
+    rows = [
+        {spaced(name): values[place] for name, values in robustness.items()}
+        for place in range(len(robustness["epsilon"]))
+    ]
+    columns = tuple(spaced(name) for name in robustness)
+    caption = "Accuracy on the analysed test examples under perturbations of norm epsilon."
+    return Table("robustness", caption, columns, rows)
+
+
+def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]]) -> list[Drawn]:
+    """Accuracy against epsilon: words left, attention right, noise and worst case in each."""
+    figure, axes = new_axes()
+    styles = {
+        "word_random": (ORANGE, "o--"),
+        "word_worst": (ORANGE, "s-"),
+        "attention_random": (BLUE, "o--"),
+        "attention_worst": (BLUE, "s-"),
+    }
+    labels = []
+    for kind, (colour, style) in styles.items():
+        labels.append(kind.replace("_", " vectors, " if kind.startswith("word") else " scores, "))
+        axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
+    axes.set_xscale("symlog", linthresh=0.1)
+    axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
+    axes.set_ylabel("accuracy, analysed examples")
+    axes.set_ylim(0, 1)
+    draw_legend(axes, axes.lines, labels)
+    caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
+    return [save_figure(figure, folder, "robustness", caption)]
+
+
+ROBUSTNESS = Answer(
+    "robustness",
+    "Robustness",
+    "Is the model robust?",
+    blocks,
+    files=("figures/robustness.*", "tables/robustness.*"),
+)
