@@ -2,6 +2,7 @@
 
 python benchmarks/step_throughput.py --peer=torch --length=sst --length=200
 python benchmarks/step_throughput.py --technique=all --peer=naive
+python benchmarks/step_throughput.py --technique=none --older=CHECKOUT    another version beside it
 
 Every variant runs in a process of its own on the same batches; rounds alternate between the
 variants, and medians over rounds are compared, since two runs minutes apart differ by more than
@@ -190,6 +191,11 @@ def variants(options: argparse.Namespace) -> list[dict[str, str]]:
                     for each in techniques
                     if each not in ("none", "relevance")
                 ]
+            if options.older:
+                found += [
+                    {"side": "older", "technique": each, "length": length, "heap": heap}
+                    for each in techniques
+                ]
             if options.peer == "torch":
                 found.append({"side": "torch", "technique": "none", "length": length, "heap": heap})
     return found
@@ -210,6 +216,7 @@ def main() -> None:
     parser.add_argument("--parallel", default="jit", choices=["jit", "pmap"])
     parser.add_argument("--heap", action="append", choices=["kept", "default"])
     parser.add_argument("--peer", choices=["torch", "naive"])
+    parser.add_argument("--older", help="a checkout of another version of the package")
     parser.add_argument("--out", help="file for the JSON")
     parser.add_argument("--serve", choices=["jax", "torch", "naive"], help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -230,13 +237,17 @@ def main() -> None:
     found = variants(options)
     workers = []
     for each in found:
-        command = [sys.executable, __file__, f"--serve={each['side']}"]
+        script, serve, environment = __file__, each["side"], dict(os.environ)
+        if serve == "older":
+            script, serve = f"{options.older}/benchmarks/step_throughput.py", "jax"
+            environment["PYTHONPATH"] = options.older
+        command = [sys.executable, script, f"--serve={serve}"]
         command += [f"--{name}={each[name]}" for name in ("technique", "length", "heap")]
         command += [
             f"--{name}={getattr(options, name)}"
             for name in ("encoder", "batch", "steps", "buckets", "devices", "parallel")
         ]
-        workers.append(Worker(command, dict(os.environ)))
+        workers.append(Worker(command, environment))
     seconds: list[list[float]] = [[] for _ in found]
     for _ in range(options.rounds):
         for place, worker in enumerate(workers):
@@ -257,6 +268,9 @@ def main() -> None:
     for each, times in zip(found, seconds, strict=True):
         vanilla = rounds_of(side="jax", technique="none", length=each["length"], heap=each["heap"])
         ratio = float("nan")
+        newer = rounds_of(side="jax", **{k: each[k] for k in ("technique", "length", "heap")})
+        if each["side"] == "older" and newer is not None:  # the newer's time, in its own
+            vanilla, times = times, newer
         if vanilla is not None:  # paired within rounds: the machine's slow phases cancel
             ratio = statistics.median(a / b for a, b in zip(times, vanilla, strict=True))
         each["ratio_to_vanilla_jax"] = ratio  # pyright: ignore
@@ -268,7 +282,9 @@ def main() -> None:
         report = {
             "command": command_line(),
             "machine": machine(),
-            "options": {k: v for k, v in vars(options).items() if k not in ("serve", "out")},
+            "options": {
+                k: v for k, v in vars(options).items() if k not in ("serve", "out", "older")
+            },
             "variants": found,
         }
         with open(options.out, "w", encoding="utf-8") as file:
