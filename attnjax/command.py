@@ -226,7 +226,10 @@ def _help_on_field(name: str) -> str:
     text = f"{option.meaning} ({allowed})" if allowed else option.meaning
     indent = " " * 6
     told = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
-    return f"  --config.{name}={default}\n{told}"
+    flag = f"  --config.{name}={default}"
+    if len(flag) > 100:
+        flag = f"  --config.{name}=\n{indent}{default}"
+    return f"{flag}\n{told}"
 
 
 def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]) -> int:

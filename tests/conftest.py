@@ -48,7 +48,7 @@ def once(tmp_path_factory) -> Callable[[str, Callable[[pathlib.Path], None]], pa
         folder = root / name
         with (root / f"{name}.made").open("a+") as mark:
             fcntl.flock(mark, fcntl.LOCK_EX)
-            if not mark.tell():
+            if not os.fstat(mark.fileno()).st_size:  # now, not when it was opened
                 shutil.rmtree(folder, ignore_errors=True)  # of a worker that failed
                 folder.mkdir()
                 make(folder)

