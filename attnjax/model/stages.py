@@ -223,7 +223,7 @@ def _quick(network: Network) -> Quick:
     read = partial(read_many, network)
     if network.rules != PLAIN:
         read = literal(partial(encode, network), partial(decode, network)).read
-    return Quick(read, partial(encode_without, network), jitted(encode_scaled, network))
+    return Quick(read, partial(encode_without, network), jitted(encode, network))
 
 
 def read_many(network: Network, params: Params, encoded: Encoded, batch: Batch) -> Read:
@@ -251,13 +251,6 @@ def encode_without(
         return encoded, left
 
     return edited
-
-
-def encode_scaled(
-    network: Network, params: Params, embedded: Embedded, batch: Batch, factors: Factors
-) -> Encoded:
-    """`Quick.encode_scaled`."""
-    return encode(network, params, embedded, batch, factors)
 
 
 def normalized(
