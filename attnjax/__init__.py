@@ -1,17 +1,40 @@
 """Attention text models, adversarial training, and whether attention explains: see README.md."""
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attnjax.runs.loaded import Predictions, Run, load_run
+    from attnjax.config import default_config
+    from attnjax.errors import UserError
+    from attnjax.main import train
+    from attnjax.runs.loaded import Explanations, Predictions, Run, load_run
 
-__all__ = ["Predictions", "Run", "load_run"]
+HOMES = {
+    "Explanations": "attnjax.runs.loaded",
+    "Predictions": "attnjax.runs.loaded",
+    "Run": "attnjax.runs.loaded",
+    "UserError": "attnjax.errors",
+    "default_config": "attnjax.config",
+    "load_run": "attnjax.runs.loaded",
+    "train": "attnjax.main",
+}
+__all__ = [
+    "Explanations",
+    "Predictions",
+    "Run",
+    "UserError",
+    "default_config",
+    "load_run",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     """Imports the public names on first use, so that `import attnjax` starts no JAX."""
-    if name in __all__:
-        from attnjax.runs import loaded
-
-        return getattr(loaded, name)
+    if name in HOMES:
+        return getattr(importlib.import_module(HOMES[name]), name)
     raise AttributeError(f"module 'attnjax' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *HOMES})

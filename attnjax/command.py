@@ -14,6 +14,7 @@ from typing import Any
 from absl import flags
 from ml_collections import ConfigDict, config_flags
 
+from attnjax import shipped
 from attnjax.checks import bounds_of, choices_of
 from attnjax.config import OPTIONS, RunConfig, default_config, from_config_dict, to_dict
 from attnjax.errors import UserError, suggest
@@ -29,7 +30,7 @@ from attnjax.runtime import collect_garbage_rarely, set_compiler
 from attnjax.stop import Stop, Stopped
 
 USAGE = (
-    "usage: python -m attnjax.main [--config=configs/NAME.py] [--workdir=DIR] "
+    "usage: python -m attnjax.main [--config=NAME or FILE.py] [--workdir=DIR] "
     "[--config.FIELD=VALUE ...]"
 )
 HOST_FLAGS = """\
@@ -88,7 +89,7 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
     arguments = list(arguments)
     values = flags.FlagValues()
     flags.DEFINE_string("workdir", None, "folder of the run", flag_values=values)
-    path = _config_path(arguments[1:])
+    path = _config_path(arguments)
     _refuse_unknown_fields(arguments)
     try:
         if path is None:
@@ -96,8 +97,6 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
                 "config", default_config(), flag_values=values, sys_argv=arguments
             )
         else:
-            if not os.path.isfile(path.split(":", 1)[0]):
-                raise UserError(f"config file {path.split(':', 1)[0]} does not exist")
             config_flags.DEFINE_config_file("config", flag_values=values, sys_argv=arguments)
         with contextlib.redirect_stderr(io.StringIO()):
             left = values(arguments)
@@ -118,13 +117,19 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
     return from_config_dict(config), workdir
 
 
-def _config_path(arguments: Sequence[str]) -> str | None:
-    for place, each in enumerate(arguments):
-        for prefix in ("--config=", "-config="):
-            if each.startswith(prefix):
-                return each.removeprefix(prefix)
-        if each in ("--config", "-config") and place + 1 < len(arguments):
-            return arguments[place + 1]
+def _config_path(arguments: list[str]) -> str | None:
+    """The file of --config, with what follows a colon; writes it into the arguments, where a
+    shipped configuration stands by its name."""
+    for place in range(1, len(arguments)):
+        flag, equals, wanted = arguments[place].partition("=")
+        if flag not in ("--config", "-config"):
+            continue
+        if not equals and place + 1 < len(arguments):
+            wanted = arguments.pop(place + 1)
+        file, colon, argument = wanted.partition(":")
+        path = f"{shipped.find(file)}{colon}{argument}"
+        arguments[place] = f"--config={path}"
+        return path
     return None
 
 

@@ -30,11 +30,13 @@ from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
+    EXAMPLES,
     RESULTS,
     VOCABULARY,
     find_workdir,
     finite,
     read_json,
+    read_json_lines,
 )
 
 Text = str | Sequence[str | Sequence[str]]
@@ -69,14 +71,53 @@ class Explanations(NamedTuple):
     agreement: dict[str, dict[str, np.ndarray]]
     rows: list[dict[str, Any]]
 
+    def __repr__(self) -> str:
+        names = ", ".join(["attention", *self.importance])
+        return f"<Explanations of {len(self.tokens)} texts: {names}>"
+
+    def to_pandas(self) -> Any:
+        """One line a word: text, segment, position, token, and every explanation's value.
+
+        Raises UserError where pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("to_pandas needs pandas: pip install pandas") from None
+        lines: list[dict[str, Any]] = []
+        for number, tokens in enumerate(self.tokens):
+            values = {"attention": self.attention, **self.importance}
+            lines += _lines(number, "text", tokens, values)
+            if self.queries is not None:
+                lines += _lines(number, "query", self.queries[number], self.query_importance)
+        return pandas.DataFrame(lines)
+
     def _repr_html_(self) -> str:
         from attnjax.report.words import fragment  # imported late: only notebooks need it
 
         return fragment(finite(self.rows))
 
 
+def _lines(
+    number: int, segment: str, tokens: Sequence[str], values: Mapping[str, list[np.ndarray]]
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "text": number,
+            "segment": segment,
+            "position": place,
+            "token": token,
+            **{name: float(found[number][place]) for name, found in values.items()},
+        }
+        for place, token in enumerate(tokens)
+    ]
+
+
 class Run(NamedTuple):
-    """A trained model and what is needed to use it on text."""
+    """A trained model and what is needed to use it on text.
+
+    folder  where it lies, and with it `results` and `examples()`
+    """
 
     params: Params
     stages: Stages
@@ -84,6 +125,24 @@ class Run(NamedTuple):
     labels: tuple[str, ...]
     config: RunConfig
     compile: Compile[RowFunction]
+    folder: epath.Path
+
+    def __repr__(self) -> str:
+        model, size = self.config.model, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return (
+            f"<Run {self.folder}: {self.config.task}, {model.encoder} with {model.attention} "
+            f"attention, {len(self.vocab)} words, {len(self.labels)} classes, {size:,} parameters>"
+        )
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """results.json: scores and agreement on the test split; empty where there is none yet."""
+        path = self.folder / RESULTS
+        return read_json(path) if path.exists() else {}
+
+    def examples(self) -> list[dict[str, Any]]:
+        """analysis/examples.jsonl: every analysed example's words and explanations."""
+        return read_json_lines(self.folder / EXAMPLES)
 
     @property
     def pair(self) -> bool:
@@ -161,7 +220,9 @@ class Run(NamedTuple):
             importance={name: found.explanations["text"][name] for name in settings.methods},
             query_importance=found.explanations.get("query", {}),
             agreement=found.found["agreement"]["agreement"],
-            rows=list(records(found, words, range(len(words)), [None] * len(words), self.labels)),
+            rows=finite(
+                list(records(found, words, range(len(words)), [None] * len(words), self.labels))
+            ),
         )
 
     def study_examples(
@@ -243,7 +304,8 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
         if (folder / RESULTS).exists() and read_json(folder / RESULTS).get("failed"):
             raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    return Run(best.params, stages, vocabulary, labels, config, remembered(compile_in_full))
+    compiled = remembered(compile_in_full)
+    return Run(best.params, stages, vocabulary, labels, config, compiled, folder)
 
 
 def read_config(folder: epath.Path) -> RunConfig:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from etils import epath
 from helpers import small_model
 
 from attnjax.analysis.importance import METHODS
@@ -15,19 +16,22 @@ from attnjax.errors import UserError
 from attnjax.runs.loaded import Run, compile_in_full, require_list
 from attnjax.train.parallel import remembered
 
+FOLDER = epath.Path("run")
+
 
 def example_of(task, text):
     """What a run of the task, with the labels yes and no, makes of a text."""
     config = from_config_dict({"task": task, "data": {"source": "files", "path": "x"}})
     nothing = None
-    return Run(nothing, nothing, nothing, ("no", "yes"), config, nothing)._example(7, text)
+    return Run(nothing, nothing, nothing, ("no", "yes"), config, nothing, FOLDER)._example(7, text)
 
 
 def small_run():
     stages, params = small_model("average")
     config = from_config_dict({"task": "classification", "data": {"source": "files", "path": "x"}})
     words = Vocabulary(("<pad>", "<unk>", "<sos>", "<eos>", "a", "film"))
-    return Run(params, stages, words, ("no", "maybe", "yes"), config, remembered(compile_in_full))
+    compiled = remembered(compile_in_full)
+    return Run(params, stages, words, ("no", "maybe", "yes"), config, compiled, FOLDER)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,1 @@
+"""Configurations, one a data set; `attnjax configs` lists them."""
