@@ -29,12 +29,11 @@ def main(arguments: list[str] | None = None) -> int:
     return run_command(run_pipeline, sys.argv if arguments is None else arguments)
 
 
-def train(
-    config: RunConfig | ConfigDict | Mapping[str, Any], workdir: str | os.PathLike[str]
-) -> Run:
+def train(config: Any, workdir: str | os.PathLike[str]) -> Run:  # Any: users pass anything
     """Does what the command does, from Python: trains or resumes, analyses, reports; the run.
 
-    config  as `attnjax.default_config()` gives it, to be changed, or as `Run.config` holds it
+    config  as `attnjax.default_config()` gives it, to be changed; as `Run.config` holds it; or the
+            same as nested dicts
     Raises UserError for whatever ends the command with one line. Ctrl-C in the main thread saves
     and raises KeyboardInterrupt; the same call resumes.
 

@@ -18,8 +18,8 @@ from attnjax.runs.analysed import analyse, meet_devices, write_results
 from attnjax.runs.loaded import read_config
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
-from attnjax.train.loop import train
-from attnjax.train.step import make_evaluate
+from attnjax.training.loop import train
+from attnjax.training.step import make_evaluate
 from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,

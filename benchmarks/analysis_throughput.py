@@ -144,7 +144,7 @@ def run_jax(
         use_compile_cache,
         versions,
     )
-    from attnjax.train.parallel import make_row_parallel
+    from attnjax.training.parallel import make_row_parallel
 
     set_compiler()
     collect_garbage_rarely()

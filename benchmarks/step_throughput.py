@@ -107,10 +107,10 @@ def run_jax(options: argparse.Namespace) -> None:
     from attnjax.losses import make_gradients, reads_whole_table
     from attnjax.model.stages import build_stages
     from attnjax.runtime import device_summary, keep_heap, set_compiler, use_compile_cache, versions
-    from attnjax.train.optimizer import make_optimizer, make_schedule
-    from attnjax.train.parallel import make_parallel
-    from attnjax.train.setup import hparams_of
-    from attnjax.train.step import init_state, make_train_step
+    from attnjax.training.optimizer import make_optimizer, make_schedule
+    from attnjax.training.parallel import make_parallel
+    from attnjax.training.setup import hparams_of
+    from attnjax.training.step import init_state, make_train_step
     from benchmarks.peers.naive import make_naive_gradients
 
     if options.heap == "kept":

@@ -18,7 +18,7 @@ from attnjax.command import parse_hosts
 from attnjax.errors import UserError
 from attnjax.hosts import Hosts
 from attnjax.main import main
-from attnjax.train.lookup import SPECIAL
+from attnjax.training.lookup import SPECIAL
 
 COMMON = [
     "--config.train.checkpoint_steps=7",

@@ -25,7 +25,7 @@ from attnjax.main import main
 from attnjax.model.stages import build_stages
 from attnjax.perturb.ascent import random_perturbation
 from attnjax.perturb.techniques import TECHNIQUES, Technique
-from attnjax.train.setup import starting_state
+from attnjax.training.setup import starting_state
 
 pytestmark = pytest.mark.slow
 ROOT = pathlib.Path(__file__).parents[1]

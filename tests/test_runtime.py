@@ -12,7 +12,7 @@ import pytest
 from test_main import ROOT, arguments, write_data
 
 from attnjax import runtime
-from attnjax.train.optimizer import scale_by_amsgrad
+from attnjax.training.optimizer import scale_by_amsgrad
 
 
 @pytest.mark.slow

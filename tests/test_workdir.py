@@ -9,7 +9,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from attnjax.errors import UserError
 from attnjax.main import main
-from attnjax.train.log import Log
+from attnjax.training.log import Log
 from attnjax.workdir import (
     METRICS,
     append_text,

@@ -15,7 +15,7 @@ from attnjax.data.batches import evaluation_batches, sample
 from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
-from attnjax.train.parallel import Parallel, make_parallel, make_row_parallel
+from attnjax.training.parallel import Parallel, make_parallel, make_row_parallel
 from attnjax.types import Batch, Params, Stages
 from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, delete, write_json, write_json_lines
 

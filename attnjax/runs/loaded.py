@@ -24,8 +24,8 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, encodable, suggest
 from attnjax.model.stages import build_stages
 from attnjax.runtime import FULL_PRECISION
-from attnjax.train.parallel import remembered
-from attnjax.train.step import make_evaluate
+from attnjax.training.parallel import remembered
+from attnjax.training.step import make_evaluate
 from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,

@@ -16,7 +16,7 @@ from attnjax.runs.analysed import analysed_rows, engine_on, training_rows
 from attnjax.runtime import quick_compile
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, across
-from attnjax.train.parallel import Parallel, Runs, remembered
+from attnjax.training.parallel import Parallel, Runs, remembered
 from attnjax.types import Compile, Params, RowFunction, Stages
 
 MOST_HELD = 2_000_000_000  # bytes of results of runs that are analysed together

@@ -38,8 +38,8 @@ from attnjax.sweeps.programs import (
     way_on_a_core,
 )
 from attnjax.sweeps.stored import SWEEP, row_of, same_sweep
-from attnjax.train.parallel import Parallel, make_row_parallel, place_runs
-from attnjax.train.selection import monitored
+from attnjax.training.parallel import Parallel, make_row_parallel, place_runs
+from attnjax.training.selection import monitored
 from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,

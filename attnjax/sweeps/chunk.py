@@ -19,8 +19,8 @@ from attnjax.losses import Sums
 from attnjax.metrics import Scores
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, stacked_states
-from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
-from attnjax.train.setup import training_batches
+from attnjax.training.selection import exhausted, monitored, scores_if_finite, selected, step_means
+from attnjax.training.setup import training_batches
 from attnjax.types import Batch, Params, Stages
 
 logger = logging.getLogger(__name__)

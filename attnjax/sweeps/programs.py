@@ -23,9 +23,15 @@ from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.perturb.norms import widen
 from attnjax.sweeps.points import SWEPT
-from attnjax.train.parallel import Runs
-from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
-from attnjax.train.step import make_evaluate
+from attnjax.training.parallel import Runs
+from attnjax.training.setup import (
+    hparams_of,
+    make_nearest,
+    starting_state,
+    step_of,
+    training_batches,
+)
+from attnjax.training.step import make_evaluate
 from attnjax.types import Batch, HParams, Params, RowFunction, Stages, TrainState
 
 WAYS = ("vmap", "map", "turn")

@@ -8,7 +8,7 @@ from attnjax.config import OPTIONS, RunConfig, flatten, to_dict
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.sweeps.points import Point
-from attnjax.train.selection import monitored
+from attnjax.training.selection import monitored
 from attnjax.workdir import CONFIG, RESULTS, read_json
 
 SWEEP = "sweep.json"

@@ -21,7 +21,7 @@ from attnjax.data.batches import EncodedSplit
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import forward
-from attnjax.train.parallel import remembered
+from attnjax.training.parallel import remembered
 from attnjax.types import EOS, SOS
 
 SETTINGS = AnalysisConfig(

@@ -14,7 +14,7 @@ from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
 from attnjax.runs.loaded import Run, compile_in_full, require_list
-from attnjax.train.parallel import remembered
+from attnjax.training.parallel import remembered
 
 FOLDER = epath.Path("run")
 

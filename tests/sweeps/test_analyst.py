@@ -15,8 +15,8 @@ from attnjax.config import TrainConfig
 from attnjax.model import segments
 from attnjax.stop import Stop
 from attnjax.sweeps.analyst import Analyst
-from attnjax.train.parallel import make_row_parallel, place_runs
-from attnjax.train.setup import starting_state
+from attnjax.training.parallel import make_row_parallel, place_runs
+from attnjax.training.setup import starting_state
 
 METHODS_ASKED = ("gradient", "far", "host")
 

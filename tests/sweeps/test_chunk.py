@@ -13,10 +13,10 @@ from attnjax.config import TrainConfig
 from attnjax.stop import Stop
 from attnjax.sweeps.chunk import stacked_batches, train_chunk
 from attnjax.sweeps.programs import make_programs
-from attnjax.train.lookup import SPECIAL
-from attnjax.train.loop import train
-from attnjax.train.parallel import make_parallel, place_runs
-from attnjax.train.setup import training_batches
+from attnjax.training.lookup import SPECIAL
+from attnjax.training.loop import train
+from attnjax.training.parallel import make_parallel, place_runs
+from attnjax.training.setup import training_batches
 from attnjax.types import PAD
 from attnjax.workdir import read_json_lines
 

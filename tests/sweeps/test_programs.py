@@ -21,8 +21,8 @@ from attnjax.sweeps.programs import (
     structure,
     way_on_a_core,
 )
-from attnjax.train.parallel import place_runs
-from attnjax.train.setup import starting_state
+from attnjax.training.parallel import place_runs
+from attnjax.training.setup import starting_state
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -163,7 +163,7 @@ def amsgrad(
     """Minimises by `torch.optim.Adam(amsgrad=True)`, which the reference uses.
 
     `optax.amsgrad` corrects the bias of the second moment before it takes the largest; and what
-    `attnjax.train` optimises with lies beside this layer, not below it.
+    `attnjax.training` optimises with lies beside this layer, not below it.
     """
     b1, b2, epsilon = 0.9, 0.999, 1e-8
 

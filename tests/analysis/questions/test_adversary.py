@@ -9,7 +9,7 @@ from scipy.spatial.distance import jensenshannon
 
 from attnjax.analysis.questions.adversary import amsgrad, descent, jensen_shannon
 from attnjax.model.attention import attention_weights
-from attnjax.train.optimizer import scale_by_amsgrad
+from attnjax.training.optimizer import scale_by_amsgrad
 
 
 @pytest.mark.usefixtures("double_precision")

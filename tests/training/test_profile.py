@@ -6,7 +6,7 @@ from etils import epath
 
 from attnjax.config import from_config_dict
 from attnjax.errors import UserError
-from attnjax.train.profile import Profile
+from attnjax.training.profile import Profile
 
 
 def steps_traced(steps, last, tmp_path):

@@ -11,9 +11,9 @@ from helpers import batch_of, sentences, small_model
 from attnjax.config import RelevanceConfig, RunConfig, TrainConfig, from_config_dict
 from attnjax.errors import UserError
 from attnjax.losses import make_gradients
-from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import make_parallel, remembered
-from attnjax.train.step import init_state, make_evaluate, make_train_step
+from attnjax.training.optimizer import make_optimizer, make_schedule
+from attnjax.training.parallel import make_parallel, remembered
+from attnjax.training.step import init_state, make_evaluate, make_train_step
 from attnjax.types import HParams
 
 ROWS, STEPS = 16, 3

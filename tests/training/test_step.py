@@ -10,9 +10,9 @@ from helpers import batch_of, sentences, small_model
 from attnjax.config import RunConfig, TrainConfig
 from attnjax.errors import UserError
 from attnjax.losses import make_gradients
-from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import make_parallel
-from attnjax.train.step import init_state, make_evaluate, make_train_step
+from attnjax.training.optimizer import make_optimizer, make_schedule
+from attnjax.training.parallel import make_parallel
+from attnjax.training.step import init_state, make_evaluate, make_train_step
 from attnjax.types import HParams
 
 HPARAMS = HParams(jnp.float32(0.01), *(jnp.float32(0) for _ in range(3)))

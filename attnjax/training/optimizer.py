@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.config import TrainConfig
 from attnjax.runtime import outputs_are_fused
-from attnjax.train.lookup import TableGradient
+from attnjax.training.lookup import TableGradient
 from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none

@@ -23,7 +23,7 @@ from jax.stages import Wrapped
 from attnjax.config import TrainConfig
 from attnjax.errors import UserError
 from attnjax.runtime import platform_of_devices, quick_compile
-from attnjax.train.step import Step
+from attnjax.training.step import Step
 from attnjax.types import (
     Batch,
     Compile,

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.losses import Context, Gradients, Sums, count_examples, cross_entropy
 from attnjax.model.attention import forward
-from attnjax.train.lookup import TableGradient, looked_up
+from attnjax.training.lookup import TableGradient, looked_up
 from attnjax.types import Batch, HParams, Params, Stages, TrainState
 
 Step = Callable[[TrainState, Batch, HParams], tuple[TrainState, Sums]]

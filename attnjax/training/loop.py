@@ -19,12 +19,18 @@ from attnjax.losses import Sums
 from attnjax.metrics import Scores
 from attnjax.runtime import process_age_s
 from attnjax.stop import Stop, Stopped
-from attnjax.train.log import Log
-from attnjax.train.parallel import Parallel
-from attnjax.train.profile import Profile
-from attnjax.train.selection import exhausted, monitored, scores_if_finite, selected, step_means
-from attnjax.train.setup import hparams_of, make_nearest, starting_state, step_of, training_batches
-from attnjax.train.step import make_evaluate
+from attnjax.training.log import Log
+from attnjax.training.parallel import Parallel
+from attnjax.training.profile import Profile
+from attnjax.training.selection import exhausted, monitored, scores_if_finite, selected, step_means
+from attnjax.training.setup import (
+    hparams_of,
+    make_nearest,
+    starting_state,
+    step_of,
+    training_batches,
+)
+from attnjax.training.step import make_evaluate
 from attnjax.types import Batch, Params, Stages
 from attnjax.workdir import CHECKPOINTS, PROFILE
 

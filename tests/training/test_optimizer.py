@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from attnjax.config import TrainConfig
-from attnjax.train.optimizer import make_optimizer, make_schedule
+from attnjax.training.optimizer import make_optimizer, make_schedule
 
 PARAMS = {
     "embed": {"table": jnp.array([0.5, -1.0])},

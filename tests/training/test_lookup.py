@@ -11,9 +11,9 @@ from helpers import batch_of, quick_jit, sentences, small_model
 from attnjax.config import from_config_dict
 from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.runtime import outputs_are_fused
-from attnjax.train.lookup import TableGradient, looked_up
-from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.step import init_state, make_train_step
+from attnjax.training.lookup import TableGradient, looked_up
+from attnjax.training.optimizer import make_optimizer, make_schedule
+from attnjax.training.step import init_state, make_train_step
 from attnjax.types import HParams
 
 WORDS = 90  # more than there are tokens in a batch

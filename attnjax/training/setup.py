@@ -14,9 +14,9 @@ from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_t
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
-from attnjax.train.optimizer import make_optimizer, make_schedule
-from attnjax.train.parallel import require_divisible
-from attnjax.train.step import Step, init_state, make_train_step
+from attnjax.training.optimizer import make_optimizer, make_schedule
+from attnjax.training.parallel import require_divisible
+from attnjax.training.step import Step, init_state, make_train_step
 from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
 
 

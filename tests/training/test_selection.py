@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from attnjax.errors import UserError
-from attnjax.train.selection import exhausted, scores_if_finite, selected, step_means
+from attnjax.training.selection import exhausted, scores_if_finite, selected, step_means
 
 
 def test_means_are_over_labelled_examples_or_all_rows():
