@@ -146,3 +146,88 @@ def lrp(epsilon: float) -> Rules:
         act=held_act,
         attend=lambda weights, states: stabilised(held_attend(weights, states)),
     )
+
+
+def guided_act(function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x); a ReLU hands back what is positive, where its input was."""
+    return _rectified(x, True) if function is jax.nn.relu else function(x)
+
+
+def deconvolution_act(function: Callable[[Array], Array], x: Array) -> Array:
+    """function(x); a ReLU hands back what is positive, whatever its input was."""
+    return _rectified(x, False) if function is jax.nn.relu else function(x)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _rectified(x: Array, gated: bool) -> Array:
+    del gated
+    return jax.nn.relu(x)
+
+
+def _rectified_backward(gated: bool, x: Array, grad: Array) -> tuple[Array]:
+    positive = jax.nn.relu(grad)
+    return (jnp.where(x > 0, positive, 0) if gated else positive,)
+
+
+_rectified.defvjp(lambda x, gated: (jax.nn.relu(x), x), _rectified_backward)
+
+# Guided backpropagation (Springenberg et al., arXiv:1412.6806, figure 1) and deconvolution (Zeiler
+# & Fergus, arXiv:1311.2901): only what a ReLU hands back differs from the gradient.
+GUIDED = Rules(act=guided_act)
+DECONVOLUTION = Rules(act=deconvolution_act)
+
+
+@jax.custom_vjp
+def _positive_parts(parts: tuple[Part, ...]) -> Array:
+    return plain_linear(*parts)
+
+
+def _positive_parts_forward(parts: tuple[Part, ...]) -> tuple[Array, Any]:
+    z = plain_linear(*parts)
+    return z, (parts, z)
+
+
+def _positive_parts_backward(found: tuple[tuple[Part, ...], Array], grad: Array) -> tuple[Any]:
+    """The relevance z g of an output goes to its positive contributions x w, in their proportion.
+
+    Where z is negative, what made it so takes the part of the positive: -z has the weights -w.
+    """
+    parts, z = found
+    across = (((z.ndim - 1,), (1,)), ((), ()))
+
+    def forward_products(x: Array, w: Array) -> tuple[Array, Array]:
+        along = (((x.ndim - 1,), (0,)), ((), ()))
+        up, down = jnp.maximum(x, 0), jnp.minimum(x, 0)
+        plus, minus = jnp.maximum(w, 0), jnp.minimum(w, 0)
+        dot = partial(jax.lax.dot_general, dimension_numbers=along)
+        return dot(up, plus) + dot(down, minus), -dot(up, minus) - dot(down, plus)
+
+    each = [forward_products(x, w) for x, w, _ in parts]
+    total = jnp.where(z < 0, sum(minus for _, minus in each), sum(plus for plus, _ in each))
+    share = jnp.where(total > 0, z * grad / jnp.where(total > 0, total, 1), 0)
+    as_is, negated = jnp.where(z < 0, 0, share), jnp.where(z < 0, share, 0)
+
+    def backward(x: Array, w: Array) -> Array:
+        dot = partial(jax.lax.dot_general, dimension_numbers=across)
+        plus, minus = jnp.maximum(w, 0), jnp.minimum(w, 0)
+        of_positive = dot(as_is, plus) - dot(negated, minus)
+        return jnp.where(x >= 0, of_positive, dot(as_is, minus) - dot(negated, plus))
+
+    return (
+        tuple(
+            (backward(x, w), jnp.zeros_like(w), None if b is None else jnp.zeros_like(b))
+            for x, w, b in parts
+        ),
+    )
+
+
+_positive_parts.defvjp(_positive_parts_forward, _positive_parts_backward)
+
+# Deep Taylor decomposition by the z+ rule, of signed inputs alpha 1 beta 0 (Montavon et al.,
+# arXiv:1512.02479; Bach et al. 2015, eq. 60): biases and what speaks against get nothing.
+Z_PLUS = Rules(
+    linear=lambda *parts: _positive_parts(parts),
+    gate=held_gate,
+    act=held_act,
+    attend=held_attend,
+)

@@ -1,0 +1,147 @@
+"""Importance by backward passes of their own: relevance, guided backpropagation, deconvolution.
+
+Each is `jax.grad` of the same model under other `model.rules.Rules`, of the explained logit
+(`target`). Guided backpropagation and deconvolution change what a ReLU sends back; where there is
+none they would be the gradient under another name, so that they are refused there.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Key
+
+from attnjax.analysis.importance.method import Method, Shared
+from attnjax.analysis.importance.target import class_logit
+from attnjax.config import AnalysisConfig
+from attnjax.model import segments
+from attnjax.model.rules import DECONVOLUTION, GUIDED, Z_PLUS, Rules, lrp
+from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
+
+BOTH: tuple[Segment, ...] = ("text", "query")
+
+
+class Relevances(NamedTuple):
+    """Relevance of every token of either segment, and the score [batch] that it shares out."""
+
+    tokens: Factors
+    score: Float[Array, " batch"]
+
+
+@cache  # equal rules give one function: what is compiled for it is compiled once
+def relevances(rules: Rules) -> Shared:
+    """The work of every method that propagates relevance under these rules.
+
+    A token's relevance is sum_d e_d * g_d, where g is the gradient of the score under the rules.
+    """
+
+    def shared(
+        stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
+    ) -> Relevances:
+        del key
+        explained = stages.under(rules)
+        embedded = stages.embed(params, batch)
+        logit = class_logit(explained, params, batch)
+        score, pull = jax.vjp(logit, embedded)
+        (slopes,) = pull(jnp.ones_like(score))
+        products = jax.tree.map(lambda e, g: jnp.sum(e * g, axis=-1), embedded, slopes)
+        return Relevances(Factors(*products), score)
+
+    return shared
+
+
+def relevance(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Relevances,
+) -> Float[Array, "batch length"]:
+    """The words' relevances, signed: + speaks for the predicted class; in units of the logit.
+
+    shared  `relevances` of the method's rules
+    """
+    del stages, params, key
+    return jnp.where(segments.words(batch, segment), segments.values(shared.tokens, segment), 0)
+
+
+def lost(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Relevances
+) -> Float[Array, " batch"]:
+    """|1 - sum of all relevances / score|: what went to biases and to the stabiliser.
+
+    The sum runs over every token of both segments, <sos> and <eos> included. NaN where the score
+    is 0.
+    """
+    del stages, params, batch, key
+    total = sum(each.sum(axis=-1) for each in jax.tree.leaves(shared.tokens))
+    return jnp.abs(1 - total / jnp.where(shared.score == 0, jnp.nan, shared.score))
+
+
+@cache
+def slopes(rules: Rules) -> Shared:
+    """The gradient of the explained logit by every token's vector, under these rules."""
+
+    def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Embedded:
+        del key
+        logit = class_logit(stages.under(rules), params, batch)
+        return jax.grad(lambda embedded: logit(embedded).sum())(stages.embed(params, batch))
+
+    return shared
+
+
+def slope_norm(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Embedded,
+) -> Float[Array, "batch length"]:
+    """L2 norm of what comes back to each word's vector.
+
+    shared  `slopes` of the method's rules
+    """
+    del stages, params, key
+    norms = jnp.linalg.norm(segments.values(shared, segment), axis=-1)
+    return jnp.where(segments.words(batch, segment), norms, 0)
+
+
+def _with_epsilon(method: Method, config: AnalysisConfig) -> Method:
+    return method._replace(shared=relevances(lrp(config.lrp_epsilon)))
+
+
+LRP = Method(
+    relevance,
+    signed=True,
+    segments=BOTH,
+    exactness=lost,
+    shared=relevances(lrp(0.0)),
+    tuned=_with_epsilon,
+    reference="Bach et al. 2015; Arras et al. 2017, arXiv:1706.07206",
+)
+DEEP_TAYLOR = Method(
+    relevance,
+    signed=True,
+    segments=BOTH,
+    exactness=lost,
+    shared=relevances(Z_PLUS),
+    encoders=("cnn",),
+    reference="Montavon et al. 2017, arXiv:1512.02479",
+)
+GUIDED_BACKPROP = Method(
+    slope_norm,
+    segments=BOTH,
+    shared=slopes(GUIDED),
+    encoders=("cnn",),
+    reference="Springenberg et al. 2015, arXiv:1412.6806",
+)
+DECONVOLUTION_NETWORK = Method(
+    slope_norm,
+    segments=BOTH,
+    shared=slopes(DECONVOLUTION),
+    encoders=("cnn",),
+    reference="Zeiler & Fergus 2014, arXiv:1311.2901",
+)

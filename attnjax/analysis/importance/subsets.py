@@ -1,0 +1,307 @@
+"""Importance by the output of many subsets of the words: LIME and Shapley values.
+
+The words of both segments are the features of one example: [batch, features], first the text's
+places, then the query's. A subset's other words are really deleted, and each segment closes up;
+<sos> and <eos> always stay. Random numbers are drawn by (key, row, number, segment, position).
+"""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from attnjax.analysis.importance.method import Method, Shared
+from attnjax.analysis.importance.target import of_classes, predicted
+from attnjax.config import AnalysisConfig
+from attnjax.model.attention import forward
+from attnjax.types import PAD, Batch, Params, Segment, Stages
+
+KERNEL_WIDTH = 25.0  # of lime_text's exponential kernel, on distances of 0 to 100
+RIDGE = 1.0  # lime's penalty, on all but the intercept
+
+
+def features(batch: Batch) -> Bool[Array, "batch features"]:
+    """True on the words of both segments."""
+    words = [batch.words] if batch.query is None else [batch.words, batch.query_words]
+    return jnp.concatenate(words, axis=-1)
+
+
+def restricted(batch: Batch, keep: Bool[Array, "batch features"]) -> Batch:
+    """The batch with those words alone: ids [[2, 7, 8, 3]] without the 7 -> [[2, 8, 3, 0]]."""
+    length = batch.tokens.shape[1]
+    text = close_up(batch.tokens, keep[:, :length] | (batch.mask & ~batch.words))
+    if batch.query is None:
+        return batch._replace(tokens=text)
+    marks = batch.query_mask & ~batch.query_words
+    return batch._replace(tokens=text, query=close_up(batch.query, keep[:, length:] | marks))
+
+
+def close_up(
+    tokens: Int[Array, "batch length"], keep: Bool[Array, "batch length"]
+) -> Int[Array, "batch length"]:
+    """What is kept, in order, then padding."""
+    order = jnp.argsort(~keep, axis=-1, stable=True)
+    kept = jnp.take_along_axis(keep, order, axis=-1)
+    return jnp.where(kept, jnp.take_along_axis(tokens, order, axis=-1), PAD)
+
+
+def random_ranks(
+    key: Key[Array, ""], number: Int[Array, ""], batch: Batch
+) -> Int[Array, "batch features"]:
+    """Each word's place in a random order of the row's words, from 0; off the words the largest."""
+    words = features(batch)
+    widths = [batch.words.shape[1]] + ([] if batch.query is None else [batch.query.shape[1]])
+
+    def of_row(row: Int[Array, ""]) -> Array:
+        own = jax.random.fold_in(jax.random.fold_in(key, row), number)
+        drawn = [
+            jax.random.bits(jax.random.fold_in(own, place), (width,), jnp.uint32)
+            for place, width in enumerate(widths)
+        ]
+        return jnp.concatenate(drawn)
+
+    drawn = jax.vmap(of_row)(batch.rows)
+    order = jnp.lexsort((drawn, ~words), axis=-1)
+    return jnp.argsort(order, axis=-1)
+
+
+def of_segment(
+    values: Float[Array, "batch features"], batch: Batch, segment: Segment
+) -> Float[Array, "batch length"]:
+    length = batch.tokens.shape[1]
+    return values[:, :length] if segment == "text" else values[:, length:]
+
+
+class Regression(NamedTuple):
+    """LIME's linear model of each text.
+
+    weights    [batch, features] change of the probability that a word's presence brings
+    intercept  [batch]; determination  [batch] R^2 of the weighted samples
+    """
+
+    weights: Float[Array, "batch features"]
+    intercept: Float[Array, " batch"]
+    determination: Float[Array, " batch"]
+
+
+@cache  # equal settings are one function: what is compiled for it is compiled once
+def regression(samples: int) -> Shared:
+    """Makes LIME's work, as lime_text does it (Ribeiro et al., arXiv:1602.04938).
+
+    The first sample is the text itself; of every other a number of words from 1 to all, each as
+    likely, is deleted, a subset of that size at random. Samples weigh sqrt(exp(-D^2 / 25^2)),
+    D = 100 (1 - sqrt(share of words left)); a ridge regression of the predicted class's
+    probability with an intercept and all words, penalty 1, gives the weights. Samples stream by:
+    memory does not grow with their number.
+    """
+
+    def shared(
+        stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
+    ) -> Regression:
+        words = features(batch)
+        classes = predicted(stages, params, batch)
+        count = words.sum(axis=-1)
+
+        def add(sums: Any, number: Int[Array, ""]) -> Any:
+            size_key = jax.random.fold_in(key, 1)
+
+            def size_of(row: Int[Array, ""], of: Int[Array, ""]) -> Array:
+                own = jax.random.fold_in(jax.random.fold_in(size_key, row), number)
+                share = jax.random.uniform(own, (), jnp.float32)
+                size = 1 + jnp.floor(share * of.astype(jnp.float32)).astype(jnp.int32)
+                return jnp.minimum(size, of.astype(jnp.int32))
+
+            deleted = jnp.where(number == 0, 0, jax.vmap(size_of)(batch.rows, count))
+            ranks = random_ranks(key, number, batch)
+            keep = words & (ranks >= deleted[:, None])
+            output = forward(stages, params, restricted(batch, keep)).probabilities
+            value = of_classes(output, classes)
+            return _accumulate(sums, keep.astype(value.dtype), value, proximity(keep, count)), None
+
+        dtype = jax.eval_shape(lambda: forward(stages, params, batch).probabilities).dtype
+        rows, width = words.shape
+        shapes = ((rows, width, width), (rows, width), (rows, width), (rows,), (rows,), (rows,))
+        nothing = tuple(jnp.zeros(shape, dtype) for shape in shapes)
+        sums, _ = jax.lax.scan(add, nothing, jnp.arange(samples))
+        return solved(sums)
+
+    return shared
+
+
+def proximity(
+    keep: Bool[Array, "batch features"], count: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """Weight of a sample, in (0, 1]: lime's exponential kernel of the cosine distance."""
+    left = keep.sum(axis=-1) / jnp.maximum(count, 1)
+    distance = 100 * (1 - jnp.sqrt(left))
+    return jnp.sqrt(jnp.exp(-jnp.square(distance / KERNEL_WIDTH)))
+
+
+def _accumulate(sums: Any, kept: Array, value: Array, weight: Array) -> Any:
+    """Adds one sample a text to its normal equations."""
+    weight = weight.astype(value.dtype)
+    weighted = kept * weight[:, None]
+    new = (
+        jnp.einsum("bi,bj->bij", weighted, kept),
+        weighted * value[:, None],
+        weighted,
+        weight,
+        weight * value,
+        weight * value * value,
+    )
+    return jax.tree.map(jnp.add, sums, new)
+
+
+def solved(sums: Any) -> Regression:
+    """The ridge regression of the sums of w x x', w x y, w x, w, w y and w y^2."""
+    products, crossed, features_sum, total, values, squares = sums
+    means, mean = features_sum / total[:, None], values / total
+    centred = products - total[:, None, None] * means[:, :, None] * means[:, None, :]
+    cross = crossed - total[:, None] * means * mean[:, None]
+    ridge = RIDGE * jnp.eye(means.shape[1], dtype=means.dtype)[None]
+    weights = jnp.linalg.solve(centred + ridge, cross[..., None])[..., 0]
+    spread = squares - total * jnp.square(mean)
+    missed = (
+        spread
+        - 2 * jnp.sum(weights * cross, axis=-1)
+        + jnp.einsum("bi,bij,bj->b", weights, centred, weights)
+    )
+    determination = 1 - missed / jnp.where(spread > 0, spread, jnp.nan)
+    return Regression(weights, mean - jnp.sum(means * weights, axis=-1), determination)
+
+
+def lime(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Regression,
+) -> Float[Array, "batch length"]:
+    """The weight of each word, at its position, in LIME's linear model; signed.
+
+    shared  `regression`
+    """
+    del stages, params, key
+    weights = jnp.where(features(batch), shared.weights, 0)
+    return of_segment(weights, batch, segment)
+
+
+def unexplained(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Regression
+) -> Float[Array, " batch"]:
+    """1 - R^2: the share of the samples' variance that the linear model leaves."""
+    del stages, params, batch, key
+    return 1 - shared.determination
+
+
+class Sampled(NamedTuple):
+    """Shapley values [batch, features] and the standard error of each."""
+
+    values: Float[Array, "batch features"]
+    error: Float[Array, "batch features"]
+
+
+@cache
+def shapley_values(orders: int) -> Shared:
+    """Makes the work of Shapley values: the mean over random orders of what a word's coming adds.
+
+    The predicted class's probability of the words that have come so far, the others deleted
+    (Strumbelj & Kononenko 2010; Castro et al. 2009). Each order is followed by its reverse, which
+    is one draw of their mean: `orders` even, at least 4. Whatever the orders, the values sum to
+    p(all words) - p(no word).
+    """
+
+    def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Sampled:
+        words = features(batch)
+        classes = predicted(stages, params, batch)
+        most = jnp.max(words.sum(axis=-1))
+
+        def value(keep: Bool[Array, "batch features"]) -> Float[Array, " batch"]:
+            output = forward(stages, params, restricted(batch, keep)).probabilities
+            return of_classes(output, classes)
+
+        nobody = value(jnp.zeros_like(words))
+
+        def gains(ranks: Int[Array, "batch features"]) -> Float[Array, "batch features"]:
+            def come(number: Int[Array, ""], state: Any) -> Any:
+                found, before = state
+                after = value(words & (ranks <= number))
+                new = words & (ranks == number)
+                return jnp.where(new, (after - before)[:, None], found), after
+
+            empty = jnp.zeros(words.shape, nobody.dtype)
+            return jax.lax.fori_loop(0, most.astype(jnp.int32), come, (empty, nobody))[0]
+
+        def add(sums: Any, number: Int[Array, ""]) -> Any:
+            ranks = random_ranks(key, number, batch).astype(jnp.int32)
+            last = words.sum(axis=-1).astype(jnp.int32)[:, None] - 1
+            found = (gains(ranks) + gains(last - ranks)) / 2
+            return (sums[0] + found, sums[1] + jnp.square(found)), None
+
+        nothing = jnp.zeros(words.shape, nobody.dtype)
+        pairs = -(-orders // 2)
+        (total, squares), _ = jax.lax.scan(add, (nothing, nothing), jnp.arange(pairs))
+        mean = total / pairs
+        variance = jnp.maximum(squares / pairs - jnp.square(mean), 0) / max(pairs - 1, 1)
+        return Sampled(mean, jnp.sqrt(variance))
+
+    return shared
+
+
+def shapley(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Sampled,
+) -> Float[Array, "batch length"]:
+    """Each word's Shapley value, signed, in probability.
+
+    shared  `shapley_values`
+    """
+    del stages, params, key
+    return of_segment(jnp.where(features(batch), shared.values, 0), batch, segment)
+
+
+def standard_error(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Sampled
+) -> Float[Array, " batch"]:
+    """Mean over the words of the standard error of their Shapley values."""
+    del stages, params, key
+    words = features(batch)
+    return jnp.sum(shared.error, axis=-1, where=words) / jnp.maximum(words.sum(axis=-1), 1)
+
+
+BOTH: tuple[Segment, ...] = ("text", "query")
+
+
+def _lime(method: Method, config: AnalysisConfig) -> Method:
+    return method._replace(shared=regression(config.lime_samples))
+
+
+def _shapley(method: Method, config: AnalysisConfig) -> Method:
+    return method._replace(shared=shapley_values(config.shapley_orders))
+
+
+LIME = Method(
+    lime,
+    signed=True,
+    segments=BOTH,
+    exactness=unexplained,
+    shared=regression(1000),
+    tuned=_lime,
+    reference="Ribeiro et al. 2016, arXiv:1602.04938",
+)
+SHAPLEY = Method(
+    shapley,
+    signed=True,
+    segments=BOTH,
+    exactness=standard_error,
+    shared=shapley_values(20),
+    tuned=_shapley,
+    reference="Strumbelj & Kononenko 2010",
+)

@@ -1,0 +1,62 @@
+"""What is explained: the probability of the predicted class, or its logit.
+
+The class is the one predicted at the unchanged input, fixed before anything is disturbed. Two
+classes of a single text share one logit z, handed on as [0, z]: class 1 is explained by z, class 0
+by -z. Taking "logit 0" literally would explain the constant 0.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from attnjax.model.attention import attend, forward
+from attnjax.types import Batch, Embedded, Params, Stages
+
+Score = Callable[[Embedded], Float[Array, " batch"]]
+
+
+def predicted(stages: Stages, params: Params, batch: Batch) -> Int[Array, " batch"]:
+    """The likeliest class of each example."""
+    return forward(stages, params, batch).logits.argmax(axis=-1)
+
+
+def of_classes(
+    values: Float[Array, "batch classes"], classes: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """One value a row, that of its class: [[5, 6], [7, 8]], [0, 1] -> [5, 8]."""
+    return jnp.take_along_axis(values, classes[:, None], axis=1)[:, 0]
+
+
+def logit_of(
+    logits: Float[Array, "batch classes"], classes: Int[Array, " batch"], batch: Batch
+) -> Float[Array, " batch"]:
+    """The explained logit: the class's own, or of two classes of single texts +z or -z."""
+    own = of_classes(logits, classes)
+    shared = batch.query is None and logits.shape[-1] == 2
+    return own - of_classes(logits, 1 - classes) if shared else own
+
+
+def class_logit(stages: Stages, params: Params, batch: Batch) -> Score:
+    """Vectors of the batch's tokens -> the explained logit."""
+    classes = predicted(stages, params, batch)
+    return lambda embedded: logit_of(_logits(stages, params, embedded, batch), classes, batch)
+
+
+def class_probability(stages: Stages, params: Params, batch: Batch) -> Score:
+    """Vectors of the batch's tokens -> the predicted class's probability."""
+    classes = predicted(stages, params, batch)
+
+    def probability(embedded: Embedded) -> Float[Array, " batch"]:
+        logits = _logits(stages, params, embedded, batch)
+        return of_classes(jax.nn.softmax(logits, axis=-1), classes)
+
+    return probability
+
+
+def _logits(
+    stages: Stages, params: Params, embedded: Embedded, batch: Batch
+) -> Float[Array, "batch classes"]:
+    encoded = stages.encode(params, embedded, batch)
+    return attend(stages, params, encoded, stages.score(params, encoded), batch)[1]

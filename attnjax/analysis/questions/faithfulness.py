@@ -1,0 +1,177 @@
+"""Do the words that an explanation names matter to the model? They are removed, and it is asked.
+
+Words of the text go in the order of an explanation, of signed ones what speaks most for the
+predicted class first; ties go by position. `analysis.removal` says how a word goes: it is really
+deleted and the text closes up, its vector becomes zero, or the unknown word takes its place. p is
+the probability of the class that was predicted of the whole example.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from attnjax.analysis.findings import by_class, describe
+from attnjax.analysis.importance.subsets import close_up, random_ranks
+from attnjax.analysis.importance.target import of_classes
+from attnjax.analysis.questions.question import About, Given, Question
+from attnjax.config import AnalysisConfig
+from attnjax.model.attention import attend, forward
+from attnjax.types import UNK, Batch, Params, Stages
+
+MOST = 10  # words that are removed one after the other, for AOPC
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of ERASER
+STEPS = tuple(share / 20 for share in range(1, 21))  # of all words, until the prediction flips
+ORDERS = 5  # random ones, for the floor
+REMOVALS = ("delete", "zero", "unknown")
+MEASURES = ("aopc", "aopc_least_first", "comprehensiveness", "sufficiency", "flip")
+
+
+def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
+    """Builds ask(params, batch, given) -> {"faithfulness": name -> measure -> [batch], "curves"}.
+
+    Of attention, of each method and of "random", the mean over `ORDERS` random orders:
+    aopc              1/(K+1) sum of p - p(without the k first), k from 0 to K = 10 or all words
+                      (Samek et al., arXiv:1509.06321, eq. 12)
+    aopc_least_first  the same from the other end
+    comprehensiveness mean over `SHARES` of p - p(without that share of the words, rounded up)
+    sufficiency       mean over `SHARES` of p - p(those words alone) (DeYoung et al., arXiv:1911.03429)
+    flip              share of the words, in twentieths, whose removal first changes the prediction
+                      (Serrano & Smith, arXiv:1906.03731); NaN where none does
+    curves            name -> [batch, 2, K + 1], p - p(without k words): most first, least first;
+                      after the last word of a short text it stays
+    """
+
+    def ask(params: Params, batch: Batch, given: Given) -> dict[str, Any]:
+        trace, words = given.trace, batch.words
+        classes = trace.logits.argmax(axis=-1)
+        whole = of_classes(trace.probabilities, classes)
+        count = words.sum(axis=-1).astype(jnp.int32)
+
+        def output(keep: Bool[Array, "batch length"]) -> Array:
+            return _without(stages, params, batch, words & ~keep, config.removal)
+
+        def drop(keep: Bool[Array, "batch length"]) -> Float[Array, " batch"]:
+            return whole - of_classes(output(keep), classes)
+
+        def measured(ranks: Int[Array, "batch length"]) -> dict[str, Array]:
+            last = count[:, None] - 1 - ranks
+
+            def first_gone(number: Int[Array, ""]) -> Array:
+                return jnp.stack([drop(words & (ranks >= number)), drop(words & (last >= number))])
+
+            curve = jax.lax.map(first_gone, jnp.arange(MOST + 1, dtype=jnp.int32))
+            curve = jnp.moveaxis(curve, -1, 0)  # [batch, K + 1, 2]
+            counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
+            several = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
+            aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / several
+
+            def share_gone(share: Float[Array, ""]) -> tuple[Array, Array]:
+                number = _ceiling(share, count)[:, None]
+                left = output(words & (ranks >= number))
+                fell = whole - of_classes(left, classes)
+                return fell, left.argmax(axis=-1) != classes
+
+            grid = jnp.asarray((*SHARES, *STEPS), whole.dtype)
+            gone, flipped = jax.lax.map(share_gone, grid)
+            alone = jax.lax.map(
+                lambda share: drop(words & (ranks < _ceiling(share, count)[:, None])),
+                jnp.asarray(SHARES, whole.dtype),
+            )
+            flipped = flipped[len(SHARES) :]
+            first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
+            flip = jnp.where(flipped.any(axis=0) & (count > 0), first, jnp.nan)
+            return {
+                "aopc": aopc[:, 0],
+                "aopc_least_first": aopc[:, 1],
+                "comprehensiveness": gone[: len(SHARES)].mean(axis=0),
+                "sufficiency": alone.mean(axis=0),
+                "flip": flip,
+                "curve": jnp.moveaxis(curve, 1, 2),
+            }
+
+        names = ["attention", *given.explanations]
+        values = [trace.weights, *(each["text"] for each in given.explanations.values())]
+        key = jax.random.key(seed)
+        alone = batch._replace(query=None)
+        drawn = [random_ranks(key, jnp.asarray(k), alone) for k in range(ORDERS)]
+        ranks = [*(order_of(each, words) for each in values), *drawn]
+        found = jax.lax.map(measured, jnp.stack([each.astype(jnp.int32) for each in ranks]))
+        rows = {
+            name: {each: part[place] for each, part in found.items()}
+            for place, name in enumerate(names)
+        }
+        # A mean over the orders that flip; where none does there is none.
+        rows["random"] = {
+            each: jnp.nanmean(part[len(names) :], axis=0) for each, part in found.items()
+        }
+        return {
+            "faithfulness": {
+                name: {each: row[each] for each in MEASURES} for name, row in rows.items()
+            },
+            "curves": {name: row["curve"] for name, row in rows.items()},
+        }
+
+    return ask
+
+
+def order_of(
+    values: Float[Array, "batch length"], words: Bool[Array, "batch length"]
+) -> Int[Array, "batch length"]:
+    """Each word's place from the largest value on, ties by position; off the words the last.
+
+    [[0, 3, 1, 3]] with all but the first place being words -> [[3, 0, 2, 1]]
+    """
+    order = jnp.lexsort((-values, ~words), axis=-1)
+    return jnp.argsort(order, axis=-1)
+
+
+def _ceiling(share: Float[Array, ""], count: Int[Array, " batch"]) -> Int[Array, " batch"]:
+    """That share of the words, rounded up; 1e-4 keeps 0.05 * 20 at 1 in float32."""
+    return jnp.ceil(share * count.astype(share.dtype) - 1e-4).astype(jnp.int32)
+
+
+def _without(
+    stages: Stages, params: Params, batch: Batch, gone: Bool[Array, "batch length"], removal: str
+) -> Float[Array, "batch classes"]:
+    """Class probabilities without some words of the text."""
+    if removal == "delete":
+        left = batch._replace(tokens=close_up(batch.tokens, batch.mask & ~gone))
+        return forward(stages, params, left).probabilities
+    if removal == "unknown":
+        other = jnp.asarray(UNK, batch.tokens.dtype)
+        return forward(
+            stages, params, batch._replace(tokens=jnp.where(gone, other, batch.tokens))
+        ).probabilities
+    embedded = stages.embed(params, batch)
+    embedded = embedded._replace(text=jnp.where(gone[..., None], 0, embedded.text))
+    encoded = stages.encode(params, embedded, batch)
+    _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
+    """Every measure with its interval, by class as well; mean curves."""
+    predictions, labels = about.study.predictions, about.labels
+    answer = {
+        name: {**describe(measures), "by_class": by_class(measures, predictions, labels)}
+        for name, measures in found["faithfulness"].items()
+    }
+    curves = {
+        name: {
+            side: [float(each) for each in np.asarray(values)[:, place].mean(axis=0)]
+            for place, side in enumerate(("most_first", "least_first"))
+        }
+        for name, values in found["curves"].items()
+    }
+    return {"faithfulness": answer, "faithfulness_curves": curves}
+
+
+FAITHFULNESS = Question(
+    make_faithfulness,
+    _answer,
+    empty={"faithfulness": None, "faithfulness_curves": None},
+    record=("faithfulness",),
+)

@@ -1,0 +1,163 @@
+"""Writes benchmarks/README.md from its template and the stored results.
+
+python benchmarks/document.py            writes the page
+python benchmarks/document.py --check    status 1 where the page is not what the results give
+
+README.md.j2 is the text; its tables are calls of the functions of `TABLES`.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import pathlib
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jinja2
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
+from benchmarks import agreement as sst_agreement
+from benchmarks import techniques as tried
+from benchmarks.scores import RUNS, columns, spread
+
+HERE = pathlib.Path(__file__).resolve().parent
+PAGE = HERE / "README.md"
+SCORED = {
+    "sst": "SST, binary",
+    "imdb": "IMDB (agreement on 400 reviews)",
+    "babi_1": "bAbI 1, simulated",
+    "babi_2": "bAbI 2, simulated",
+    "babi_3": "bAbI 3, simulated",
+    "snli_20k": "SNLI, 20,000 training pairs (agreement on the first 500)",
+    "snli_20k_matching": "the same with matching features and `word_vat`",
+}
+STATES = {
+    "cold": "attnjax, nothing compiled yet",
+    "warm": "attnjax, warm compile cache",
+    "again": "attnjax, again in the same process",
+}
+PARTS = ("gradient", "leave_one_out", "permutation", "adversarial_attention", "agreement", "all")
+
+
+def rows_of(header: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(each)} |" for each in lines)
+
+
+def stored(name: str) -> Any:
+    """The JSON of one measurement."""
+    return json.loads((HERE / "results" / f"{name}.json").read_text())
+
+
+def scores() -> str:
+    """Test scores and agreement of the configurations of `SCORED`."""
+    wanted = ("accuracy", "auc", "kendall", "pearson")
+    rows = []
+    for name, title in SCORED.items():
+        runs = [json.loads(each.read_text()) for each in sorted((RUNS / name).glob("seed_*"))]
+        found = [columns(each) for each in runs]
+        cells = [spread([each[column] for each in found]) for column in wanted]
+        rows.append([title, str(len(runs)), *cells])
+    title = "data, BiLSTM with additive attention, random word vectors"
+    return rows_of([title, "seeds", "accuracy", "AUC", "tau", "r"], rows)
+
+
+def printed(table: Callable[[], None], start: str) -> str:
+    """That table, of all that a benchmark prints, whose first line begins so."""
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        table()
+    tables = output.getvalue().strip().split("\n\n")
+    return next(each for each in tables if each.startswith(start))
+
+
+def techniques(figure: str) -> str:
+    """One figure of every technique on every data set, or its p-value, or what was tuned."""
+    return printed(tried.table, f"| {figure} |")
+
+
+def agreement() -> str:
+    """What moves agreement: scales of the word vectors, the gradient's way, dropout."""
+    return printed(sst_agreement.table, "| run |")
+
+
+def analysis(*measured: str) -> str:
+    """PyTorch's seconds for the parts of the analysis, and how many times as fast attnjax is."""
+    rows = []
+    for each in measured:
+        name, _, title = each.partition(":")
+        found = stored(name)
+        primitives, peak = found["primitives"], found["peak_mb"]
+        seconds = [f"{primitives[part]['torch_s']:.3g}" for part in PARTS]
+        rows.append([f"{title}: PyTorch, seconds", *seconds, f"{peak['torch']:.0f} MB"])
+        for state, words in STATES.items():
+            ratios = [f"{primitives[part][f'{state}_ratio']:.3g}x" for part in PARTS]
+            rows.append([words, *ratios, f"{peak[state]:.0f} MB" if state in peak else ""])
+    header = ["", "gradient", "leave-one-out", "100 permutations", "adversarial attention"]
+    return rows_of([*header, "agreement", "all", "peak memory"], rows)
+
+
+def steps() -> str:
+    """Time of a step of every technique, in vanilla steps, and of a naive version."""
+    found = stored("step_techniques")["variants"]
+    names = [each["technique"] for each in found if each["side"] == "jax"][1:]
+    rows = []
+    for side, title in (("jax", "attnjax"), ("naive", "naive")):
+        ratios = {
+            each["technique"]: f"{each['ratio_to_vanilla_jax']:.2f}"
+            for each in found
+            if each["side"] == side
+        }
+        rows.append([title, *(ratios.get(name, "–") for name in names)])
+    return rows_of(["", *(f"`{name}`" for name in names)], rows)
+
+
+def torch_steps(*measured: str) -> str:
+    """PyTorch's vanilla step in attnjax's, for each run of the benchmark."""
+    cells: dict[tuple[str, str], list[str]] = {}
+    for name in measured:
+        for each in stored(name)["variants"]:
+            if each["side"] == "torch":
+                place = each["length"], each["heap"]
+                cells.setdefault(place, []).append(f"{each['ratio_to_vanilla_jax']:.2f}")
+    lengths = list(dict.fromkeys(length for length, _ in cells))
+    heaps = list(dict.fromkeys(heap for _, heap in cells))
+    titles = {"sst": "SST lengths"}
+    return rows_of(
+        [f"{len(measured)} runs", *(f"{heap} heap" for heap in heaps)],
+        [
+            [titles.get(length, f"length {length}"), *(", ".join(cells[length, h]) for h in heaps)]
+            for length in lengths
+        ],
+    )
+
+
+TABLES = (scores, techniques, agreement, analysis, steps, torch_steps)
+
+
+def page() -> str:
+    """The whole page."""
+    loader = jinja2.FileSystemLoader(HERE)
+    environment = jinja2.Environment(loader=loader, undefined=jinja2.StrictUndefined)
+    template = environment.get_template("README.md.j2")
+    functions = {each.__name__: each for each in TABLES}
+    return template.render(**functions, stored=stored, keep_trailing_newline=True).rstrip() + "\n"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--check", action="store_true")
+    if parser.parse_args().check:
+        if PAGE.read_text() == page():
+            return 0
+        print("benchmarks/README.md is old: python benchmarks/document.py", file=sys.stderr)
+        return 1
+    PAGE.write_text(page())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
