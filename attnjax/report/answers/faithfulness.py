@@ -1,0 +1,246 @@
+"""Is an explanation faithful, does it depend on the model, and does it hold still?"""
+
+from typing import Any
+
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Paragraph,
+    Shown,
+    Terms,
+    Told,
+)
+from attnjax.report.figures import (
+    COLOURS,
+    GREY,
+    Drawn,
+    draw_legend,
+    label_axes,
+    new_axes,
+    save_figure,
+)
+from attnjax.report.page import inline
+from attnjax.report.sentences import estimate, joined, number, usable
+from attnjax.report.tables import Estimate, Table
+from attnjax.report.wording import spaced
+
+FLOOR = "random"
+FAITHFUL = {
+    "comprehensiveness": "comprehensiveness",
+    "sufficiency": "sufficiency",
+    "aopc": "AOPC, most first",
+    "aopc_least_first": "least first",
+    "flip": "share to flip",
+}
+TERMS = [
+    (
+        "comprehensiveness",
+        "By how much the predicted class's probability falls without the words that matter most: "
+        "the mean over the first 1, 5, 10, 20 and 50 % of the words. Higher is more faithful.",
+    ),
+    (
+        "sufficiency",
+        "By how much it falls when those words are all that is left. Lower is more faithful.",
+    ),
+    (
+        "AOPC",
+        "Mean fall while up to ten words are removed one after the other, those that matter most "
+        "first, or least first. The further apart the two, the better the order.",
+    ),
+    (
+        "share to flip",
+        "Share of the words that are gone, most important first, when the prediction changes; over "
+        "the texts where it does. Lower is more faithful.",
+    ),
+]
+DRAWN = 5  # curves beside the floor's, those of the highest AOPC
+
+
+def faithful_blocks(told: Told) -> list[Block]:
+    """The table of all explanations, and the curves of the best."""
+    found = told.analysis.get("faithfulness")
+    if not found:
+        return []
+    table = _table(
+        "faithfulness",
+        "What happens to the predicted class's probability when the words that an explanation "
+        "names are removed.",
+        found,
+        FAITHFUL,
+    )
+    curves = told.analysis.get("faithfulness_curves") or {}
+    return [
+        Paragraph(
+            "Words of the text are removed in the order of each explanation; of signed ones, what "
+            "speaks most for the predicted class first. The row random is the floor: the mean over "
+            "random orders of the same words."
+        ),
+        Shown(table, table.caption),
+        Files(table),
+        *([Figures(inline(_draw(told, curves, found)))] if curves else []),
+        Terms(TERMS),
+    ]
+
+
+def _table(name: str, caption: str, found: dict[str, Any], columns: dict[str, str]) -> Table:
+    rows = [
+        {"explanation": spaced(each)}
+        | {
+            title: Estimate(measures[measure]["mean"], measures[measure].get("ci95"))
+            for measure, title in columns.items()
+        }
+        for each, measures in found.items()
+    ]
+    return Table(name, caption, ("explanation", *columns.values()), rows)
+
+
+def _draw(told: Told, curves: dict[str, Any], found: dict[str, Any]) -> list[Drawn]:
+    def height(name: str) -> float:
+        mean = found[name]["aopc"]["mean"]
+        return -1.0 if mean is None else mean
+
+    named = sorted((each for each in curves if each != FLOOR), key=height, reverse=True)[:DRAWN]
+    figure, axes = new_axes()
+    lines, labels = [], []
+    for name, colour in zip([*named, FLOOR], (*COLOURS[:DRAWN], GREY), strict=False):
+        curve = curves[name]
+        (line,) = axes.plot(curve["most_first"], "-", color=colour)
+        axes.plot(curve["least_first"], ":", color=colour)
+        lines.append(line)
+        labels.append(spaced(name))
+    label_axes(axes, "words removed", "fall of the probability")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    draw_legend(figure, lines, labels)
+    caption = (
+        "Fall of the predicted class's probability while words are removed, the most important "
+        "first (lines) or the least (dots): the explanations of the highest AOPC, and random order."
+    )
+    return [save_figure(figure, told.folder, "faithfulness", caption)]
+
+
+def faithful_sentence(told: Told) -> str:
+    """Which explanation is the most faithful, where attention stands, and the floor."""
+    found, count = told.analysis.get("faithfulness"), told.analysis.get("examples")
+    if not found:
+        return ""
+    known = {
+        name: each
+        for name, measures in found.items()
+        if (each := usable(measures["comprehensiveness"], count))
+    }
+    floor = known.pop(FLOOR, None)
+    if not known or floor is None:
+        return ""
+    best = max(known, key=lambda name: known[name]["mean"])
+    parts = [f"{spaced(best)} {estimate(known[best])}"]
+    if best != "attention" and "attention" in known:
+        parts.append(f"attention {estimate(known['attention'])}")
+    return (
+        "Without the words that it names, the predicted class loses probability: comprehensiveness "
+        f"of {joined(parts)}; random order {number(floor['mean'])}."
+    )
+
+
+def random_blocks(told: Told) -> list[Block]:
+    """Correlations with the explanations of a model whose stages are drawn anew."""
+    found = told.analysis.get("randomisation")
+    if not found:
+        return []
+    stages = {"decode": "decoder", "score": "and attention", "encode": "and encoder"}
+    table = _table(
+        "randomisation",
+        "Spearman's correlation of each explanation with that of the model after its stages are "
+        "drawn anew, from the decoder on.",
+        found,
+        {**stages, "embed": "and word vectors"},
+    )
+    return [
+        Paragraph(
+            "What the model has learnt is thrown away, stage by stage. An explanation that stays "
+            "near 1 when all is drawn anew says nothing about what was learnt."
+        ),
+        Shown(table, table.caption),
+        Files(table),
+    ]
+
+
+def random_sentence(told: Told) -> str:
+    """Which explanation changes least when nothing learnt is left."""
+    found, count = told.analysis.get("randomisation"), told.analysis.get("examples")
+    known = {
+        name: each
+        for name, stages in (found or {}).items()
+        if name != FLOOR and (each := usable(stages["embed"], count))
+    }
+    if not known:
+        return ""
+    most = max(known, key=lambda name: known[name]["mean"])
+    return (
+        "With nothing left of what was learnt, the explanation that stays most alike is "
+        f"{spaced(most)}: Spearman's rho {estimate(known[most])}."
+    )
+
+
+def still_blocks(told: Told) -> list[Block]:
+    """The largest relative change of each explanation near the text."""
+    found = told.analysis.get("continuity")
+    if not found:
+        return []
+    rows = [
+        {"explanation": spaced(name), "largest change": Estimate(each["mean"], each.get("ci95"))}
+        for name, each in found.items()
+    ]
+    caption = "Largest relative change of each explanation beside the text's word vectors."
+    table = Table("continuity", caption, ("explanation", "largest change"), rows)
+    return [
+        Paragraph(
+            "The text's word vectors are disturbed at random, each entry by at most 2 % of the "
+            "range of all vectors, ten times. Shown is the norm of the largest change in the norm "
+            "of the explanation itself: 0 holds still."
+        ),
+        Shown(table, caption),
+        Files(table),
+    ]
+
+
+def still_sentence(told: Told) -> str:
+    """Which explanation moves most."""
+    found, count = told.analysis.get("continuity"), told.analysis.get("examples")
+    known = {
+        name: each for name, row in (found or {}).items() if (each := usable(row, count))
+    }
+    if not known:
+        return ""
+    most = max(known, key=lambda name: known[name]["mean"])
+    parts = [f"{spaced(most)} {estimate(known[most])}"]
+    if most != "attention" and "attention" in known:
+        parts.append(f"attention {estimate(known['attention'])}")
+    return f"Beside the text, the explanation that changes most is {joined(parts)} of its norm."
+
+
+FAITHFULNESS = Answer(
+    "faithfulness",
+    "Faithfulness",
+    "Are the explanations faithful?",
+    faithful_blocks,
+    files=("figures/faithfulness.*", "tables/faithfulness.*"),
+    sentence=faithful_sentence,
+)
+RANDOMISATION = Answer(
+    "randomisation",
+    "Randomisation",
+    "Do the explanations depend on what was learnt?",
+    random_blocks,
+    files=("tables/randomisation.*",),
+    sentence=random_sentence,
+)
+CONTINUITY = Answer(
+    "continuity",
+    "Continuity",
+    "Do the explanations hold still?",
+    still_blocks,
+    files=("tables/continuity.*",),
+    sentence=still_sentence,
+)
