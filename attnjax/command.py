@@ -26,7 +26,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.stop import Stop, Stopped
+from attnjax.stop import TOLD, Stop, Stopped
 
 USAGE = (
     "usage: python -m attnjax.main [--config=configs/NAME.py] [--workdir=DIR] "
@@ -169,9 +169,16 @@ def _reason(error: BaseException) -> str:
 
 
 def _refuse_unknown_fields(arguments: Sequence[str]) -> None:
-    for name in _overridden(arguments[1:]):
+    """Raises UserError for a field that is not there, and for a list that is given twice."""
+    names = _overridden(arguments[1:])
+    for name in names:
         if name not in OPTIONS:
             raise UserError(f"config has no field '{name}'{suggest(name, OPTIONS)}")
+        if isinstance(OPTIONS[name].default, tuple) and names.count(name) > 1:
+            raise UserError(
+                f"--config.{name} is given {names.count(name)} times, and the last would replace "
+                "the others; join the values with commas"
+            )
 
 
 def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Sequence[str]) -> int:
@@ -243,19 +250,20 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         return 0
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    set_compiler()
-    collect_garbage_rarely()
+    for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax tells all its threads' failures
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     stop = Stop()
     status = 0
     try:
         with stop.installed():
+            set_compiler()
+            collect_garbage_rarely()
             action(stop)
     except UserError as error:
         print(f"attnjax: error: {error}", file=sys.stderr, flush=True)
         status = 2
     except Stopped:
-        print("attnjax: stopped; the same command resumes", file=sys.stderr, flush=True)
+        print(TOLD, file=sys.stderr, flush=True)
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         if stop.requested and any(word in reason for word in COMPILERS):
@@ -275,8 +283,6 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         if isinstance(error, OSError):  # a full disk, a file for a folder
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
-        elif EXHAUSTED in reason and isinstance(error, ValueError):  # Orbax, on a full disk
-            told = f"{reason}; mend that, and give the same command again"
         elif isinstance(error, MemoryError) or EXHAUSTED in reason:
             told = (
                 f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "

@@ -5,8 +5,11 @@ python -m attnjax.main --config=configs/snli.py --workdir=runs/snli [--config.FI
 
 import sys
 
-from attnjax.command import run_command
-from attnjax.pipeline import run_pipeline
+from attnjax.stop import end, starting
+
+with starting(__name__):
+    from attnjax.command import run_command
+    from attnjax.pipeline import run_pipeline
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -18,4 +21,4 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

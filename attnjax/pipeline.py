@@ -15,20 +15,21 @@ from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, write_results
-from attnjax.runs.loaded import read_config
+from attnjax.runs.loaded import read_config, recorded
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.train.loop import train
 from attnjax.train.step import make_evaluate
 from attnjax.types import Stages
 from attnjax.workdir import (
-    CHECKPOINTS,
     CONFIG,
     METRICS,
+    METRICS_SHAPE,
     REPORT,
     RESULTS,
     VOCABULARY,
     absolute,
+    digest,
     finite,
     held,
     open_workdir,
@@ -73,7 +74,8 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
-    trained = train(config, dataset, stages, training, folder, stop)
+    record = record_of(config, dataset)
+    trained = train(config, dataset, stages, training, folder, stop, record)
     call = training.bind(trained.params)(make_evaluate, stages)
     split, size = dataset.splits["test"], config.train.batch_size
     outputs = gather_rows(call, split, dataset.shapes, size, stop.check)
@@ -105,6 +107,11 @@ def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
     write_json(folder / VOCABULARY, _vocabulary(dataset))
 
 
+def record_of(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    return {"config": to_dict(config), "vocabulary": digest(_vocabulary(dataset))}
+
+
 def _vocabulary(dataset: Dataset) -> dict[str, Any]:
     return finite(
         {
@@ -128,7 +135,7 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
 
 def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
     """Raises UserError if the workdir holds a run that this configuration would not continue."""
-    if not _has_trained(folder) or not (folder / CONFIG).exists():
+    if not _has_trained(folder):
         return
     for name, (value, stored) in differences(config, read_config(folder)).items():
         option = OPTIONS[name]
@@ -138,7 +145,9 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
             f"workdir {folder} holds a run with {name}={stored!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"
         )
-    trained = max([row["epoch"] for row in read_json_lines(folder / METRICS)], default=0)
+    trained = max(
+        [row["epoch"] for row in read_json_lines(folder / METRICS, METRICS_SHAPE)], default=0
+    )
     if trained > config.train.epochs:
         raise UserError(
             f"workdir {folder} holds a run of {trained:.4g} epochs, more than "
@@ -148,9 +157,11 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
 
 def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
     """Raises UserError if the run in the workdir was trained on other words or other labels."""
-    if not _has_trained(folder) or not (folder / VOCABULARY).exists():
+    if not _has_trained(folder):
         return
-    if read_json(folder / VOCABULARY) != _vocabulary(dataset):
+    wanted, path = _vocabulary(dataset), folder / VOCABULARY
+    trained_with = (recorded(folder) or {}).get("vocabulary", digest(wanted))
+    if trained_with != digest(wanted) or (path.exists() and read_json(path) != wanted):
         raise UserError(
             f"workdir {folder} holds a run on other data (or of another version of attnjax): the "
             "words or labels of the train split are not what they were; restore the data, or "
@@ -159,4 +170,4 @@ def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
 
 
 def _has_trained(folder: epath.Path) -> bool:
-    return any((folder / name).exists() for name in (CHECKPOINTS, RESULTS))
+    return (folder / RESULTS).exists() or recorded(folder) is not None

@@ -109,7 +109,7 @@ def test_metrics_on_gs_keep_every_row(bucket):
     folder = open_workdir("gs://b/sst")
     log = Log(folder, total_steps=4, step=0, tensorboard=False)
     for step in (1, 2, 3):
-        log.write({"step": step, "split": "train", "loss": 0.5})
+        log.write({"step": step, "epoch": step / 4, "split": "train", "loss": 0.5})
     assert [row["step"] for row in read_json_lines(folder / METRICS)] == [1, 2, 3]
     Log(folder, total_steps=4, step=2, tensorboard=False)
     assert [row["step"] for row in read_json_lines(folder / METRICS)] == [1, 2]
