@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -26,7 +27,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.stop import TOLD, Stop, Stopped
+from attnjax.stop import TOLD, Stop, Stopped, failed_import
 
 USAGE = (
     "usage: python -m attnjax.main [--config=configs/NAME.py] [--workdir=DIR] "
@@ -38,6 +39,8 @@ HOST_FLAGS = """\
   --coordinator=HOST:PORT     elsewhere: address of process 0, the same for all
   --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
   --coordinator_timeout=300   seconds until all must have met"""
+NO_INTEGER = r"\1 is no whole number, which is written in digits: 1000000"
+MOST_PROCESSES, LONGEST_S = 1_000_000, 1_000_000
 COMPILERS = ("ptxas exited", "nvlink exited")
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA begins where a device has no memory left
 LOST = ("Gloo", "closed by peer", "reset by peer", "coordination", "heartbeat", "NCCL")
@@ -68,12 +71,14 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 2**16:
             raise UserError(f"--coordinator={address} must be HOST:PORT, such as 10.0.0.1:8476")
-        if count < 1:
-            raise UserError(f"--processes={count} must be at least 1")
+        if not 1 <= count <= MOST_PROCESSES:
+            raise UserError(f"--processes={count} must lie between 1 and {MOST_PROCESSES:,}")
         if not 0 <= number < count:
             raise UserError(f"--process={number} must lie between 0 and {count - 1}, one for each")
-    if seconds < 1:
-        raise UserError(f"--coordinator_timeout={seconds} must be at least 1 second")
+    if not 1 <= seconds <= LONGEST_S:
+        raise UserError(
+            f"--coordinator_timeout={seconds} must lie between 1 and {LONGEST_S:,} seconds"
+        )
     if wanted is None:
         wanted = all(given) or on_tpu_pod()
     return (Hosts(address, count, number, seconds) if wanted else None), left
@@ -164,7 +169,9 @@ def _reason(error: BaseException) -> str:
     """The last line of what a flag's parser says; all that anything else does."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and isinstance(error, flags.Error | ValueError):
-        return lines[-1]
+        told = re.sub(r"invalid literal for int\(\) with base 10: (.*)", NO_INTEGER, lines[-1])
+        told = re.sub(r"could not convert string to float: (.*)", r"\1 is no number", told)
+        return told if len(told) < 300 else f"{told[:100]} ... {told[-100:]}"
     return f"{type(error).__name__}: {' '.join(lines)}"
 
 
@@ -283,7 +290,16 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         if isinstance(error, OSError):  # a full disk, a file for a folder
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
-        elif isinstance(error, MemoryError) or EXHAUSTED in reason:
+        elif isinstance(error, MemoryError):  # not of a device: what holds the data and the model
+            told = (
+                f"out of memory ({reason}); less is needed with a lower data.train_examples, "
+                "analysis.examples, model.embed_dim or model.hidden_dim, or a higher data.min_count"
+            )
+        elif told := failed_import(error):
+            pass
+        elif "Unable to initialize backend" in reason:
+            told = f"JAX cannot start ({reason}); unset JAX_PLATFORMS, or name what is here: cpu"
+        elif EXHAUSTED in reason:
             told = (
                 f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "
                 "data.max_length, or --sweep.memory of a sweep"

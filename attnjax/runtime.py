@@ -126,9 +126,10 @@ def refuse_unknown_flags() -> None:
     tried = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
     if tried.returncode:
         lines = tried.stderr.strip().splitlines() or [f"status {tried.returncode}"]
-        told = [line.partition("] ")[2] or line for line in lines if "XLA_FLAGS" in line]
+        wrong = ("Unknown flag", "Couldn't interpret", "Could not open")
+        told = [line.partition("] ")[2] or line for line in lines if any(w in line for w in wrong)]
         raise UserError(
-            f"JAX cannot start with XLA_FLAGS={flags!r} ({(told or lines[-1:])[0]:.200}); unset it, "
+            f"JAX cannot start with XLA_FLAGS={flags!r} ({(told or lines[-1:])[0]:.200}); unset "
             "or correct it"
         )
 

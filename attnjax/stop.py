@@ -13,8 +13,6 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
-from attnjax.hosts import several_processes
-
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -42,19 +40,23 @@ def starting(module: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        named = [name for name in os.environ if name.startswith(("JAX_", "XLA_"))]
-        if "jax" in sys.modules or not named:  # where it cannot be imported, Python takes it out
+        if not (told := failed_import(error)):
             raise
-        lines = (str(error).strip() or repr(error)).splitlines()
-        guilty = [name for name in named if name.lower() in lines[0].lower()] or sorted(named)
-        told = ", ".join(f"{name}={os.environ[name]!r}" for name in guilty)
-        print(
-            f"attnjax: error: JAX cannot be imported with {told} ({lines[0]:.200}); unset it, or "
-            "give it another value",
-            file=sys.stderr,
-            flush=True,
-        )
+        print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
         os._exit(2)
+
+
+def failed_import(error: Exception) -> str:
+    """What to say where JAX could not be imported for a variable of the environment; else ""."""
+    named = sorted(name for name in os.environ if name.startswith(("JAX_", "XLA_")))
+    if "jax" in sys.modules or not named:  # where it cannot be imported, Python takes it out
+        return ""
+    lines = (str(error).strip() or repr(error)).splitlines()
+    guilty = [name for name in named if name.lower() in lines[0].lower()] or named
+    given = ", ".join(f"{name}={os.environ[name]!r}" for name in guilty)
+    return (
+        f"JAX cannot be imported with {given} ({lines[0]:.200}); unset it, or give it another value"
+    )
 
 
 def end(status: int) -> NoReturn:
@@ -127,4 +129,6 @@ class Stop:
 
     @staticmethod
     def _many() -> bool:
+        from attnjax.hosts import several_processes  # imported late: signals wait for this module
+
         return several_processes()

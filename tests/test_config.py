@@ -168,7 +168,7 @@ def test_no_number_may_be_infinite_or_none():
 
 
 def test_a_number_of_five_thousand_digits_is_refused_in_one_line():
-    with pytest.raises(UserError, match=r"'train.epochs' must be a int, not inf$"):
+    with pytest.raises(UserError, match="'train.epochs' is larger than any number"):
         from_config_dict(raw_with("train.epochs", 10**5000))
     with pytest.raises(UserError, match=r"'train.learning_rate' must be at most 1e\+38, not inf$"):
         from_config_dict(raw_with("train.learning_rate", 10**5000))
