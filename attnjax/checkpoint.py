@@ -167,7 +167,13 @@ class Checkpoints:
                     barrier_sync_key_prefix=name
                 ),
             )
-            self._managers[name] = Manager(self._folder / name, options=options)
+            try:
+                self._managers[name] = Manager(self._folder / name, options=options)
+            except (ValueError, RecursionError, OSError) as error:
+                raise UserError(
+                    f"the metadata of a checkpoint under {self._folder / name} is damaged "
+                    f"({error!s:.200}); delete the checkpoint that is, and the one before counts"
+                ) from error
         return self._managers[name]
 
     def _save(self, name: str, step: int, arrays: dict[str, Any], meta: dict[str, Any]) -> None:

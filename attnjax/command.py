@@ -259,6 +259,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     logging.getLogger("attnjax").setLevel(logging.INFO)
     for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax tells all its threads' failures
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.excepthook = _without_late_threads
     stop = Stop()
     status = 0
     try:
@@ -311,6 +312,12 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     if status:
         leave_hosts(status)
     return status
+
+
+def _without_late_threads(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Prints an exception, but not that of a thread of Orbax's that comes after what it read."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def _log_of_process() -> None:

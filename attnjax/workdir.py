@@ -165,7 +165,7 @@ def delete_partial(folder: epath.Path) -> None:
                 os.unlink(os.path.join(folder, name))
 
 
-def find_workdir(path: str | os.PathLike[str]) -> epath.Path:
+def find_workdir(path: Any) -> epath.Path:
     """Returns the folder of a run that is there; raises UserError where none is."""
     folder = absolute(path)
     if not any((folder / name).exists() for name in (CONFIG, CHECKPOINTS)):
@@ -175,7 +175,7 @@ def find_workdir(path: str | os.PathLike[str]) -> epath.Path:
     return folder
 
 
-def absolute(path: str | os.PathLike[str]) -> epath.Path:
+def absolute(path: Any) -> epath.Path:
     """The folder of that name, local or gs://; raises UserError where gs:// cannot be used."""
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a folder is named by a text or a path, not by {path!r:.40}")

@@ -89,8 +89,8 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[SweepSettings, list[str]]:
         gigabytes = _number("memory", given.pop("memory"))
         if not 0 < gigabytes <= MOST_GIGABYTES:
             raise UserError(
-                f"--sweep.memory must lie between 0 and {MOST_GIGABYTES:,}: gigabytes for the runs "
-                "of a chunk"
+                f"--sweep.memory must be positive, at most {MOST_GIGABYTES:,}: gigabytes for the "
+                "runs of a chunk"
             )
         memory = max(1, int(1e9 * gigabytes))
     share = None
