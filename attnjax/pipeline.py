@@ -15,7 +15,7 @@ from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, write_results
-from attnjax.runs.loaded import read_config, recorded
+from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.train.loop import train
@@ -55,11 +55,12 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
 
 
 def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
-    refuse_other_run(config, folder)
+    before = recorded(folder)
+    refuse_other_run(config, folder, before)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
     require_same("the data", {"sum": dataset.fingerprint(), **finite(dataset.summary)})
-    refuse_other_data(dataset, folder)
+    refuse_other_data(dataset, folder, before)
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells
         "%s x %d (%s) in %d processes, %d cores; workdir %s",
@@ -133,11 +134,14 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
     )
 
 
-def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
-    """Raises UserError if the workdir holds a run that this configuration would not continue."""
-    if not _has_trained(folder):
+def refuse_other_run(config: RunConfig, folder: epath.Path, record: dict[str, Any] | None) -> None:
+    """Raises UserError if the workdir holds a run that this configuration would not continue.
+
+    record  what its checkpoints say of it, None where there are none
+    """
+    if not _has_trained(folder, record):
         return
-    for name, (value, stored) in differences(config, read_config(folder)).items():
+    for name, (value, stored) in differences(config, config_of(folder, record)).items():
         option = OPTIONS[name]
         if name.startswith("analysis.") or option.resumable or option.incidental:
             continue
@@ -155,12 +159,12 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
         )
 
 
-def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
+def refuse_other_data(dataset: Dataset, folder: epath.Path, record: dict[str, Any] | None) -> None:
     """Raises UserError if the run in the workdir was trained on other words or other labels."""
-    if not _has_trained(folder):
+    if not _has_trained(folder, record):
         return
     wanted, path = _vocabulary(dataset), folder / VOCABULARY
-    trained_with = (recorded(folder) or {}).get("vocabulary", digest(wanted))
+    trained_with = (record or {}).get("vocabulary", digest(wanted))
     if trained_with != digest(wanted) or (path.exists() and read_json(path) != wanted):
         raise UserError(
             f"workdir {folder} holds a run on other data (or of another version of attnjax): the "
@@ -169,5 +173,5 @@ def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
         )
 
 
-def _has_trained(folder: epath.Path) -> bool:
-    return (folder / RESULTS).exists() or recorded(folder) is not None
+def _has_trained(folder: epath.Path, record: dict[str, Any] | None) -> bool:
+    return record is not None or (folder / RESULTS).exists()

@@ -14,8 +14,6 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-
-
 TOLD = "attnjax: stopped; the same command resumes"
 
 

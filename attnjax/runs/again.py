@@ -146,9 +146,7 @@ def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> Non
     """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
     examples = read_unlabelled(path, config.data, config.task, "--input")
     run = load_run(workdir)
-    refuse_links(
-        absolute(workdir)
-    )  # the output lies in one of its folders, if nothing else is said
+    refuse_links(absolute(workdir))  # one of its folders is where the output lies by default
     folder = open_workdir(output, "--output")
     source = {"input": os.path.abspath(path), "workdir": os.path.abspath(workdir)}
     if (folder / "examples.jsonl").exists():

@@ -233,11 +233,12 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
-    config = read_config(folder)
+    record = recorded(folder)
+    config = config_of(folder, record)
     stored = read_json(folder / VOCABULARY, VOCABULARY_SHAPE)
     if not stored["labels"] or len(stored["frequencies"]) != len(stored["tokens"]):
         raise UserError(f"{folder / VOCABULARY} is no run's vocabulary; restore it")
-    trained_with = (recorded(folder) or {}).get("vocabulary", digest(stored))
+    trained_with = (record or {}).get("vocabulary", digest(stored))
     if trained_with != digest(stored):
         raise UserError(
             f"{folder / VOCABULARY} is not what the run was trained with; restore it: the training "
@@ -262,12 +263,17 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
 
 
 def read_config(folder: epath.Path) -> RunConfig:
-    """The configuration of the run in this folder; raises UserError where it is not known.
+    """The configuration of the run in this folder; raises UserError where it is not known."""
+    return config_of(folder, recorded(folder))
+
+
+def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
+    """The same, where it is known what the checkpoints say: `recorded`.
 
     A lost config.json stands in the checkpoints as well, and in results.json; one that says
     otherwise than the checkpoints, about what they are of, is refused.
     """
-    path, trained = folder / CONFIG, (recorded(folder) or {}).get("config")
+    path, trained = folder / CONFIG, (record or {}).get("config")
     if path.exists():
         raw = read_json(path, dict)
     elif trained is not None:
