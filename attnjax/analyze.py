@@ -12,17 +12,19 @@ writes examples.jsonl and examples.html to --output (default WORKDIR/explained/m
 import os
 import sys
 
-from absl import flags
+from attnjax.stop import Stop, end, starting
 
-from attnjax.command import guarded, parse_overrides
-from attnjax.config import OPTIONS, RunConfig, differences
-from attnjax.data.files import SUFFIXES
-from attnjax.errors import UserError
-from attnjax.runs.again import explain_file, reanalyse
-from attnjax.runs.loaded import read_config
-from attnjax.runtime import keep_heap, use_compile_cache
-from attnjax.stop import Stop
-from attnjax.workdir import find_workdir
+with starting(__name__):
+    from absl import flags
+
+    from attnjax.command import guarded, parse_overrides
+    from attnjax.config import OPTIONS, RunConfig, changed, differences
+    from attnjax.data.files import SUFFIXES
+    from attnjax.errors import UserError
+    from attnjax.runs.again import explain_file, reanalyse
+    from attnjax.runs.loaded import read_config
+    from attnjax.runtime import keep_heap, use_compile_cache
+    from attnjax.workdir import EXPLAINED, find_workdir
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -45,9 +47,10 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     workdir = _workdir(arguments)
-    stored = read_config(find_workdir(workdir))
+    stored = _own_places(read_config(find_workdir(workdir)))
     config = parse_overrides(arguments, values, stored)
     _refuse_other_fields(stored, config)
+    _refuse_stored_download(stored, config)
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
@@ -61,7 +64,9 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     path = values["input"].value
     name = os.path.basename(path)
     stem = next((name.removesuffix(each) for each in SUFFIXES if name.endswith(each)), name)
-    output = values["output"].value or os.path.join(workdir, "explained", stem)
+    output = values["output"].value or os.path.join(workdir, EXPLAINED, stem)
+    if values["output"].value is None and os.path.islink(output):
+        raise UserError(f"{output} is a symbolic link; choose a folder with --output")
     explain_file(config, workdir, path, output)
 
 
@@ -72,6 +77,34 @@ def _workdir(arguments: list[str]) -> str:
         if each == "--workdir" and place + 1 < len(arguments):
             return arguments[place + 1]
     raise UserError("analyze needs --workdir=DIR, the folder of a finished run")
+
+
+def _own_places(stored: RunConfig) -> RunConfig:
+    """The configuration without what a folder from elsewhere must not choose.
+
+    Programs are run from the compile cache: the command line names it, or it is this user's own.
+    """
+    return changed(stored, {"train.compile_cache": RunConfig().train.compile_cache})
+
+
+def _refuse_stored_download(stored: RunConfig, config: RunConfig) -> None:
+    """Raises UserError where TFDS would prepare data in a folder that only the stored file names.
+
+    Nor does a stored name load a data set's own code ("namespace:name").
+    """
+    data = config.data
+    if data.source != "tfds" or data.path != stored.data.path:
+        return
+    if ":" in data.name.split("/")[0]:
+        raise UserError(
+            f"data.name='{data.name}' of this run loads code from elsewhere; to run it, say where "
+            "its data is with --config.data.path=DIR"
+        )
+    if data.path and not os.path.isdir(os.path.expanduser(data.path)):
+        raise UserError(
+            f"the run's data is not at data.path='{data.path}', and is not downloaded to where a "
+            "stored file says; say where it is, or may lie, with --config.data.path=DIR"
+        )
 
 
 def _refuse_other_fields(stored: RunConfig, config: RunConfig) -> None:
@@ -87,4 +120,4 @@ def _refuse_other_fields(stored: RunConfig, config: RunConfig) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

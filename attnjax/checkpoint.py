@@ -3,11 +3,15 @@
 `latest/<step>` holds the whole TrainState and the loop's progress, the newest two of them, so that
 a damaged one costs one interval and not the run. `best/<step>` holds the parameters that scored
 best on validation. Orbax writes to a temporary folder and renames it, so a killed save leaves the
-earlier checkpoints whole. Several processes save and restore together, into the same folder.
+earlier checkpoints whole. Several processes save and restore together, into the same folder. Each
+checkpoint says of itself what run it is of: what else lies in the folder may be lost or changed.
 """
 
+import contextlib
 import logging
+import re
 import uuid
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from etils import epath
@@ -15,8 +19,22 @@ from etils import epath
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process
 from attnjax.types import Params, TrainState
+from attnjax.workdir import misfit
 
 logger = logging.getLogger(__name__)
+
+RECORD = "run"  # the item of a checkpoint that says what run it is of; earlier versions wrote none
+SHAPES = {  # of what is saved beside the arrays
+    "latest": {
+        "step": int,
+        "evaluated": int,
+        **dict.fromkeys(("best_step?", "stale?", "pending_from?", "examples?"), int),
+        **dict.fromkeys(("train_s?", "compile_s?"), float),
+        "best_value?": (float, None),
+        "pending?": {str: float},
+    },
+    "best": {str: (float, None)},
+}
 
 
 class Best(NamedTuple):
@@ -50,11 +68,18 @@ def _mark(step: int, meta: dict[str, Any]) -> tuple[int, Any]:
 class Checkpoints:
     """The checkpoints of one run; use it as a context manager so that saves are finished.
 
+    record     what each one saved here is to say of its run; see `recorded`
     read_only  touches nothing: another process may be training this run
     """
 
-    def __init__(self, folder: epath.Path, read_only: bool = False):
-        self._folder, self._read_only = folder, read_only
+    def __init__(
+        self,
+        folder: epath.Path,
+        record: dict[str, Any] | None = None,
+        read_only: bool = False,
+    ):
+        self._folder, self._record, self._read_only = folder, record or {}, read_only
+        self._failed = False  # a save has, and its threads may never end
         self._managers: dict[str, Any] = {}
         self._saved: dict[str, Any] = {}  # `_mark` of what was last saved or restored here
 
@@ -64,10 +89,11 @@ class Checkpoints:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         import jax
 
-        if kind is not None and jax.process_count() > 1:
+        if self._failed or (kind is not None and jax.process_count() > 1):
             return  # closing waits for all processes, and the error may be that one is gone
-        for manager in self._managers.values():
-            manager.close()
+        with self._saving():
+            for manager in self._managers.values():
+                manager.close()
 
     def save(self, state: TrainState, progress: dict[str, Any]) -> None:
         """Saves the state after `progress["step"]` steps, in the background."""
@@ -79,8 +105,32 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Returns once everything saved is on disk."""
-        for manager in self._managers.values():
-            manager.wait_until_finished()
+        with self._saving():
+            for manager in self._managers.values():
+                manager.wait_until_finished()
+
+    def recorded(self) -> dict[str, Any] | None:
+        """What the newest checkpoint that tells says of its run: what was given as `record`.
+
+        Empty where none tells, as those of earlier versions; None where there is none at all.
+        """
+        import orbax.checkpoint as ocp
+
+        known = None
+        for name in SHAPES:
+            if not (self._folder / name).exists():
+                continue
+            manager = self._manager(name)
+            for step in sorted(manager.all_steps(), reverse=True):
+                known = {}
+                if not (self._folder / name / str(step) / RECORD).exists():
+                    continue
+                wanted = ocp.args.Composite(**{RECORD: ocp.args.JsonRestore()})
+                with contextlib.suppress(Exception):  # damage, whatever Orbax calls it
+                    found = manager.restore(step, args=wanted)[RECORD]
+                    if not misfit(found, {"config": dict, "vocabulary": str}):
+                        return found
+        return known
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
         """The latest undamaged state and progress, or None where nothing has been saved.
@@ -117,7 +167,13 @@ class Checkpoints:
                     barrier_sync_key_prefix=name
                 ),
             )
-            self._managers[name] = Manager(self._folder / name, options=options)
+            try:
+                self._managers[name] = Manager(self._folder / name, options=options)
+            except (ValueError, RecursionError, OSError) as error:
+                raise UserError(
+                    f"the metadata of a checkpoint under {self._folder / name} is damaged "
+                    f"({error!s:.200}); delete the checkpoint that is, and the one before counts"
+                ) from error
         return self._managers[name]
 
     def _save(self, name: str, step: int, arrays: dict[str, Any], meta: dict[str, Any]) -> None:
@@ -133,12 +189,26 @@ class Checkpoints:
         if step in manager.all_steps():
             # Left by a run that was killed between saving the best and the latest.
             manager.delete(step)
-        manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(arrays), meta=ocp.args.JsonSave(meta)
-            ),
-        )
+        items = {"state": ocp.args.StandardSave(arrays), "meta": ocp.args.JsonSave(meta)}
+        if self._record:
+            items[RECORD] = ocp.args.JsonSave(self._record)
+        with self._saving():
+            manager.save(step, args=ocp.args.Composite(**items))
+
+    @contextlib.contextmanager
+    def _saving(self) -> Iterator[None]:
+        """Whatever Orbax raises in the block becomes a UserError: a full disk, most often."""
+        try:
+            yield
+        except Exception as error:
+            self._failed = True
+            lines = (str(error).strip() or repr(error)).splitlines()
+            told = re.search(r"([^:]+) \[os_error_code=", lines[0])  # at the end of a long line
+            raise UserError(
+                f"no checkpoint can be saved in {self._folder} "
+                f"({told[1].strip() if told else lines[0]:.300}); mend that, and give the same "
+                "command again: it resumes from the one before"
+            ) from error
 
     def _restore(self, name: str, like: dict[str, Any]) -> tuple[int, dict[str, Any], Any] | None:
         """(step, arrays, meta) of the newest checkpoint that can be read."""
@@ -158,6 +228,9 @@ class Checkpoints:
                         state=ocp.args.StandardRestore(template), meta=ocp.args.JsonRestore()
                     ),
                 )
+                wrong = misfit(found["meta"], SHAPES[name])
+                if wrong or found["meta"].get("step", step) != step:
+                    raise ValueError(f"its metadata: {wrong or 'it is of another step'}")
             except Exception as error:  # any failure to read is damage, whatever Orbax calls it
                 logger.warning(
                     "checkpoint %s is damaged (%s); trying the one before",

@@ -153,6 +153,8 @@ def _out_of_bounds(option: Option, value: int | float) -> str:
     """What the number must be and is not, such as "be at least 1"; NaN is within no bounds."""
     if option.unlimited and value == -1:
         return ""
+    if math.isnan(value):
+        return "be a number"
     if math.isfinite(option.above):
         return "" if option.above < value < option.below else f"lie {bounds_of(option)}"
     if not value >= option.least:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import logging
 import os
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
@@ -27,7 +28,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.stop import Stop, Stopped
+from attnjax.stop import TOLD, Stop, Stopped, failed_import
 
 USAGE = (
     "usage: python -m attnjax.main [--config=NAME or FILE.py] [--workdir=DIR] "
@@ -39,6 +40,8 @@ HOST_FLAGS = """\
   --coordinator=HOST:PORT     elsewhere: address of process 0, the same for all
   --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
   --coordinator_timeout=300   seconds until all must have met"""
+NO_INTEGER = r"\1 is no whole number, which is written in digits: 1000000"
+MOST_PROCESSES, LONGEST_S = 1_000_000, 1_000_000
 COMPILERS = ("ptxas exited", "nvlink exited")
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA begins where a device has no memory left
 LOST = ("Gloo", "closed by peer", "reset by peer", "coordination", "heartbeat", "NCCL")
@@ -69,12 +72,14 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
         host, _, port = address.rpartition(":")
         if not host or not port.isdigit() or not 0 < int(port) < 2**16:
             raise UserError(f"--coordinator={address} must be HOST:PORT, such as 10.0.0.1:8476")
-        if count < 1:
-            raise UserError(f"--processes={count} must be at least 1")
+        if not 1 <= count <= MOST_PROCESSES:
+            raise UserError(f"--processes={count} must lie between 1 and {MOST_PROCESSES:,}")
         if not 0 <= number < count:
             raise UserError(f"--process={number} must lie between 0 and {count - 1}, one for each")
-    if seconds < 1:
-        raise UserError(f"--coordinator_timeout={seconds} must be at least 1 second")
+    if not 1 <= seconds <= LONGEST_S:
+        raise UserError(
+            f"--coordinator_timeout={seconds} must lie between 1 and {LONGEST_S:,} seconds"
+        )
     if wanted is None:
         wanted = all(given) or on_tpu_pod()
     return (Hosts(address, count, number, seconds) if wanted else None), left
@@ -169,14 +174,23 @@ def _reason(error: BaseException) -> str:
     """The last line of what a flag's parser says; all that anything else does."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and isinstance(error, flags.Error | ValueError):
-        return lines[-1]
+        told = re.sub(r"invalid literal for int\(\) with base 10: (.*)", NO_INTEGER, lines[-1])
+        told = re.sub(r"could not convert string to float: (.*)", r"\1 is no number", told)
+        return told if len(told) < 300 else f"{told[:100]} ... {told[-100:]}"
     return f"{type(error).__name__}: {' '.join(lines)}"
 
 
 def _refuse_unknown_fields(arguments: Sequence[str]) -> None:
-    for name in _overridden(arguments[1:]):
+    """Raises UserError for a field that is not there, and for a list that is given twice."""
+    names = _overridden(arguments[1:])
+    for name in names:
         if name not in OPTIONS:
             raise UserError(f"config has no field '{name}'{suggest(name, OPTIONS)}")
+        if isinstance(OPTIONS[name].default, tuple) and names.count(name) > 1:
+            raise UserError(
+                f"--config.{name} is given {names.count(name)} times, and the last would replace "
+                "the others; join the values with commas"
+            )
 
 
 def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Sequence[str]) -> int:
@@ -248,19 +262,21 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         return 0
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    set_compiler()
-    collect_garbage_rarely()
+    for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax tells all its threads' failures
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    sys.excepthook = _without_late_threads
     stop = Stop()
     status = 0
     try:
         with stop.installed():
+            set_compiler()
+            collect_garbage_rarely()
             action(stop)
     except UserError as error:
         print(f"attnjax: error: {error}", file=sys.stderr, flush=True)
         status = 2
     except Stopped:
-        print("attnjax: stopped; the same command resumes", file=sys.stderr, flush=True)
+        print(TOLD, file=sys.stderr, flush=True)
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         if stop.requested and any(word in reason for word in COMPILERS):
@@ -280,9 +296,16 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         if isinstance(error, OSError):  # a full disk, a file for a folder
             where = f"{error.filename}: " if error.filename else ""
             told = f"{where}{error.strerror or reason}; mend that, and give the same command again"
-        elif EXHAUSTED in reason and isinstance(error, ValueError):  # Orbax, on a full disk
-            told = f"{reason}; mend that, and give the same command again"
-        elif isinstance(error, MemoryError) or EXHAUSTED in reason:
+        elif isinstance(error, MemoryError):  # not of a device: what holds the data and the model
+            told = (
+                f"out of memory ({reason}); less is needed with a lower data.train_examples, "
+                "analysis.examples, model.embed_dim or model.hidden_dim, or a higher data.min_count"
+            )
+        elif told := failed_import(error):
+            pass
+        elif "Unable to initialize backend" in reason:
+            told = f"JAX cannot start ({reason}); unset JAX_PLATFORMS, or name what is here: cpu"
+        elif EXHAUSTED in reason:
             told = (
                 f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "
                 "data.max_length, or --sweep.memory of a sweep"
@@ -294,6 +317,12 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     if status:
         leave_hosts(status)
     return status
+
+
+def _without_late_threads(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Prints an exception, but not that of a thread of Orbax's that comes after what it read."""
+    if str(error) != "Event loop is closed":
+        sys.__excepthook__(kind, error, trace)
 
 
 def _log_of_process() -> None:

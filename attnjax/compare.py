@@ -33,12 +33,14 @@ import contextlib
 import io
 import sys
 
-from absl import flags
+from attnjax.stop import Stop, Stopped, end, starting
 
-from attnjax.command import guarded
-from attnjax.errors import UserError
-from attnjax.runs.compared import compare
-from attnjax.stop import Stop, Stopped
+with starting(__name__):
+    from absl import flags
+
+    from attnjax.command import guarded
+    from attnjax.errors import UserError
+    from attnjax.runs.compared import compare
 
 USAGE = "usage: python -m attnjax.compare RUN RUN ... [--out=DIR] [--seed=0]"
 OUT = "runs/comparison"
@@ -84,4 +86,4 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], str, int]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

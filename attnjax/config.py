@@ -378,7 +378,7 @@ def _build(kind: type, raw: dict[str, Any], prefix: str) -> Any:
         if dataclasses.is_dataclass(hint):
             if not isinstance(value, dict):
                 raise UserError(
-                    f"config field '{prefix}{name}' is a group of fields, not {value!r}"
+                    f"config field '{prefix}{name}' is a group of fields, not {value!r:.80}"
                 )
             values[name] = _build(typing.cast(type, hint), value, f"{prefix}{name}.")
         else:

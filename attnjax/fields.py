@@ -66,13 +66,15 @@ def options(kind: type, prefix: str = "") -> dict[str, Option]:
 def coerce(name: str, hint: Any, value: Any) -> Any:
     """The value as the type that a field has; raises UserError where it is none of that type."""
     if type(value) is int and abs(value) > sys.float_info.max:
+        if hint is int:
+            raise UserError(f"config field '{name}' is larger than any number it may be")
         value = math.inf if value > 0 else -math.inf  # it could be neither compared nor printed
     if typing.get_origin(hint) is tuple:
         kind = typing.get_args(hint)[0]
         if isinstance(value, list | tuple) and len(value) == 1:
             (value,) = value  # "--config.data.labels=a,b" arrives as ("a,b",)
         if isinstance(value, str):
-            value = [part for part in value.split(",") if part]
+            value = [_number(kind, part) for part in value.split(",") if part]
         if isinstance(value, int | float) and not isinstance(value, bool):
             value = [value]
         if isinstance(value, list | tuple):
@@ -83,8 +85,18 @@ def coerce(name: str, hint: Any, value: Any) -> Any:
         if isinstance(value, int | float) and not isinstance(value, bool):
             return float(value)
     elif type(value) is hint:
-        if isinstance(value, str) and not encodable(value):
-            raise UserError(f"config field '{name}' is no UTF-8: {value!r}; rename what it names")
+        if isinstance(value, str) and (not encodable(value) or "\0" in value):
+            raise UserError(
+                f"config field '{name}' is no UTF-8 text: {value!r:.80}; rename what it names"
+            )
         return value
     expected = "list" if typing.get_origin(hint) is tuple else hint.__name__
-    raise UserError(f"config field '{name}' must be a {expected}, not {value!r}")
+    raise UserError(f"config field '{name}' must be a {expected}, not {value!r:.80}")
+
+
+def _number(kind: type, part: str) -> Any:
+    """The part of a list as the number it stands for; as it is where it stands for none."""
+    try:
+        return kind(part) if kind in (int, float) else part
+    except ValueError:
+        return part

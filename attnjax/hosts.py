@@ -6,10 +6,7 @@ import os
 import socket
 import sys
 import threading
-import urllib.request
 from typing import Any, NamedTuple
-
-import numpy as np
 
 from attnjax.errors import UserError
 
@@ -129,6 +126,7 @@ def require_same(what: str, values: dict[str, Any]) -> None:
 
 def _gathered(text: str) -> list[str]:
     """What each process called this with, in their order."""
+    import numpy as np
     from jax.experimental import multihost_utils
 
     own = np.frombuffer(text.encode(), np.uint8)
@@ -163,6 +161,8 @@ def on_tpu_pod() -> bool:
     Asks what `jax.distributed` asks, without starting a backend: variables that Kubernetes sets,
     and the machine's metadata server where libtpu is installed and has chips.
     """
+    import urllib.request  # imported late, as NumPy is: signals wait for what `stop` imports
+
     import jax  # noqa: F401 - sets TPU_SKIP_MDS_QUERY on a machine without chips
 
     wanted = os.environ.get("JAX_PLATFORMS", "")

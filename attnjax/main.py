@@ -10,15 +10,18 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
-from ml_collections import ConfigDict
+from attnjax.stop import end, starting
 
-from attnjax.command import run_command
-from attnjax.config import RunConfig, from_config_dict
-from attnjax.errors import UserError
-from attnjax.pipeline import run_pipeline
-from attnjax.runs.loaded import Run, load_run
-from attnjax.runtime import set_compiler
-from attnjax.stop import Stop, Stopped
+with starting(__name__):
+    from ml_collections import ConfigDict
+
+    from attnjax.command import run_command
+    from attnjax.config import RunConfig, from_config_dict
+    from attnjax.errors import UserError
+    from attnjax.pipeline import run_pipeline
+    from attnjax.runs.loaded import Run, load_run
+    from attnjax.runtime import set_compiler
+    from attnjax.stop import Stop, Stopped
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -58,4 +61,4 @@ def train(config: Any, workdir: str | os.PathLike[str]) -> Run:  # Any: users pa
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

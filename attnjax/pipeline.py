@@ -15,20 +15,21 @@ from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, write_results
-from attnjax.runs.loaded import read_config
+from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.step import make_evaluate
 from attnjax.types import Stages
 from attnjax.workdir import (
-    CHECKPOINTS,
     CONFIG,
     METRICS,
+    METRICS_SHAPE,
     REPORT,
     RESULTS,
     VOCABULARY,
     absolute,
+    digest,
     finite,
     held,
     open_workdir,
@@ -54,11 +55,12 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
 
 
 def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
-    refuse_other_run(config, folder)
+    before = recorded(folder)
+    refuse_other_run(config, folder, before)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
     require_same("the data", {"sum": dataset.fingerprint(), **finite(dataset.summary)})
-    refuse_other_data(dataset, folder)
+    refuse_other_data(dataset, folder, before)
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells
         "%s x %d (%s) in %d processes, %d cores; workdir %s",
@@ -73,7 +75,8 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
-    trained = train(config, dataset, stages, training, folder, stop)
+    record = record_of(config, dataset)
+    trained = train(config, dataset, stages, training, folder, stop, record)
     call = training.bind(trained.params)(make_evaluate, stages)
     split, size = dataset.splits["test"], config.train.batch_size
     outputs = gather_rows(call, split, dataset.shapes, size, stop.check)
@@ -105,6 +108,11 @@ def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
     write_json(folder / VOCABULARY, _vocabulary(dataset))
 
 
+def record_of(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
+    """What a checkpoint says of its run."""
+    return {"config": to_dict(config), "vocabulary": digest(_vocabulary(dataset))}
+
+
 def _vocabulary(dataset: Dataset) -> dict[str, Any]:
     return finite(
         {
@@ -126,11 +134,14 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
     )
 
 
-def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
-    """Raises UserError if the workdir holds a run that this configuration would not continue."""
-    if not _has_trained(folder) or not (folder / CONFIG).exists():
+def refuse_other_run(config: RunConfig, folder: epath.Path, record: dict[str, Any] | None) -> None:
+    """Raises UserError if the workdir holds a run that this configuration would not continue.
+
+    record  what its checkpoints say of it, None where there are none
+    """
+    if not _has_trained(folder, record):
         return
-    for name, (value, stored) in differences(config, read_config(folder)).items():
+    for name, (value, stored) in differences(config, config_of(folder, record)).items():
         option = OPTIONS[name]
         if name.startswith("analysis.") or option.resumable or option.incidental:
             continue
@@ -138,7 +149,9 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
             f"workdir {folder} holds a run with {name}={stored!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"
         )
-    trained = max([row["epoch"] for row in read_json_lines(folder / METRICS)], default=0)
+    trained = max(
+        [row["epoch"] for row in read_json_lines(folder / METRICS, METRICS_SHAPE)], default=0
+    )
     if trained > config.train.epochs:
         raise UserError(
             f"workdir {folder} holds a run of {trained:.4g} epochs, more than "
@@ -146,11 +159,13 @@ def refuse_other_run(config: RunConfig, folder: epath.Path) -> None:
         )
 
 
-def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
+def refuse_other_data(dataset: Dataset, folder: epath.Path, record: dict[str, Any] | None) -> None:
     """Raises UserError if the run in the workdir was trained on other words or other labels."""
-    if not _has_trained(folder) or not (folder / VOCABULARY).exists():
+    if not _has_trained(folder, record):
         return
-    if read_json(folder / VOCABULARY) != _vocabulary(dataset):
+    wanted, path = _vocabulary(dataset), folder / VOCABULARY
+    trained_with = (record or {}).get("vocabulary", digest(wanted))
+    if trained_with != digest(wanted) or (path.exists() and read_json(path) != wanted):
         raise UserError(
             f"workdir {folder} holds a run on other data (or of another version of attnjax): the "
             "words or labels of the train split are not what they were; restore the data, or "
@@ -158,5 +173,5 @@ def refuse_other_data(dataset: Dataset, folder: epath.Path) -> None:
         )
 
 
-def _has_trained(folder: epath.Path) -> bool:
-    return any((folder / name).exists() for name in (CHECKPOINTS, RESULTS))
+def _has_trained(folder: epath.Path, record: dict[str, Any] | None) -> bool:
+    return record is not None or (folder / RESULTS).exists()

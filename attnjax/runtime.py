@@ -8,6 +8,7 @@ import importlib.util
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -21,6 +22,7 @@ PACKAGES = ("attnjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "nu
 
 FUSE_OUTPUTS = "xla_cpu_use_multi_output_fusion=true"
 FULL_PRECISION = "highest"
+FUSING_ON = f"--xla_backend_extra_options={FUSE_OUTPUTS}"
 AUTOTUNING_OFF = "--xla_gpu_autotune_level=0"
 _cores_are_devices = False  # set once a process, before JAX starts
 
@@ -101,10 +103,35 @@ def collect_garbage_rarely() -> None:
 
 
 def set_compiler() -> None:
-    """How every command has XLA compile; call before JAX starts. What the user has set stays."""
+    """How every command has XLA compile; call before JAX starts. What the user has set stays.
+
+    Raises UserError for flags that XLA does not know.
+    """
+    refuse_unknown_flags()
     compile_quickly_on_gpus()
     fuse_outputs()
     multiply_in_full()
+
+
+def refuse_unknown_flags() -> None:
+    """Raises UserError where XLA would abort the process for what is in XLA_FLAGS.
+
+    Only XLA knows its flags: another process tries those that the user has set, which takes it as
+    long as JAX takes to start.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if set(flags.split()) <= {AUTOTUNING_OFF, FUSING_ON}:
+        return
+    start = "import jax; jax.config.update('jax_platforms', 'cpu'); jax.devices()"
+    tried = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
+    if tried.returncode:
+        lines = tried.stderr.strip().splitlines() or [f"status {tried.returncode}"]
+        wrong = ("Unknown flag", "Couldn't interpret", "Could not open")
+        told = [line.partition("] ")[2] or line for line in lines if any(w in line for w in wrong)]
+        raise UserError(
+            f"JAX cannot start with XLA_FLAGS={flags!r} ({(told or lines[-1:])[0]:.200}); unset "
+            "or correct it"
+        )
 
 
 def fuse_outputs() -> None:
@@ -116,7 +143,7 @@ def fuse_outputs() -> None:
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if "xla_backend_extra_options" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={FUSE_OUTPUTS}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {FUSING_ON}".strip()
 
 
 def multiply_in_full() -> None:

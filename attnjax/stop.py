@@ -7,13 +7,63 @@ of them has passed. Every process makes the same checks, so their number is the 
 
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-
-from attnjax.hosts import several_processes
+from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+TOLD = "attnjax: stopped; the same command resumes"
+
+
+@contextmanager
+def starting(module: str) -> Iterator[None]:
+    """Around what a command imports, which takes seconds: signals end it as they do later.
+
+    module  its `__name__`: no effect where it is imported and not run. Variables of the environment
+    that JAX cannot be imported with end it in one line and status 2.
+    """
+    if module != "__main__":
+        yield
+        return
+
+    def leave(number: int, frame: FrameType | None) -> NoReturn:
+        del number, frame
+        print(TOLD, file=sys.stderr, flush=True)
+        os._exit(0)  # an exception might be taken for a failure of what is being imported
+
+    for each in SIGNALS:
+        signal.signal(each, leave)
+    try:
+        yield
+    except Exception as error:
+        if not (told := failed_import(error)):
+            raise
+        print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
+        os._exit(2)
+
+
+def failed_import(error: Exception) -> str:
+    """What to say where JAX could not be imported for a variable of the environment; else ""."""
+    named = sorted(name for name in os.environ if name.startswith(("JAX_", "XLA_")))
+    if "jax" in sys.modules or not named:  # where it cannot be imported, Python takes it out
+        return ""
+    lines = (str(error).strip() or repr(error)).splitlines()
+    guilty = [name for name in named if name.lower() in lines[0].lower()] or named
+    given = ", ".join(f"{name}={os.environ[name]!r}" for name in guilty)
+    return (
+        f"JAX cannot be imported with {given} ({lines[0]:.200}); unset it, or give it another value"
+    )
+
+
+def end(status: int) -> NoReturn:
+    """Ends the process; where something failed, without waiting for threads that may never end."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if status:
+        os._exit(status)
+    sys.exit(status)
 
 
 class Stopped(BaseException):
@@ -77,4 +127,6 @@ class Stop:
 
     @staticmethod
     def _many() -> bool:
+        from attnjax.hosts import several_processes  # imported late: signals wait for this module
+
         return several_processes()

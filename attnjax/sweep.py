@@ -23,11 +23,13 @@ sweep.csv and sweep.tex, and figures/. The same command again goes on after the 
 import sys
 from collections.abc import Sequence
 
-from attnjax.command import guarded, parse_command, parse_hosts
-from attnjax.errors import UserError
-from attnjax.stop import Stop
-from attnjax.sweeps.bench import run_sweep
-from attnjax.sweeps.points import parse_sweep
+from attnjax.stop import Stop, end, starting
+
+with starting(__name__):
+    from attnjax.command import guarded, parse_command, parse_hosts
+    from attnjax.errors import UserError
+    from attnjax.sweeps.bench import run_sweep
+    from attnjax.sweeps.points import parse_sweep
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -55,4 +57,4 @@ def sweep(arguments: Sequence[str], stop: Stop) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end(main())

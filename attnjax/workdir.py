@@ -1,7 +1,8 @@
 """The files of a run's folder: opening it, and reading and writing JSON that survives a kill.
 
 Of several processes that train one run, the first alone writes; for the others, writing does
-nothing.
+nothing. A folder may come from anybody: what is read has the shape it should have, and nothing is
+written through a link that lies in it.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import logging
 import math
 import os
 import re
+import sys
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -26,7 +28,7 @@ except ImportError:  # not on Windows
 from attnjax.errors import UserError, encodable
 from attnjax.hosts import is_first_process
 
-PARTIAL = ".partial"  # ends the names of files that are being written
+PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # names of files that are being written
 CONFIG = "config.json"
 VOCABULARY = "vocab.json"
 METRICS = "metrics.jsonl"
@@ -39,6 +41,35 @@ TABLES = "tables"
 EXAMPLES_README = "analysis/README.md"
 PROFILE = "profile"
 RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
+EXPLAINED = "explained"
+FOLDERS = ("analysis", FIGURES, TABLES, PROFILE, "tensorboard", EXPLAINED, CHECKPOINTS)
+FOLDERS = (*FOLDERS, f"{CHECKPOINTS}/latest", f"{CHECKPOINTS}/best")  # all that a run writes into
+
+# The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
+_SCORES = {str: (float, None)}
+_BEST = {"step": (int, None), "validation": (_SCORES, None)}
+VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
+METRICS_SHAPE = {"step": int, "epoch": float, "split": str, "loss?": (float, None)}
+RESULTS_SHAPE = {
+    "config": dict,
+    "test": (_SCORES, None),
+    "analysis": dict,
+    "best?": _BEST,
+    "timing?": {str: (float, None)},
+    "failed?": bool,
+    "failed_step?": (int, None),
+}
+EXAMPLES_SHAPE = {
+    "id": int,
+    "tokens": [str],
+    "query": ([str], None),
+    "label": (str, None),
+    "prediction": str,
+    "probabilities": [float],
+    "attention": [float],
+    "importance": {str: [float]},
+    "agreement": {str: {str: (float, None)}},
+}
 
 STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts
     (
@@ -77,15 +108,34 @@ def open_workdir(path: str, flag: str = "--workdir") -> epath.Path:
             advice = _storage_advice(error)
         name = flag.removeprefix("--")
         raise UserError(f"{name} {folder} is not writable ({reason}); {advice}") from error
+    refuse_links(folder)
     return folder
+
+
+def refuse_links(folder: epath.Path) -> None:
+    """Raises UserError where a link or a file stands for a folder that a run has inside its own.
+
+    Through a link, files elsewhere would be overwritten. The folder itself may be one.
+    """
+    if "://" in str(folder):
+        return
+    for name in FOLDERS:
+        path = os.path.join(folder, name)
+        if os.path.islink(path) or (os.path.exists(path) and not os.path.isdir(path)):
+            what = "a symbolic link" if os.path.islink(path) else "a file"
+            raise UserError(
+                f"{path} is {what}, and a run's own folder belongs there; move it away, or choose "
+                "another --workdir"
+            )
 
 
 @contextlib.contextmanager
 def held(folder: epath.Path) -> Iterator[None]:
     """Keeps other commands from writing to the folder of a run for the block.
 
-    Raises UserError where another one holds it. The lock ends with the process, however it ends. No
-    effect on gs://, on file systems without locks, and in all but the first process of a run.
+    Deletes what killed commands had half written. Raises UserError where another one holds the
+    folder. The lock ends with the process, however it ends. No effect on gs://, on file systems
+    without locks, and in all but the first process of a run.
     """
     if fcntl is None or "://" in str(folder) or not is_first_process():
         yield
@@ -100,23 +150,35 @@ def held(folder: epath.Path) -> Iterator[None]:
             ) from error
         except OSError:  # a file system without locks
             pass
+        for each in (folder, *(folder / name for name in FOLDERS)):
+            delete_partial(each)
         yield
     finally:
         os.close(handle)
 
 
-def find_workdir(path: str | os.PathLike[str]) -> epath.Path:
+def delete_partial(folder: epath.Path) -> None:
+    """Deletes the files that a command was writing here when it was killed."""
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(folder):
+            if PARTIAL.fullmatch(name):
+                os.unlink(os.path.join(folder, name))
+
+
+def find_workdir(path: Any) -> epath.Path:
     """Returns the folder of a run that is there; raises UserError where none is."""
     folder = absolute(path)
-    if not (folder / CONFIG).exists():
+    if not any((folder / name).exists() for name in (CONFIG, CHECKPOINTS)):
         raise UserError(
             f"{folder} holds no run (no {CONFIG}); give the --workdir of a finished training"
         )
     return folder
 
 
-def absolute(path: str | os.PathLike[str]) -> epath.Path:
+def absolute(path: Any) -> epath.Path:
     """The folder of that name, local or gs://; raises UserError where gs:// cannot be used."""
+    if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
+        raise UserError(f"a folder is named by a text or a path, not by {path!r:.40}")
     path = os.fspath(path)
     if not encodable(path):
         raise UserError(f"the name of the folder {path!r} is no UTF-8; choose another")
@@ -148,13 +210,30 @@ def _storage_advice(error: Exception) -> str:
 
 
 def write_text(path: epath.Path, text: str) -> None:
-    """Writes the file whole or not at all: under another name first, then renamed."""
+    """Writes the file whole or not at all, as `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: epath.Path, content: bytes) -> None:
+    """Writes the file whole or not at all: under a name that nobody can foresee, then renamed.
+
+    A link of the file's name is replaced, not followed. An object on gs:// is whole by itself.
+    """
     if not is_first_process():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.parent / (path.name + PARTIAL)
-    partial.write_text(text)
-    partial.replace(path)
+    if "://" in str(path):
+        path.write_bytes(content)
+        return
+    partial = os.path.join(path.parent, f".{path.name}.{uuid.uuid4().hex}.partial")
+    try:
+        with open(partial, "xb") as file:  # x: refuses a name that is there, be it a link
+            file.write(content)
+        os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(partial)
+        raise
 
 
 def delete(path: epath.Path) -> None:
@@ -184,29 +263,112 @@ def write_json_lines(path: epath.Path, rows: Iterator[Any] | list[Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def read_json(path: epath.Path) -> Any:
-    """Reads a JSON file; raises UserError if it is missing or damaged."""
+def read_json(path: epath.Path, shape: Any = object) -> Any:
+    """Reads a JSON file of the shape, as `misfit` has it.
+
+    Raises UserError if it is missing, damaged, or of another shape.
+    """
     try:
-        return json.loads(path.read_text())
+        return _parse(_read_text(path), shape)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; {path.parent} is no finished run") from error
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{path} is damaged ({error}); delete it, or start in another folder"
+            f"{path} is damaged ({_reason(error)}); restore it, or start in another folder"
         ) from error
 
 
-def read_json_lines(path: epath.Path) -> list[Any]:
-    """Reads one JSON object a line; a last line that a kill cut short is left out."""
-    if not path.exists():
+def read_json_lines(path: epath.Path, shape: Any = dict) -> list[Any]:
+    """Reads one JSON object of the shape a line; a last line that a kill cut short is left out.
+
+    Empty where there is no file. Raises UserError if another line is damaged or of another shape.
+    """
+    try:
+        lines = _read_text(path).split("\n")  # words may hold the other separators
+    except FileNotFoundError:
         return []
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({_reason(error)}); restore it") from error
     rows = []
-    for line in path.read_text().split("\n"):  # words may hold the other separators
+    for number, line in enumerate(lines, 1):
         try:
-            rows.append(json.loads(line))
-        except ValueError:
-            break
+            rows.append(_parse(line, shape))
+        except ValueError as error:
+            if number == len(lines):  # cut short, or empty: after the last line feed
+                break
+            raise UserError(
+                f"line {number} of {path} is damaged ({_reason(error)}); restore or delete it"
+            ) from error
     return rows
+
+
+def _read_text(path: epath.Path) -> str:
+    return path.read_bytes().decode()
+
+
+def _parse(text: str, shape: Any) -> Any:
+    """The value; raises ValueError where it is none, or of another shape."""
+    try:
+        value = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if wrong := misfit(value, shape):
+        raise ValueError(wrong)
+    return value
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or f"{error!s:.200}"
+
+
+def misfit(value: Any, shape: Any, where: str = "") -> str:
+    """Where a value of JSON is not what it should be, such as "'best.step' is no int"; else "".
+
+    shape  a type (float: any finite number), object for anything; [shape] a list of such;
+    {"name": shape, "other?": shape} an object with at least "name"; {str: shape} one of such under
+    any names; (shape, None) either
+    """
+    if isinstance(shape, tuple):
+        wrong = [misfit(value, each, where) for each in shape]
+        return wrong[0] if all(wrong) else ""
+    kind = type(shape) if isinstance(shape, dict | list) else shape
+    if not _is_of(value, kind):
+        name = "null" if kind is None else "number" if kind is float else kind.__name__
+        return f"'{where}' is no {name}" if where else f"it is no {name}"
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(shape, list):
+        if isinstance(shape[0], type) and all(_is_of(each, shape[0]) for each in value):
+            return ""  # as most are: the quick way
+        inner = [(number, shape[0]) for number in range(len(value))]
+    elif isinstance(shape, dict):
+        for name, each in shape.items():
+            if name is str:
+                inner += [(key, each) for key in value]
+            elif name.removesuffix("?") in value:
+                inner.append((name.removesuffix("?"), each))
+            elif not name.endswith("?"):
+                return f"it has no '{where}.{name}'" if where else f"it has no '{name}'"
+    for key, each in inner:
+        if wrong := misfit(value[key], each, f"{where}.{key}" if where else str(key)):
+            return wrong
+    return ""
+
+
+def _is_of(value: Any, kind: type | None) -> bool:
+    if kind is None:
+        return value is None
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    if kind is int:
+        return isinstance(value, int) and abs(value) < 2**63
+    return isinstance(value, kind)
+
+
+def digest(value: Any) -> str:
+    """The SHA-256 of a value of JSON, whatever the order of its names."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def finite(value: Any) -> Any:

@@ -168,7 +168,43 @@ def test_a_file_in_the_way_ends_in_one_line(run, capsys):
     shutil.rmtree(run / "figures")
     (run / "figures").write_text("")
     assert call(f"--workdir={run}", *QUICK) == 2
-    assert f"error: {run / 'figures'}: File exists; mend that" in capsys.readouterr().err
+    assert f"error: {run / 'figures'} is a file, and a run's own" in capsys.readouterr().err
+
+
+def test_a_folder_from_elsewhere_names_no_cache_and_no_place_to_write(run, tmp_path, monkeypatch):
+    """Compiled programs are code; and links in it would have files elsewhere overwritten."""
+    config = json.loads((run / "config.json").read_text())
+    config["train"]["compile_cache"] = str(tmp_path / "poisoned")
+    (run / "config.json").write_text(json.dumps(config))
+    chosen = []
+    monkeypatch.setattr("attnjax.analyze.use_compile_cache", chosen.append)
+    (run / "results.json").rename(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").read_text()
+    for name in ("results.json", "results.json.partial", "report.html", "tables/scores.csv"):
+        (run / name).unlink(missing_ok=True)
+        (run / name).symlink_to(tmp_path / "elsewhere")
+    assert call(f"--workdir={run}", "--config.analysis.examples=5", *QUICK) == 0
+    assert chosen == ["auto"]
+    assert not (tmp_path / "poisoned").exists()
+    assert results(run)["config"]["train"]["compile_cache"] == "auto"
+    assert (tmp_path / "elsewhere").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "message"),
+    [
+        ("imdb_reviews", "{none}", "not downloaded to where a stored file says"),
+        ("somebody:texts", "", "loads code from elsewhere"),
+    ],
+)
+def test_a_stored_name_downloads_nothing(run, tmp_path, capsys, name, path, message):
+    shutil.rmtree(run / "checkpoints")
+    config = json.loads((run / "config.json").read_text())
+    config["data"] |= {"source": "tfds", "name": name, "path": path.format(none=tmp_path / "none")}
+    (run / "config.json").write_text(json.dumps(config))
+    assert call(f"--workdir={run}") == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
 
 
 def test_fewer_examples_are_drawn_from_all_and_none_leave_nothing(run):

@@ -93,6 +93,62 @@ def test_a_validation_after_resuming_is_saved(tmp_path):
         assert checkpoints.restore(state)[1] == {"step": 10, "evaluated": 10}
 
 
+RECORD = {"config": {"seed": 3}, "vocabulary": "1a2b"}
+
+
+def test_checkpoints_say_what_run_they_are_of(tmp_path):
+    folder = epath.Path(tmp_path / "checkpoints")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert checkpoints.recorded() is None
+    with Checkpoints(folder, RECORD) as checkpoints:
+        checkpoints.save_best(PARAMS, 8, {"auc": 0.8})
+        checkpoints.save_best(PARAMS, 12, {"auc": 0.9})
+    (folder / "best" / "12" / "run" / "metadata").write_text("[")
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert checkpoints.recorded() == RECORD, "of the newest that can be read"
+        assert checkpoints.restore_best(PARAMS).step == 12
+
+
+def test_checkpoints_of_earlier_versions_say_nothing_and_are_read(folder):
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert checkpoints.recorded() == {}
+        assert checkpoints.restore_best(PARAMS).step == 12
+
+
+@pytest.mark.parametrize("metadata", ["[]", '{"auc": "high"}', "[" * 100_000])
+def test_scores_of_another_shape_are_damage(folder, metadata, caplog):
+    (folder / "best" / "12" / "meta" / "metadata").write_text(metadata)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert checkpoints.restore_best(PARAMS).step == 8
+    assert "best/12 is damaged" in caplog.text
+
+
+def test_a_save_that_fails_is_one_line_and_is_not_waited_for(tmp_path, monkeypatch):
+    checkpoints = Checkpoints(epath.Path(tmp_path / "checkpoints"))
+    manager = checkpoints._manager("best")
+
+    def full(*_, **__):
+        told = "Error writing 'x': No space left on device [os_error_code='28']\nmore"
+        raise ValueError(f"RESOURCE_EXHAUSTED: {told}")
+
+    def forever():
+        raise AssertionError("would wait for threads that never end")
+
+    monkeypatch.setattr(manager, "save", full)
+    monkeypatch.setattr(manager, "close", forever)
+    with checkpoints, pytest.raises(UserError, match=r"saved in .* \(No space left on device\);"):
+        checkpoints.save_best(PARAMS, 8, {"auc": 0.8})
+
+
+def test_damaged_metadata_of_orbax_is_named(folder):
+    (folder / "best" / "12" / "_CHECKPOINT_METADATA").write_text("[]")
+    with (
+        Checkpoints(folder, read_only=True) as checkpoints,
+        pytest.raises(UserError, match=r"metadata of a checkpoint under .*best is damaged"),
+    ):
+        checkpoints.restore_best(PARAMS)
+
+
 def test_what_was_just_restored_is_not_saved_again(folder):
     with Checkpoints(folder) as checkpoints:
         checkpoints.restore_best(PARAMS)

@@ -15,6 +15,7 @@ from attnjax.config import OPTIONS, RunConfig
 from attnjax.errors import UserError
 from attnjax.main import main
 from attnjax.perturb.techniques import TECHNIQUES
+from attnjax.stop import failed_import
 
 
 def parse(*arguments):
@@ -47,6 +48,13 @@ def test_a_config_file_with_argument_and_overrides():
         (["--config=configs/nothing.py"], "configs/nothing.py does not exist"),
         (["--config.train.epoch=3"], "no field 'train.epoch'; did you mean 'train.epochs'"),
         (["--config.train.epochs=three"], "bad command line: .*three"),
+        (["--config.train.epochs=1e3"], "'1e3' is no whole number, which is written in digits"),
+        (["--config.adversary.epsilon=nan"], "'adversary.epsilon' must be a number, not nan"),
+        (["--config.analysis.robustness=1,inf"], r"norms from 0 to 1e.15, not \(1.0, inf\)"),
+        (
+            ["--config.analysis.methods=gradient", "--config.analysis.methods=leave_one_out"],
+            "--config.analysis.methods is given 2 times, .*; join the values with commas",
+        ),
         ([f"--config.train.epochs={10**30}"], "'train.epochs' must be at most 1,000,000, not 1000"),
         ([f"--config.model.embed_dim={2**70}"], "'model.embed_dim' must be at most 100,000, not"),
         (
@@ -175,32 +183,44 @@ def test_a_signal_that_also_breaks_the_work_under_way_is_a_stop_and_no_failure(c
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("error", "advice"),
     [
-        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.\nstack"),
-        MemoryError("Unable to allocate 9 bytes"),
+        (
+            jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 B.\nstack"),
+            "lower train.batch_size, analysis.chunk_size",
+        ),
+        (MemoryError("Unable to allocate 745. GiB"), "a lower data.train_examples"),
     ],
 )
-def test_memory_that_is_not_there_is_one_line_that_says_what_to_lower(error, capsys):
+def test_memory_that_is_not_there_is_one_line_that_says_what_to_lower(error, advice, capsys):
     def action(stop):
         raise error
 
     assert guarded("", action, ["attnjax"]) == 2
     told = capsys.readouterr().err
     assert told.startswith("attnjax: error: out of memory (")
-    assert "lower train.batch_size, analysis.chunk_size" in told
+    assert advice in told
     assert told.count("\n") == 1
+    if isinstance(error, MemoryError):
+        assert "batch_size" not in told, "the data and the model do not fit, whatever the batch"
 
 
-def test_a_checkpoint_that_a_full_disk_refuses_is_one_line(capsys):
+def test_a_platform_that_is_not_there_is_one_line(capsys):
     def action(stop):
-        raise ValueError('RESOURCE_EXHAUSTED: Error writing "params" in OCDBT database: no space')
+        raise RuntimeError("Unable to initialize backend 'x': it is not known\nmore")
 
     assert guarded("", action, ["attnjax"]) == 2
-    told = capsys.readouterr().err
-    assert told.startswith("attnjax: error: RESOURCE_EXHAUSTED: Error writing")
-    assert "memory" not in told
-    assert told.count("\n") == 1
+    assert "unset JAX_PLATFORMS, or name what is here" in capsys.readouterr().err
+
+
+def test_a_variable_that_jax_cannot_be_imported_with_is_named(monkeypatch):
+    error = ValueError("invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'")
+    monkeypatch.setenv("JAX_ENABLE_X64", "maybe")
+    assert failed_import(error) == "", "JAX is imported: it is another error"
+    monkeypatch.delitem(sys.modules, "jax")
+    told = failed_import(error)
+    assert told.startswith("JAX cannot be imported with JAX_ENABLE_X64='maybe' (invalid truth")
+    assert "COMPILATION_CACHE" not in told
 
 
 def test_commands_look_for_garbage_rarely():

@@ -123,11 +123,11 @@ def test_changes_and_differences_are_inverse():
         ("train.epochs", "many", "'train.epochs' must be a int"),
         ("train.epochs", True, "'train.epochs' must be a int"),
         ("train.epochs", 0, "'train.epochs' must be at least 1"),
-        ("train.learning_rate", float("nan"), "'train.learning_rate' must be at least 0"),
+        ("train.learning_rate", float("nan"), "'train.learning_rate' must be a number, not nan"),
         ("adversary.epsilon", -1.0, "'adversary.epsilon' must be at least 0"),
         ("adversary.epsilon", 1e16, "'adversary.epsilon' must be at most 1e"),
         ("analysis.robustness", (1.0, 1e20), "lists norms from 0 to 1e"),
-        ("adversary.epsilon", float("nan"), "'adversary.epsilon' must be at least 0"),
+        ("adversary.epsilon", float("nan"), "'adversary.epsilon' must be a number, not nan"),
         ("data", 3, "'data' is a group"),
         ("data.train_examples", 0, "positive, or -1"),
         ("data.validation_fraction", 1.5, "between 0 and 1"),
@@ -168,7 +168,7 @@ def test_no_number_may_be_infinite_or_none():
 
 
 def test_a_number_of_five_thousand_digits_is_refused_in_one_line():
-    with pytest.raises(UserError, match=r"'train.epochs' must be a int, not inf$"):
+    with pytest.raises(UserError, match=r"'train.epochs' is larger than any number"):
         from_config_dict(raw_with("train.epochs", 10**5000))
     with pytest.raises(UserError, match=r"'train.learning_rate' must be at most 1e\+38, not inf$"):
         from_config_dict(raw_with("train.learning_rate", 10**5000))

@@ -3,13 +3,13 @@
 import re
 
 import pytest
-from benchmarks import document
 from conftest import ROOT
 
 from attnjax import shipped
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.questions import QUESTIONS
 from attnjax.perturb.techniques import TECHNIQUES
+from benchmarks import document
 
 
 def test_the_page_of_figures_is_what_the_stored_results_give():

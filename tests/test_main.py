@@ -149,6 +149,47 @@ def test_another_run_in_the_same_workdir_is_refused(finished, more, message, cap
     assert sorted(str(path) for path in workdir.rglob("*")) == before
 
 
+def test_a_lost_configuration_is_that_of_the_checkpoints(finished, capsys):
+    """And no other takes its place: results.json would tell of a run that never was."""
+    data, workdir = finished
+    before = (workdir / "config.json").read_text()
+    metrics = (workdir / "metrics.jsonl").read_bytes()
+    for name in ("config.json", "results.json"):
+        (workdir / name).unlink()
+    assert attnjax.load_run(workdir).config.model.hidden_dim == 8
+    assert run(*arguments(data, workdir, "--config.train.learning_rate=0.5", *WHOLE)) == 2
+    assert "holds a run with train.learning_rate=0.03, but this one" in capsys.readouterr().err
+    assert not (workdir / "config.json").exists()
+    changed = json.loads(before)
+    changed["train"]["learning_rate"] = 0.5
+    (workdir / "config.json").write_text(json.dumps(changed))
+    assert run(*arguments(data, workdir, "--config.train.learning_rate=0.5", *WHOLE)) == 2
+    told = capsys.readouterr().err
+    assert "config.json has train.learning_rate=0.5, but its checkpoints were trained with" in told
+    (workdir / "config.json").unlink()
+    assert run(*arguments(data, workdir, *WHOLE)) == 0
+    assert (workdir / "config.json").read_text() == before
+    assert (workdir / "metrics.jsonl").read_bytes() == metrics
+
+
+def test_other_words_than_the_checkpoints_know(finished, capsys):
+    data, workdir = finished
+    vocabulary = json.loads((workdir / "vocab.json").read_text())
+    (workdir / "vocab.json").unlink()
+    other = shutil.copytree(data, workdir.parent / "other")
+    train = other / "train.jsonl"
+    train.write_text(train.read_text().replace("good", "great"))
+    config = json.loads((workdir / "config.json").read_text())
+    config["data"]["path"] = str(other)
+    (workdir / "config.json").write_text(json.dumps(config))
+    assert run(*arguments(other, workdir, *WHOLE)) == 2
+    assert "holds a run on other data" in capsys.readouterr().err
+    vocabulary["tokens"][4:6] = vocabulary["tokens"][5:3:-1]
+    (workdir / "vocab.json").write_text(json.dumps(vocabulary))
+    with pytest.raises(UserError, match=r"vocab.json is not what the run was trained with"):
+        attnjax.load_run(workdir)
+
+
 def test_other_data_behind_the_same_path_is_refused(tmp_path, capsys):
     data, workdir = write_data(tmp_path / "data"), tmp_path / "run"
     more = ("--config.train.epochs=1", "--config.analysis.examples=0")
@@ -178,7 +219,7 @@ def test_lost_parameters(finished, capsys):
     shutil.rmtree(workdir / "checkpoints")
     (workdir / "config.json").write_text("[]")
     assert run(*arguments(data, workdir, *WHOLE)) == 2
-    assert "config.json is no run's configuration" in capsys.readouterr().err
+    assert "config.json is damaged (it is no dict)" in capsys.readouterr().err
 
 
 def test_mistakes_in_the_data_end_in_one_line(tmp_path, capsys):

@@ -12,6 +12,7 @@ import pytest
 from test_main import ROOT, arguments, write_data
 
 from attnjax import runtime
+from attnjax.errors import UserError
 from attnjax.training.optimizer import scale_by_amsgrad
 
 
@@ -50,6 +51,22 @@ def test_platform_and_64_bit_from_the_environment(tmp_path):
     assert results["test"]["examples"] == 40
     assert 0 < results["timing"]["start_s"] < 600
     assert list((tmp_path / "run" / "profile").rglob("*.xplane.pb"))
+
+
+def test_flags_of_these_commands_alone_are_not_tried(monkeypatch):
+    monkeypatch.setattr(runtime.subprocess, "run", None)  # which starts no process
+    monkeypatch.delenv("XLA_FLAGS")
+    for _ in range(2):
+        runtime.set_compiler()
+
+
+@pytest.mark.slow
+def test_flags_that_xla_does_not_know_are_named(monkeypatch):
+    monkeypatch.setenv("XLA_FLAGS", "--nonsense=1")
+    with pytest.raises(UserError, match=r"XLA_FLAGS='--nonsense=1' \(Unknown flag.*correct it"):
+        runtime.refuse_unknown_flags()
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=2")
+    runtime.refuse_unknown_flags()
 
 
 @pytest.mark.slow

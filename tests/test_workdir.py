@@ -11,13 +11,21 @@ from attnjax.errors import UserError
 from attnjax.main import main
 from attnjax.training.log import Log
 from attnjax.workdir import (
+    FOLDERS,
     METRICS,
+    METRICS_SHAPE,
+    RESULTS_SHAPE,
+    VOCABULARY_SHAPE,
+    absolute,
     append_text,
+    held,
+    misfit,
     open_workdir,
     read_json,
     read_json_lines,
     write_json,
     write_json_lines,
+    write_text,
 )
 
 
@@ -109,7 +117,7 @@ def test_metrics_on_gs_keep_every_row(bucket):
     folder = open_workdir("gs://b/sst")
     log = Log(folder, total_steps=4, step=0, tensorboard=False)
     for step in (1, 2, 3):
-        log.write({"step": step, "split": "train", "loss": 0.5})
+        log.write({"step": step, "epoch": step / 4, "split": "train", "loss": 0.5})
     assert [row["step"] for row in read_json_lines(folder / METRICS)] == [1, 2, 3]
     Log(folder, total_steps=4, step=2, tensorboard=False)
     assert [row["step"] for row in read_json_lines(folder / METRICS)] == [1, 2]
@@ -139,3 +147,118 @@ def test_an_unwritable_local_workdir_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="choose another with --workdir=DIR"):
         open_workdir(str(tmp_path / "file" / "run"))
+
+
+@pytest.mark.parametrize("name", FOLDERS)
+@pytest.mark.parametrize("kind", ["file", "link", "loop"])
+def test_nothing_is_written_through_what_lies_in_a_folder_from_elsewhere(name, kind, tmp_path):
+    inside, elsewhere = tmp_path / "run" / name, tmp_path / "elsewhere"
+    inside.parent.mkdir(parents=True)
+    elsewhere.mkdir()
+    if kind == "file":
+        inside.write_text("")
+    else:
+        inside.symlink_to(elsewhere if kind == "link" else inside)
+    with pytest.raises(UserError, match=f"{name} is a (file|symbolic link), and a run's own"):
+        open_workdir(str(tmp_path / "run"))
+    assert not list(elsewhere.iterdir())
+
+
+def test_a_folder_may_itself_be_reached_through_a_link(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "there")
+    write_json(open_workdir(str(tmp_path / "run")) / "config.json", {})
+    assert (tmp_path / "there" / "config.json").exists()
+
+
+def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    for name in ("results.json", "results.json.partial"):
+        (tmp_path / name).symlink_to(precious)
+    write_text(epath.Path(tmp_path / "results.json"), "new")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "results.json").read_text() == "new"
+    assert not (tmp_path / "results.json").is_symlink()
+
+
+def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path, monkeypatch):
+    path = epath.Path(tmp_path / "results.json")
+    write_text(path, "old")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(OSError, match="No space left"):
+        write_text(path, "new")
+    assert path.read_text() == "old"
+    assert [each.name for each in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_what_killed_commands_had_half_written_is_deleted(tmp_path):
+    left = f".results.json.{'0f' * 16}.partial"
+    own = (".notes.partial", "results.json.partial", f"results.json.{'0f' * 16}.partial")
+    for name in (left, *own, f"tables/{left}"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("")
+    with held(epath.Path(tmp_path)):
+        assert {each.name for each in tmp_path.rglob("*")} == {*own, "tables"}
+
+
+DEEP = "[" * 100_000 + "]" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "Expecting value"),
+        (b'{"tokens": [', "Expecting value"),
+        (b"\xff\xfe{}", "can't decode byte"),
+        (DEEP.encode(), "nested too deeply"),
+        (b'{"tokens": ' + b"9" * 5000 + b"}", "4300 digits"),
+        (b"null", "it is no dict"),
+        (b'{"tokens": [], "labels": []}', "it has no 'frequencies'"),
+        (b'{"tokens": [1], "labels": [], "frequencies": []}', "'tokens.0' is no str"),
+        (b'{"tokens": [], "labels": [], "frequencies": [true]}', "'frequencies.0' is no number"),
+        (b'{"tokens": [], "labels": [], "frequencies": [NaN]}', "'frequencies.0' is no number"),
+        (b'{"tokens": [], "labels": {}, "frequencies": []}', "'labels' is no list"),
+    ],
+)
+def test_a_damaged_file_is_named_with_what_is_wrong(content, message, tmp_path):
+    path = epath.Path(tmp_path / "vocab.json")
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=rf"vocab.json is damaged \(.*{message}.*\); restore it"):
+        read_json(path, VOCABULARY_SHAPE)
+
+
+def test_a_damaged_line_is_named_and_only_the_last_may_be_cut_short(tmp_path):
+    path = epath.Path(tmp_path / "metrics.jsonl")
+    row = '{"step": 1, "epoch": 0.5, "split": "train", "loss": null}'
+    path.write_text(f"{row}\n{row[:20]}")
+    assert len(read_json_lines(path, METRICS_SHAPE)) == 1
+    for damaged in (row[:20], "3", '{"step": 1.5, "epoch": 0.5, "split": "train"}', DEEP):
+        path.write_text(f"{row}\n{damaged}\n{row}\n")
+        with pytest.raises(UserError, match=r"line 2 of .*metrics.jsonl is damaged"):
+            read_json_lines(path, METRICS_SHAPE)
+
+
+@pytest.mark.parametrize(
+    ("value", "wrong"),
+    [
+        ({"config": {}, "test": {"f1": 0.5, "auc": None}, "analysis": {}, "further": 1}, ""),
+        ({"config": {}, "test": None, "analysis": {}, "best": {"step": 3, "validation": {}}}, ""),
+        ({"config": {}, "test": {"f1": "good"}, "analysis": {}}, "'test.f1' is no number"),
+        ({"config": {}, "test": {}, "analysis": []}, "'analysis' is no dict"),
+        ({"config": {}, "test": {}, "analysis": {}, "best": {}}, "it has no 'best.step'"),
+        ({"config": {}, "test": {}, "analysis": {}, "failed": 0}, "'failed' is no bool"),
+    ],
+)
+def test_shapes(value, wrong):
+    assert misfit(value, RESULTS_SHAPE) == wrong
+
+
+@pytest.mark.parametrize("path", [3, None, b"run", ["run"]])
+def test_what_names_no_folder(path):
+    with pytest.raises(UserError, match="a folder is named by a text or a path, not by"):
+        absolute(path)

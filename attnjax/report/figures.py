@@ -12,7 +12,7 @@ import numpy as np
 from etils import epath
 
 from attnjax.report.tables import formatted
-from attnjax.workdir import FIGURES
+from attnjax.workdir import FIGURES, write_bytes, write_text
 
 INK, PAPER = "#1d2430", "#ffffff"
 # Okabe and Ito's colours, told apart with any colour vision; grey is for the rest.
@@ -216,12 +216,11 @@ def save_figure(figure: Any, folder: epath.Path, name: str, caption: str) -> Dra
     """Writes figures/NAME.svg and .pdf and returns (name, SVG, caption)."""
     import matplotlib
 
-    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
     svg, pdf = io.StringIO(), io.BytesIO()
     with matplotlib.rc_context(SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # class names in any script
         figure.savefig(svg, format="svg", metadata={"Date": None})
         figure.savefig(pdf, format="pdf", metadata={"CreationDate": None})
-    (folder / FIGURES / f"{name}.svg").write_text(svg.getvalue())
-    (folder / FIGURES / f"{name}.pdf").write_bytes(pdf.getvalue())
+    write_text(folder / FIGURES / f"{name}.svg", svg.getvalue())
+    write_bytes(folder / FIGURES / f"{name}.pdf", pdf.getvalue())
     return name, svg.getvalue(), caption

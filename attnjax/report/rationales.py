@@ -6,7 +6,13 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.workdir import RATIONALES, VOCABULARY, read_json, write_json_lines
+from attnjax.workdir import (
+    RATIONALES,
+    VOCABULARY,
+    VOCABULARY_SHAPE,
+    read_json,
+    write_json_lines,
+)
 
 # The hard rationale is this share of the words, at least one. ERASER takes the mean length of human
 # rationales, which the data here does not have; 0.2 is one of the shares at which it compares soft
@@ -19,7 +25,7 @@ def write_rationales(folder: epath.Path, examples: list[dict[str, Any]]) -> list
     if not examples:
         return []
     vocabulary = folder / VOCABULARY
-    labels = read_json(vocabulary).get("labels") if vocabulary.exists() else None
+    labels = read_json(vocabulary, VOCABULARY_SHAPE)["labels"] if vocabulary.exists() else None
     names = []
     for explanation in ("attention", *examples[0]["importance"]):
         name = RATIONALES.format(explanation)

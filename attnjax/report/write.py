@@ -23,6 +23,7 @@ from attnjax.workdir import (
     EXAMPLES_README,
     FIGURES,
     METRICS,
+    METRICS_SHAPE,
     RATIONALES,
     REPORT,
     RESULTS,
@@ -70,7 +71,9 @@ def write_report(folder: epath.Path) -> None:
         sections=sections,
         ceiling_run=ceiling.get("run"),
         groups=chosen(examples),
-        training_figures=inline(draw_training(folder, read_json_lines(folder / METRICS))),
+        training_figures=inline(
+            draw_training(folder, read_json_lines(folder / METRICS, METRICS_SHAPE))
+        ),
         command=_command(config, folder),
         config=json.dumps(config, indent=2),
         versions=json.dumps(

@@ -28,14 +28,18 @@ from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.stop import Stop
 from attnjax.workdir import (
     EXAMPLES,
+    EXAMPLES_SHAPE,
     REPORT,
     RESULTS,
+    RESULTS_SHAPE,
+    absolute,
     find_workdir,
     finite,
     held,
     open_workdir,
     read_json,
     read_json_lines,
+    refuse_links,
     write_json,
     write_json_lines,
 )
@@ -52,9 +56,7 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
 
 
 def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: Stop) -> None:
-    results = read_json(folder / RESULTS)
-    if not {"timing", "analysis"} <= set(results):
-        raise UserError(f"{folder / RESULTS} is not the results of an attnjax run")
+    results = read_json(folder / RESULTS, RESULTS_SHAPE | {"timing": RESULTS_SHAPE["timing?"]})
     other = None if second is None else _other_seed(config, find_workdir(second))
     parallel = meet_devices(config)[1]
     run = load_run(folder)
@@ -103,7 +105,8 @@ def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
 def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
     """Raises UserError unless the other run analysed the examples that are to be analysed."""
     wanted = [(each.text, each.query) for each in analysed_words(config, dataset)]
-    found = [(row["tokens"], row.get("query")) for row in read_json_lines(other / EXAMPLES)]
+    rows = read_json_lines(other / EXAMPLES, EXAMPLES_SHAPE)
+    found = [(row["tokens"], row["query"]) for row in rows]
     if not wanted or found != wanted:
         raise UserError(
             f"{other} analysed {len(found)} examples that are not the {len(wanted)} to be analysed "
@@ -118,10 +121,15 @@ def ceiling(explanations: dict[str, Ragged], other: epath.Path, top_k: int) -> d
     the same rows. Returns {"run": name, "attention": measure -> summary, each method that both have
     likewise}.
     """
-    others = [
-        {"attention": row["attention"], **row["importance"]}
-        for row in read_json_lines(other / EXAMPLES)
-    ]
+    others = []
+    for number, row in enumerate(read_json_lines(other / EXAMPLES, EXAMPLES_SHAPE), 1):
+        others.append({"attention": row["attention"], **row["importance"]})
+        sizes = {name: len(values) for name, values in others[-1].items()}
+        if set(sizes.values()) != {len(row["tokens"])} or sizes.keys() != others[0].keys():
+            raise UserError(
+                f"line {number} of {other / EXAMPLES} has not one value a word of each "
+                "explanation; analyse that run again"
+            )
     pairs = {
         name: (
             list(map(np.abs, rows)),
@@ -138,6 +146,7 @@ def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> Non
     """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
     examples = read_unlabelled(path, config.data, config.task, "--input")
     run = load_run(workdir)
+    refuse_links(absolute(workdir))  # one of its folders is where the output lies by default
     folder = open_workdir(output, "--output")
     source = {"input": os.path.abspath(path), "workdir": os.path.abspath(workdir)}
     if (folder / "examples.jsonl").exists():

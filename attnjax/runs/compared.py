@@ -24,7 +24,15 @@ from attnjax.runs.read import (
     conditions,
     read_runs,
 )
-from attnjax.workdir import PARTIAL, absolute, write_json
+from attnjax.workdir import (
+    FIGURES,
+    PARTIAL,
+    TABLES,
+    absolute,
+    delete_partial,
+    refuse_links,
+    write_json,
+)
 
 RESAMPLES = 10_000  # of the bootstrap, or more:
 PER_TEST = 100  # so that the smallest p-value survives Holm's correction at alpha
@@ -44,6 +52,8 @@ def compare(folders: list[str], out: str, seed: int) -> None:
     command = ["python", "-m", "attnjax.compare", *folders, f"--out={out}", f"--seed={seed}"]
     found["settings"]["command"] = shlex.join(command)
     try:
+        for each in (folder, folder / FIGURES, folder / TABLES):
+            delete_partial(each)
         write_json(folder / COMPARISON, found)
         page = write_comparison(folder)
     except OSError as error:
@@ -59,7 +69,8 @@ def refuse_other_files(folder: epath.Path) -> None:
         return
     if not folder.is_dir():
         raise UserError(f"{folder} is a file; choose a folder with --out=DIR")
-    names = sorted(each.name.removesuffix(PARTIAL) for each in folder.iterdir())
+    refuse_links(folder)
+    names = sorted(each.name for each in folder.iterdir() if not PARTIAL.fullmatch(each.name))
     foreign = [name for name in names if name not in FILES]
     if foreign or (names and COMPARISON not in names):
         raise UserError(

@@ -16,7 +16,14 @@ from attnjax.analysis.study import study
 from attnjax.analysis.summary import records
 from attnjax.checkpoint import Checkpoints
 from attnjax.checks import refuse_encoder
-from attnjax.config import AnalysisConfig, RunConfig, from_config_dict
+from attnjax.config import (
+    OPTIONS,
+    AnalysisConfig,
+    RunConfig,
+    differences,
+    from_config_dict,
+    unchecked,
+)
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import Tokenized, encode, tokenize_example
 from attnjax.data.examples import Example
@@ -33,6 +40,8 @@ from attnjax.workdir import (
     EXAMPLES,
     RESULTS,
     VOCABULARY,
+    VOCABULARY_SHAPE,
+    digest,
     find_workdir,
     finite,
     read_json,
@@ -285,10 +294,17 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
-    config = read_config(folder)
-    stored = read_json(folder / VOCABULARY)
-    if not {"tokens", "labels", "frequencies"} <= set(stored):
+    record = recorded(folder)
+    config = config_of(folder, record)
+    stored = read_json(folder / VOCABULARY, VOCABULARY_SHAPE)
+    if not stored["labels"] or len(stored["frequencies"]) != len(stored["tokens"]):
         raise UserError(f"{folder / VOCABULARY} is no run's vocabulary; restore it")
+    trained_with = (record or {}).get("vocabulary", digest(stored))
+    if trained_with != digest(stored):
+        raise UserError(
+            f"{folder / VOCABULARY} is not what the run was trained with; restore it: the training "
+            "command writes it again where it is missing"
+        )
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
     stages = build_stages(
         config.model,
@@ -309,11 +325,45 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
 
 
 def read_config(folder: epath.Path) -> RunConfig:
-    """The configuration of the run in this folder; raises UserError where there is none."""
-    raw = read_json(folder / CONFIG)
-    if not isinstance(raw, dict):
-        raise UserError(f"{folder / CONFIG} is no run's configuration; restore it")
-    return from_config_dict(raw)
+    """The configuration of the run in this folder; raises UserError where it is not known."""
+    return config_of(folder, recorded(folder))
+
+
+def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
+    """The same, where it is known what the checkpoints say: `recorded`.
+
+    A lost config.json stands in the checkpoints as well, and in results.json; one that says
+    otherwise than the checkpoints, about what they are of, is refused.
+    """
+    path, trained = folder / CONFIG, (record or {}).get("config")
+    if path.exists():
+        raw = read_json(path, dict)
+    elif trained is not None:
+        raw = trained
+    elif (folder / RESULTS).exists():
+        raw = read_json(folder / RESULTS, {"config": dict})["config"]
+    else:
+        raise UserError(f"{path} is lost, and no other file of the run has it; restore it")
+    try:
+        config = from_config_dict(raw)
+        changes = {} if trained is None else differences(config, unchecked(trained))
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    for name, (value, before) in changes.items():
+        option = OPTIONS[name]
+        movable = option.resumable or option.incidental or option.own
+        if not (movable or name.startswith("analysis.")):
+            raise UserError(
+                f"{path} has {name}={value!r:.80}, but its checkpoints were trained with "
+                f"{before!r:.80}; restore it, or delete it: they have the whole configuration"
+            )
+    return config
+
+
+def recorded(folder: epath.Path) -> dict[str, Any] | None:
+    """What the checkpoints say of the run in this folder; see `Checkpoints.recorded`."""
+    with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
+        return checkpoints.recorded()
 
 
 def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -14,7 +14,15 @@ from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
 from attnjax.report.answers import compared
 from attnjax.report.tables import MARKED
-from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, read_json
+from attnjax.workdir import (
+    CONFIG,
+    EXAMPLES,
+    EXAMPLES_SHAPE,
+    RESULTS,
+    RESULTS_SHAPE,
+    misfit,
+    read_json,
+)
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
 ACCURACY: Quantity = ("score", "accuracy")
@@ -137,8 +145,8 @@ def _read(folder: epath.Path, name: str) -> FinishedRun:
                 f"run {folder} is not finished: it has no {RESULTS}; its command resumes it"
             )
         raise UserError(f"{folder} is no attnjax run: it has neither {RESULTS} nor {CONFIG}")
-    results = read_json(folder / RESULTS)
-    if isinstance(results, dict) and results.get("failed"):
+    results = read_json(folder / RESULTS, RESULTS_SHAPE)
+    if results.get("failed"):
         raise UserError(f"run {folder} failed: its loss was not finite; leave it out")
     try:
         config = flatten(to_dict(unchecked(results["config"])))
@@ -181,12 +189,15 @@ def _read_examples(path: epath.Path) -> list[AnalysedExample]:
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                example = _example(json.loads(line))
+                row = json.loads(line)
+                if wrong := misfit(row, EXAMPLES_SHAPE):
+                    raise ValueError(wrong)
+                example = _example(row)
                 first = examples[0] if examples else example
                 for part in ("quantities", "explanations"):
                     if getattr(example, part).keys() != getattr(first, part).keys():
                         raise ValueError(part)
-            except (AttributeError, KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
                 raise UserError(
                     f"line {number} of {path} is no analysed example; analyse that run again"
                 ) from error

@@ -16,7 +16,7 @@ from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.errors import UserError
-from attnjax.pipeline import model_of, write_vocabulary
+from attnjax.pipeline import model_of, record_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.runtime import (
     device_summary,
@@ -243,7 +243,8 @@ class Bench:
         if outcome.params is not None:
             assert outcome.best_step is not None
             assert outcome.validation is not None
-            with Checkpoints(folder / CHECKPOINTS) as checkpoints:
+            record = record_of(point.config, self.dataset)
+            with Checkpoints(folder / CHECKPOINTS, record) as checkpoints:
                 checkpoints.save_best(outcome.params, outcome.best_step, outcome.validation)
         results = {
             "config": to_dict(point.config),

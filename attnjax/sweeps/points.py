@@ -1,6 +1,7 @@
 """The command line of a sweep -> its points, every one a checked configuration."""
 
 import math
+import re
 from collections.abc import Sequence
 from itertools import product
 from operator import attrgetter
@@ -22,6 +23,7 @@ MODES = ("auto", "vmap", "map", "turn")
 DRAWS = ("grid", "uniform")
 SETTINGS = {"mode": MODES, "draw": DRAWS}
 VARY = (*SWEPT, "technique", "seeds")
+MOST_GIGABYTES = 1_000_000
 MOST = 100_000  # points: more is a slip of the keyboard
 
 
@@ -84,9 +86,13 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[SweepSettings, list[str]]:
             raise UserError(f"--sweep.{name} is '{settings[name]}'{suggest(settings[name], known)}")
     memory = None
     if "memory" in given:
-        memory = int(1e9 * _number("memory", given.pop("memory")))
-        if memory <= 0:
-            raise UserError("--sweep.memory must be positive: gigabytes for the runs of a chunk")
+        gigabytes = _number("memory", given.pop("memory"))
+        if not 0 < gigabytes <= MOST_GIGABYTES:
+            raise UserError(
+                f"--sweep.memory must be positive, at most {MOST_GIGABYTES:,}: gigabytes for the "
+                "runs of a chunk"
+            )
+        memory = max(1, int(1e9 * gigabytes))
     share = None
     if "share" in given:
         number, _, count = given.pop("share").partition("/")
@@ -176,8 +182,8 @@ def _number(name: str, text: str) -> float:
 
 
 def _count(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= MOST:
-        raise UserError(f"--sweep.seeds={text} must be a number of seeds from 1 on")
+    if not re.fullmatch("[0-9]{1,9}", text) or not 1 <= int(text) <= MOST:
+        raise UserError(f"--sweep.seeds={text:.20} must be a number of seeds from 1 to {MOST:,}")
     return int(text)
 
 

@@ -9,9 +9,15 @@ from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.sweeps.points import Point
 from attnjax.training.selection import monitored
-from attnjax.workdir import CONFIG, RESULTS, read_json
+from attnjax.workdir import CONFIG, RESULTS, RESULTS_SHAPE, read_json
 
 SWEEP = "sweep.json"
+SWEEP_SHAPE = {"config": dict, "points": {str: dict}, "ways": [dict]}
+_MEASURES = {"kendall?": {"mean": (float, None)}, "pearson?": {"mean": (float, None)}}
+_ROW_SHAPE = RESULTS_SHAPE | {
+    "analysis": {"agreement?": {"attention~gradient?": _MEASURES}},
+    **{name: RESULTS_SHAPE[f"{name}?"] for name in ("best", "failed", "failed_step")},
+}
 
 
 def same_sweep(
@@ -31,7 +37,7 @@ def same_sweep(
     }
     if not (folder / SWEEP).exists():
         return {**wanted, "ways": []}
-    stored = read_json(folder / SWEEP)
+    stored = read_json(folder / SWEEP, SWEEP_SHAPE)
     for name, value in wanted["config"].items():
         if stored["config"].get(name) != value:
             raise UserError(
@@ -54,7 +60,7 @@ def same_sweep(
 
 def row_of(folder: epath.Path, point: Point, dataset: Dataset) -> dict[str, Any]:
     """One row of the table, from the point's results.json; None for what a failed run lacks."""
-    results = read_json(folder / point.name / RESULTS)
+    results = read_json(folder / point.name / RESULTS, _ROW_SHAPE)
     test = results["test"] or {}
     pair = results["analysis"].get("agreement", {}).get("attention~gradient", {})
     validation = results["best"]["validation"] or {}

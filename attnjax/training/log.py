@@ -9,7 +9,14 @@ from etils import epath
 
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process
-from attnjax.workdir import METRICS, append_text, finite, read_json_lines, write_json_lines
+from attnjax.workdir import (
+    METRICS,
+    METRICS_SHAPE,
+    append_text,
+    finite,
+    read_json_lines,
+    write_json_lines,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -27,7 +34,7 @@ class Log:
         self._first = is_first_process()
         if not self._first:
             return
-        kept = [row for row in read_json_lines(self._path) if row["step"] <= step]
+        kept = [row for row in read_json_lines(self._path, METRICS_SHAPE) if row["step"] <= step]
         write_json_lines(self._path, kept)
         if tensorboard:
             try:

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 from etils import epath
@@ -74,12 +74,14 @@ def train(
     parallel: Parallel,
     workdir: epath.Path,
     stop: Stop,
+    record: dict[str, Any] | None = None,
 ) -> Trained:
     """Trains, or resumes from the workdir's checkpoints, and returns the best parameters.
 
+    record  what the checkpoints are to say of the run
     Raises Stopped after saving when a signal has come, and UserError where the loss is not finite.
     """
-    with Checkpoints(workdir / CHECKPOINTS) as checkpoints:
+    with Checkpoints(workdir / CHECKPOINTS, record) as checkpoints:
         loop = _Loop(config, dataset, stages, parallel, workdir, checkpoints, stop)
         try:
             with stop.deferred():
@@ -138,7 +140,9 @@ class _Loop:
         self.progress = Progress()
         restored = checkpoints.restore(state)
         if restored is not None:
-            state, self.progress = restored[0], Progress(**restored[1])
+            names = {each.name for each in dataclasses.fields(Progress)}
+            state = restored[0]
+            self.progress = Progress(**{k: v for k, v in restored[1].items() if k in names})
             logger.info("resuming at step %d of %d", self.progress.step, self.total)
         self.state = state
         self.hparams = parallel.replicate(hparams_of(config))

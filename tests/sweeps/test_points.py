@@ -102,6 +102,8 @@ def test_the_rest_of_the_command_line_is_left_alone():
         ("--sweep.mode=pmap", "--sweep.mode is 'pmap'; did you mean 'map'?"),
         ("--sweep.draw=normal", "--sweep.draw is 'normal'"),
         ("--sweep.memory=0", "--sweep.memory must be positive"),
+        ("--sweep.memory=1e300", "--sweep.memory must be positive, at most 1,000,000"),
+        ("--sweep.seeds=" + "9" * 5000, "must be a number of seeds from 1 to 100,000"),
         ("--sweep.memory=much", "'much' is no number; write --sweep.memory=4"),
         ("--sweep.mode=map", "nothing varies"),
         ("--sweep.learning_rate=0:1:999999", "must end in a number of values"),

@@ -37,9 +37,9 @@ class Masks(NamedTuple):
 def masks(price: float, steps: int, goal: str, baseline: str) -> Shared:
     """Makes the work of the masks of Fong & Vedaldi (arXiv:1704.03296, eq. 3), for words.
 
-    A word's vector is m e + (1 - m) e'. Deletion: minimise price * sum (1 - m) + p(m); preservation:
-    price * sum m - p(m); p is the predicted class's probability. Projected Adam from 0.9; the best
-    iterate is kept. All texts of a batch are optimised at once, each by itself.
+    A word's vector is m e + (1 - m) e'. Deletion: minimise price * sum (1 - m) + p(m);
+    preservation: price * sum m - p(m); p is the predicted class's probability. Projected Adam from
+    0.9; the best iterate is kept. All texts of a batch are optimised at once, each by itself.
     price     of a word, in probability; steps  of the optimizer
     goal      of `GOALS`; baseline  e': of `BASELINES`, zero, the mean of all words' vectors, or
               that of the unknown word

@@ -46,7 +46,7 @@ def moments(
     b: Float[Array, " out"] | None,
     real: Bool[Array, " samples"],
 ) -> Moments:
-    """The sums of one batch; a neuron with a bias b is active where w x + b > 0, without: always."""
+    """The sums of one batch; a neuron is active where w x + b > 0, without a bias b always."""
     y = x @ w
     on = jnp.ones_like(y) if b is None else (y + b[None, :] > 0).astype(y.dtype)
     on = jnp.where(real[:, None], on, 0)

@@ -36,9 +36,7 @@ def relevances(rules: Rules) -> Shared:
     A token's relevance is sum_d e_d * g_d, where g is the gradient of the score under the rules.
     """
 
-    def shared(
-        stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
-    ) -> Relevances:
+    def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Relevances:
         del key
         explained = stages.under(rules)
         embedded = stages.embed(params, batch)

@@ -57,9 +57,7 @@ def smoothgrad(samples: int, sigma: float, form: str) -> Any:
             "product": lambda: jnp.sum(vectors * mean, axis=-1),
             "norm": lambda: jnp.linalg.norm(mean, axis=-1),
             "squared": lambda: jnp.sqrt(square.sum(axis=-1)),
-            "variance": lambda: jnp.sqrt(
-                jnp.maximum(square - jnp.square(mean), 0).sum(axis=-1)
-            ),
+            "variance": lambda: jnp.sqrt(jnp.maximum(square - jnp.square(mean), 0).sum(axis=-1)),
         }[form]()
         return jnp.where(segments.words(batch, segment), values, 0)
 

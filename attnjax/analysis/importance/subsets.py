@@ -70,6 +70,7 @@ def random_ranks(
 def of_segment(
     values: Float[Array, "batch features"], batch: Batch, segment: Segment
 ) -> Float[Array, "batch length"]:
+    """The features of one segment, by position."""
     length = batch.tokens.shape[1]
     return values[:, :length] if segment == "text" else values[:, length:]
 
@@ -97,9 +98,7 @@ def regression(samples: int) -> Shared:
     memory does not grow with their number.
     """
 
-    def shared(
-        stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
-    ) -> Regression:
+    def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Regression:
         words = features(batch)
         classes = predicted(stages, params, batch)
         count = words.sum(axis=-1)

@@ -37,7 +37,8 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
                       (Samek et al., arXiv:1509.06321, eq. 12)
     aopc_least_first  the same from the other end
     comprehensiveness mean over `SHARES` of p - p(without that share of the words, rounded up)
-    sufficiency       mean over `SHARES` of p - p(those words alone) (DeYoung et al., arXiv:1911.03429)
+    sufficiency       mean over `SHARES` of p - p(those words alone); both DeYoung et al.,
+                      arXiv:1911.03429
     flip              share of the words, in twentieths, whose removal first changes the prediction
                       (Serrano & Smith, arXiv:1906.03731); NaN where none does
     curves            name -> [batch, 2, K + 1], p - p(without k words): most first, least first;

@@ -46,7 +46,9 @@ def _explanations(config: AnalysisConfig, seed: int) -> dict[str, Explain]:
         for name, method in methods.items()
         if method.fit is None and not method.on_host
     }
-    return {"attention": lambda stages, params, batch: forward(stages, params, batch).weights} | again
+    return {
+        "attention": lambda stages, params, batch: forward(stages, params, batch).weights
+    } | again
 
 
 def make_randomisation(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
@@ -141,7 +143,9 @@ def disturbed(stages: Stages, delta: Float[Array, "batch length embed"]) -> Stag
 
 def _randomisation(found: dict[str, Any], about: About) -> dict[str, Any]:
     del about
-    return {"randomisation": {name: describe(each) for name, each in found["randomisation"].items()}}
+    return {
+        "randomisation": {name: describe(each) for name, each in found["randomisation"].items()}
+    }
 
 
 def _continuity(found: dict[str, Any], about: About) -> dict[str, Any]:

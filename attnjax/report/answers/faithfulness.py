@@ -208,9 +208,7 @@ def still_blocks(told: Told) -> list[Block]:
 def still_sentence(told: Told) -> str:
     """Which explanation moves most."""
     found, count = told.analysis.get("continuity"), told.analysis.get("examples")
-    known = {
-        name: each for name, row in (found or {}).items() if (each := usable(row, count))
-    }
+    known = {name: each for name, row in (found or {}).items() if (each := usable(row, count))}
     if not known:
         return ""
     most = max(known, key=lambda name: known[name]["mean"])

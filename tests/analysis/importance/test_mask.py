@@ -34,7 +34,11 @@ def additive():
         lambda params, encoded: jnp.zeros(encoded.states.shape[:2]),
         decode,
     )
-    return toy, {"embed": {"table": jnp.asarray(table)}}, batch_of([np.array([SOS, *range(5, 10), EOS])])
+    return (
+        toy,
+        {"embed": {"table": jnp.asarray(table)}},
+        batch_of([np.array([SOS, *range(5, 10), EOS])]),
+    )
 
 
 @pytest.mark.parametrize(

@@ -36,14 +36,18 @@ def test_sums_by_hand_and_batches_add_up():
     random = np.random.default_rng(1)
     x, w, b = random.normal(size=(400, 3)), random.normal(size=(3, 2)), np.array([0.2, -0.1])
     real = random.random(400) < 0.9
-    parts = [moments(*map(jnp.asarray, (x[s], w, b, real[s]))) for s in (slice(150), slice(150, 400))]
+    parts = [
+        moments(*map(jnp.asarray, (x[s], w, b, real[s]))) for s in (slice(150), slice(150, 400))
+    ]
     found = np.asarray(pattern(Moments(*map(sum, zip(*parts, strict=True))), jnp.asarray(w)))
     for neuron in range(2):
         y = x[real] @ w[:, neuron]
         on = y + b[neuron] > 0
         crossed = (x[real][on] * y[on, None]).mean(axis=0)
         direction = crossed - x[real][on].mean(axis=0) * y.mean()
-        np.testing.assert_allclose(found[:, neuron], direction / (w[:, neuron] @ direction), rtol=1e-9)
+        np.testing.assert_allclose(
+            found[:, neuron], direction / (w[:, neuron] @ direction), rtol=1e-9
+        )
 
 
 def test_a_neuron_that_is_hardly_ever_active_has_no_pattern():

@@ -46,7 +46,12 @@ def test_without_noise_it_is_the_gradient():
     product = factor_slopes(stages, params, batch, KEY).text
     norm = jnp.linalg.norm(vector_slopes(stages, params, batch, KEY).text, axis=-1)
     words = np.asarray(batch.words)
-    for form, expected in (("product", product), ("norm", norm), ("squared", norm), ("variance", 0)):
+    for form, expected in (
+        ("product", product),
+        ("norm", norm),
+        ("squared", norm),
+        ("variance", 0),
+    ):
         values = np.asarray(found(form, (stages, params, batch), sigma=0.0))
         np.testing.assert_allclose(
             values[words], np.broadcast_to(expected, words.shape)[words], rtol=1e-9, atol=1e-9
