@@ -14,11 +14,14 @@ attnjax COMMAND --help tells more; attnjax --version says which version this is.
 
 import sys
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
+from typing import NoReturn
 
 from attnjax import shipped
 from attnjax.errors import UserError
+from attnjax.stop import end, starting
 
 NOTEBOOK = "attention.ipynb"
 
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"attnjax: error: {error}", file=sys.stderr)
         return 2
-    return LONG[command]()([f"{program} {command}", *rest])
+    return _main_of(LONG[command])([f"{program} {command}", *rest])
 
 
 def configs(arguments: Sequence[str]) -> None:
@@ -88,33 +91,20 @@ def _only(usage: str, arguments: Sequence[str], most: int) -> None:
         raise UserError(f"unexpected argument '{arguments[-1]}'; usage: attnjax {usage}")
 
 
-# What starts JAX is imported only when it is asked for.
-def _train() -> Callable[[list[str]], int]:
-    from attnjax.main import main
-
-    return main
-
-
-def _analyze() -> Callable[[list[str]], int]:
-    from attnjax.analyze import main
-
-    return main
+def _main_of(name: str) -> Callable[[list[str]], int]:
+    """The function `main` of a module, imported only now: it starts JAX, which takes seconds."""
+    with starting("__main__"):
+        return import_module(f"attnjax.{name}").main
 
 
-def _compare() -> Callable[[list[str]], int]:
-    from attnjax.compare import main
-
-    return main
-
-
-def _sweep() -> Callable[[list[str]], int]:
-    from attnjax.sweep import main
-
-    return main
-
-
-LONG = {"train": _train, "analyze": _analyze, "compare": _compare, "sweep": _sweep}
+LONG = {"train": "main", "analyze": "analyze", "compare": "compare", "sweep": "sweep"}
 SHORT = {"configs": configs, "notebook": notebook, "completion": completion}
 
+
+def run() -> NoReturn:
+    """The installed command `attnjax`."""
+    end(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

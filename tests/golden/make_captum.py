@@ -4,8 +4,8 @@ pip install captum==0.9.0 zennit==0.5.1, in an environment of their own; then
 python make_captum.py captum.npz
 
 Reads weights and word vectors from the file where it exists, so that running it again checks what
-stands there; else it draws new ones. The network: convolutions 1, 3, 5 and 7 wide with ReLU, additive
-attention, one logit. zennit sees attention as the weights of a linear layer, which is how relevance
+stands there; else it draws new ones. The network: convolutions 1, 3, 5 and 7 wide with ReLU,
+additive attention, one logit. zennit sees attention as the weights of a linear layer, which is how relevance
 treats a gate.
 """
 

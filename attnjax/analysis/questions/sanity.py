@@ -90,8 +90,8 @@ def make_continuity(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
     """Builds ask(params, batch, given) -> {"continuity": name -> measure -> [batch]}.
 
     max_sensitivity  largest ||r(e + d) - r(e)|| / ||r(e)|| over `DRAWS` random d with entries of at
-                     most `RADIUS` times the range of all word vectors (Yeh et al., arXiv:1901.09392,
-                     definition 2); r over the text's words, attention and prediction anew each time
+                     most `RADIUS` times the range of all word vectors; r over the text's words,
+                     attention and prediction anew (Yeh et al., arXiv:1901.09392, definition 2)
     """
     explanations = _explanations(config, seed)
 
