@@ -1,8 +1,10 @@
-"""Splits of any source: labels that are wanted and known, and a validation split cut off train."""
+"""Splits of any source: labels that are wanted and known, and splits that are cut off train."""
+
+from collections import Counter
 
 import numpy as np
 
-from attnjax.data.examples import Splits
+from attnjax.data.examples import Example, Splits
 from attnjax.errors import UserError, suggest
 
 TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
@@ -45,35 +47,63 @@ def check_labels(splits: Splits, task: str) -> None:
                 )
 
 
-def cut_validation(splits: Splits, fraction: float, seed: int) -> Splits:
-    """Cuts about `fraction` of train off as validation, whole groups at a time.
+def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Splits:
+    """Cuts about `fraction` of train off as split `name`, each class by its share.
 
-    Where there is a validation split already, returns the splits as they are. Order is kept.
+    Rows of one group, and rows of equal text, stay on one side. Order is kept, and so is at least
+    one row of every class in train.
     Raises UserError where either side would be empty.
     """
-    if "validation" in splits:
-        return splits
     train = splits["train"]
-    # A row without a group is its own.
-    groups = [example.group or f"\0{row}" for row, example in enumerate(train)]
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-    names = list(sizes)
+    groups = _together(train)
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    sizes = Counter(each.label for each in train)
     wanted = round(fraction * len(train))
-    chosen: set[str] = set()
-    taken = 0
-    for position in np.random.default_rng(seed).permutation(len(names)):
-        if taken >= wanted:
-            break
-        chosen.add(names[position])
-        taken += sizes[names[position]]
-    if not chosen or taken == len(train):
+    # Every class has a row on each side, as far as it has rows.
+    quota = {label: min(max(round(fraction * n), 1), n - 1) for label, n in sizes.items()}
+    order = [list(members)[each] for each in np.random.default_rng(seed).permutation(len(members))]
+    chosen: set[int] = set()
+    taken: Counter[str] = Counter()
+    for group in order if wanted else ():
+        labels = Counter(train[row].label for row in members[group])
+        if all(taken[label] + n <= quota[label] for label, n in labels.items()):
+            chosen.add(group)
+            taken += labels
+    # Groups of several classes may fit no quota; what lacks most of the rows is filled up by size.
+    for group in order:
+        room = wanted - taken.total()
+        if group not in chosen and len(members[group]) <= room and len(chosen) + 1 < len(members):
+            chosen.add(group)
+            taken.update(train[row].label for row in members[group])
+    if not chosen or taken.total() == len(train):
         raise UserError(
-            f"train has {len(train)} rows in {len(names)} groups, too few to cut "
-            f"data.validation_fraction={fraction} off for validation; add a validation file"
+            f"train has {len(train)} rows in {len(members)} groups, too few to cut "
+            f"data.validation_fraction={fraction} off for {name}; add a {name} file"
         )
-    parts: Splits = {"train": [], "validation": []}
+    parts: Splits = {"train": [], name: []}
     for example, group in zip(train, groups, strict=True):
-        parts["validation" if group in chosen else "train"].append(example)
+        parts[name if group in chosen else "train"].append(example)
     return {**splits, **parts}
+
+
+def _together(rows: list[Example]) -> list[int]:
+    """A number for each row, equal for rows of one group and for rows of equal text.
+
+    Chains count: a row whose text is another's, whose group is a third's, stays with both.
+    """
+    parent = list(range(len(rows)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first: dict[tuple[str, ...], int] = {}
+    for row, each in enumerate(rows):
+        text = (" ".join(each.text.split()).lower(), (each.query or "").lower())
+        for key in (("text", *text), *((("group", each.group),) if each.group else ())):
+            one, other = root(first.setdefault(key, row)), root(row)
+            parent[max(one, other)] = min(one, other)
+    return [root(row) for row in range(len(rows))]
