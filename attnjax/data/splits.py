@@ -50,12 +50,31 @@ def check_labels(splits: Splits, task: str) -> None:
 def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Splits:
     """Cuts about `fraction` of train off as split `name`, each class by its share.
 
-    Rows of one group, and rows of equal text, stay on one side. Order is kept, and so is at least
-    one row of every class in train.
+    Rows of one group stay on one side, and so do rows of equal text where there are enough others.
+    Order is kept, and so is at least one row of every class in train.
     Raises UserError where either side would be empty.
     """
     train = splits["train"]
-    groups = _together(train)
+    wanted = round(fraction * len(train))
+    chosen = _choose(train, _together(train, texts=True), fraction, seed)
+    if 2 * len(chosen) < wanted:  # a few texts over and over: those of one cannot stay together
+        chosen = _choose(train, _together(train, texts=False), fraction, seed)
+    if not chosen or len(chosen) == len(train):
+        groups = len(set(_together(train, texts=False)))
+        raise UserError(
+            f"train has {len(train)} rows in {groups} groups, too few to cut "
+            f"data.validation_fraction={fraction} off for {name}; add a {name} file"
+        )
+    parts: Splits = {"train": [], name: []}
+    for row, example in enumerate(train):
+        parts[name if row in chosen else "train"].append(example)
+    return {**splits, **parts}
+
+
+def _choose(
+    train: list[Example], groups: list[int], fraction: float, seed: int | list[int]
+) -> set[int]:
+    """The rows to cut off, whole groups of them."""
     members: dict[int, list[int]] = {}
     for row, group in enumerate(groups):
         members.setdefault(group, []).append(row)
@@ -63,7 +82,8 @@ def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Sp
     wanted = round(fraction * len(train))
     # Every class has a row on each side, as far as it has rows.
     quota = {label: min(max(round(fraction * n), 1), n - 1) for label, n in sizes.items()}
-    order = [list(members)[each] for each in np.random.default_rng(seed).permutation(len(members))]
+    names = list(members)
+    order = [names[each] for each in np.random.default_rng(seed).permutation(len(members))]
     chosen: set[int] = set()
     taken: Counter[str] = Counter()
     for group in order if wanted else ():
@@ -73,23 +93,17 @@ def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Sp
             taken += labels
     # Groups of several classes may fit no quota; what lacks most of the rows is filled up by size.
     for group in order:
-        room = wanted - taken.total()
-        if group not in chosen and len(members[group]) <= room and len(chosen) + 1 < len(members):
+        labels = Counter(train[row].label for row in members[group])
+        fits = labels.total() <= wanted - taken.total()
+        left = all(taken[label] + n < sizes[label] for label, n in labels.items())
+        if group not in chosen and fits and left:
             chosen.add(group)
-            taken.update(train[row].label for row in members[group])
-    if not chosen or taken.total() == len(train):
-        raise UserError(
-            f"train has {len(train)} rows in {len(members)} groups, too few to cut "
-            f"data.validation_fraction={fraction} off for {name}; add a {name} file"
-        )
-    parts: Splits = {"train": [], name: []}
-    for example, group in zip(train, groups, strict=True):
-        parts[name if group in chosen else "train"].append(example)
-    return {**splits, **parts}
+            taken += labels
+    return {row for group in chosen for row in members[group]}
 
 
-def _together(rows: list[Example]) -> list[int]:
-    """A number for each row, equal for rows of one group and for rows of equal text.
+def _together(rows: list[Example], texts: bool) -> list[int]:
+    """A number for each row, equal for rows of one group and, where asked, for equal texts.
 
     Chains count: a row whose text is another's, whose group is a third's, stays with both.
     """
@@ -102,8 +116,11 @@ def _together(rows: list[Example]) -> list[int]:
 
     first: dict[tuple[str, ...], int] = {}
     for row, each in enumerate(rows):
-        text = (" ".join(each.text.split()).lower(), (each.query or "").lower())
-        for key in (("text", *text), *((("group", each.group),) if each.group else ())):
+        keys: list[tuple[str, ...]] = [("group", each.group)] if each.group else []
+        if texts:
+            plain = (" ".join(part.lower().split()) for part in (each.text, each.query or ""))
+            keys.append(("text", *plain))
+        for key in keys:
             one, other = root(first.setdefault(key, row)), root(row)
             parent[max(one, other)] = min(one, other)
     return [root(row) for row in range(len(rows))]

@@ -177,14 +177,6 @@ def _long_rows(
     long  (first line, last line) of each; values  those of each column, None where there are many
     """
     notes = []
-    longest = [each for each in long if each[1] - each[0] >= LONG]
-    if longest:
-        notes.append(
-            f"{name}: {len(longest)} rows run over more than {LONG} lines (the first: lines "
-            f"{longest[0][0]} to {longest[0][1]}); {_STRAY}"
-        )
-    if not long:
-        return notes
     ends = dict(long)
     alike = dict.fromkeys(ends, True)  # first line -> whether all its lines read like rows
     current = last = 0
@@ -200,6 +192,12 @@ def _long_rows(
             ]
             alike[current] &= len(cells) == len(values) and any(known)
     swallowed = [(start, ends[start]) for start, yes in alike.items() if yes]
+    longest = [each for each in long if each[1] - each[0] >= LONG and each not in swallowed]
+    if longest:
+        notes.append(
+            f"{name}: {len(longest)} rows run over more than {LONG} lines (the first: lines "
+            f"{longest[0][0]} to {longest[0][1]}); {_STRAY}"
+        )
     if swallowed:
         notes.append(
             f"{name}: each line of {len(swallowed)} rows of several lines reads like a row of its "
