@@ -134,7 +134,7 @@ def _labels(labels: list[str]) -> list[str]:
             )
         else:
             found.append(f"the labels {_listed(sorted(counts))} are numbers, read as classes")
-    elif len(counts) > 20 and 2 * len(counts) > len(labels):
+    elif len(counts) > 20 and 2 * len(counts) >= len(labels):
         found.append(
             f"there are {len(counts)} labels for {len(labels)} rows; name the column of the "
             "classes by data.fields"

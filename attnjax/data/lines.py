@@ -11,6 +11,8 @@ from typing import Any
 
 from attnjax.errors import UserError
 
+BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
+
 
 def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """Yields (line number from 1, line with its end) of a text file or a .gz of one.
@@ -24,7 +26,7 @@ def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[
         with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
             for number, raw in enumerate(handle, 1):
                 if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                    raw = raw.removeprefix(BOM)
                     if encoding == "utf-8" and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
                         raise UserError(f"{name}: UTF-16 text; save it as UTF-8 text")
                 if encoding == "utf-8" and b"\0" in raw:
@@ -93,6 +95,11 @@ def csv_rows(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, 
         try:
             cells = next(rows, None)
         except csv.Error as error:
+            if "new-line character" in str(error):
+                raise UserError(
+                    f"{name}, line {start}: a carriage return outside quotes; save the file with "
+                    "line ends \\n or \\r\\n, or put the text between quotes"
+                ) from error
             raise UserError(
                 f"{name}, line {start}: not a row of cells ({error}); put text that holds quotes, "
                 'line ends or separators between quotes, its own quotes doubled (""), or read '

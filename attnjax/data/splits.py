@@ -1,5 +1,6 @@
 """Splits of any source: labels that are wanted and known, and splits that are cut off train."""
 
+import re
 from collections import Counter
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy as np
 from attnjax.data.examples import Example, Splits
 from attnjax.errors import UserError, suggest
 
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")  # what tokens do not tell apart
 TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
 
 
@@ -60,6 +62,11 @@ def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Sp
     if 2 * len(chosen) < wanted:  # a few texts over and over: those of one cannot stay together
         chosen = _choose(train, _together(train, texts=False), fraction, seed)
     if not chosen or len(chosen) == len(train):
+        if max(Counter(each.label for each in train).values(), default=0) == 1:
+            raise UserError(
+                f"no {name} split can be cut from train: each of its {len(train)} rows has a label "
+                "of its own; name the column of the classes by data.fields"
+            )
         groups = len(set(_together(train, texts=False)))
         raise UserError(
             f"train has {len(train)} rows in {groups} groups, too few to cut "
@@ -80,8 +87,9 @@ def _choose(
         members.setdefault(group, []).append(row)
     sizes = Counter(each.label for each in train)
     wanted = round(fraction * len(train))
-    # Every class has a row on each side, as far as it has rows.
-    quota = {label: min(max(round(fraction * n), 1), n - 1) for label, n in sizes.items()}
+    # Every class has a row on each side, as far as it has rows and does not share them with many.
+    least = 1 if 2 * len(sizes) <= wanted else 0
+    quota = {label: min(max(round(fraction * n), least), n - 1) for label, n in sizes.items()}
     names = list(members)
     order = [names[each] for each in np.random.default_rng(seed).permutation(len(members))]
     chosen: set[int] = set()
@@ -118,7 +126,10 @@ def _together(rows: list[Example], texts: bool) -> list[int]:
     for row, each in enumerate(rows):
         keys: list[tuple[str, ...]] = [("group", each.group)] if each.group else []
         if texts:
-            plain = (" ".join(part.lower().split()) for part in (each.text, each.query or ""))
+            plain = (
+                " ".join(_NUMBER.sub("0", part.lower()).split())
+                for part in (each.text, each.query or "")
+            )
             keys.append(("text", *plain))
         for key in keys:
             one, other = root(first.setdefault(key, row)), root(row)

@@ -38,12 +38,15 @@ def read_table(
     if delimiter != suffix_says:
         notes.append(f"{name}: its columns are separated by {delimiter!r}, and read so")
     literal = quoting == "literal" or (quoting == "auto" and delimiter == "\t")
+    opened: dict[int, int] = {}
     read = _literal if literal else _quoted
-    rows = read(path, delimiter, name, quoting == "auto", notes)
+    rows = read(path, delimiter, name, quoting == "auto", opened)
     header: list[str] = []
-    named = count = blank = unnamed = first_unnamed = 0
+    named = count = blank = 0
     values: list[set[str] | None] = []
     long: list[tuple[int, int]] = []
+    unnamed: list[int] = []
+    aside: dict[int, list[str]] = {}
     for start, end, cells in rows:
         if start <= skipped:
             continue
@@ -58,22 +61,54 @@ def read_table(
         if len(cells) < named or any(cell.strip() for cell in cells[len(header) :]):
             raise _misfit(path, name, start, cells, header[:named], literal)
         if any(cell.strip() for cell in cells[named:]):
-            unnamed, first_unnamed = unnamed + 1, first_unnamed or start
+            unnamed.append(start)
         count += 1
         if end > start:
             long.append((start, end))
+        elif start in opened:
+            aside[start] = cells
         else:
             values = [_seen(each, cell) for each, cell in zip(values, cells, strict=False)]
         yield start, dict(zip(header[:named], cells, strict=False))
+    classes = [each if each and 2 * len(each) <= count else None for each in values]
+    _require_literal(name, opened, aside, classes)
     if blank:
         notes.append(f"{name}: {blank} rows without any text are left out")
     if unnamed:
         notes.append(
-            f"{name}: {unnamed} rows (the first: line {first_unnamed}) have text in columns "
+            f"{name}: {len(unnamed)} rows (the first: line {unnamed[0]}) have text in columns "
             "without a name, which is not read; a text that holds separators needs quotes"
         )
-    classes = [each if each and 2 * len(each) <= count else None for each in values]
+    if aside:
+        notes.append(
+            f"{name}: {len(aside)} rows (the first: line {min(aside)}) have a cell that begins "
+            "with a quote and does not end with one; the quote is read as text "
+            "(data.quoting=quoted: as the start of a cell that may hold tabs and line ends)"
+        )
     notes += _long_rows(path, name, delimiter, long, classes)
+
+
+def _require_literal(
+    name: str,
+    opened: dict[int, int],
+    rows: dict[int, list[str]],
+    values: list[set[str] | None],
+) -> None:
+    """Raises UserError where a quote opened a cell that holds tabs and line ends, not a text.
+
+    opened  line -> the line with the end of a quoted cell, 0 for none; rows  line -> its cells
+    values  of each column that names classes: a line that is part of a cell has none of them there
+    """
+    for line, cells in rows.items():
+        pairs = zip(cells, values, strict=False)
+        known = [cell.strip() in each for cell, each in pairs if each is not None]
+        if opened[line] and not all(known):
+            raise UserError(
+                f"{name}, lines {line} to {opened[line]}: a quote opens a cell there, and the "
+                "first line is no row; a cell that holds tabs and line ends is read with "
+                "--config.data.quoting=quoted, quotes that are text with --config.data.quoting="
+                "literal"
+            )
 
 
 def _seen(values: set[str] | None, cell: str) -> set[str] | None:
@@ -105,30 +140,29 @@ def _header(cells: list[str], name: str, number: int) -> list[str]:
     return header
 
 
-def _quoted(path: Path, delimiter: str, name: str, auto: bool, notes: list[str]) -> Cells:
-    del auto, notes
+def _quoted(path: Path, delimiter: str, name: str, auto: bool, opened: dict[int, int]) -> Cells:
+    del auto, opened
     yield from csv_rows(path, delimiter, name)
 
 
-def _literal(path: Path, delimiter: str, name: str, auto: bool, notes: list[str]) -> Cells:
-    """Every line is a row; auto: quotes around a whole cell are taken off."""
-    opened = first = 0
+def _literal(path: Path, delimiter: str, name: str, auto: bool, opened: dict[int, int]) -> Cells:
+    """Every line is a row; auto: quotes around a whole cell are taken off.
+
+    opened  gets lines with a cell that only begins with a quote -> the line where one ends with it
+    """
+    last = 0
     for number, line in read_lines(path, name):
         line = line.rstrip("\r\n")
         if not line.strip():
             continue
         cells = line.split(delimiter)
         if auto and '"' in line:
+            if last and any(cell.endswith('"') and cell[0] != '"' for cell in cells):
+                opened[last], last = number, 0
             if any(_opens(cell) for cell in cells):
-                opened, first = opened + 1, first or number
+                opened[number], last = 0, number
             cells = [_unquoted(cell) for cell in cells]
         yield number, number, cells
-    if opened:
-        notes.append(
-            f"{name}: {opened} rows (the first: line {first}) have a cell that begins with a quote "
-            "and does not end with one; the quote is read as text (data.quoting=quoted: as the "
-            "start of a cell that may hold tabs and line ends)"
-        )
 
 
 def _whole(cell: str) -> bool:
@@ -137,7 +171,7 @@ def _whole(cell: str) -> bool:
 
 
 def _opens(cell: str) -> bool:
-    return cell.startswith('"') and not _whole(cell)
+    return cell.startswith('"') and not (len(cell) > 1 and cell.endswith('"'))
 
 
 def _unquoted(cell: str) -> str:

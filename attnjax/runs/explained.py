@@ -11,6 +11,7 @@ from typing import Any
 from attnjax.config import RunConfig
 from attnjax.data.examples import Example
 from attnjax.data.files import read_unlabelled
+from attnjax.data.lines import BOM
 from attnjax.errors import UserError, encodable
 from attnjax.report.words import write_examples_page
 from attnjax.runs.loaded import load_run
@@ -61,7 +62,7 @@ def explain_stream(config: RunConfig, workdir: str, content: bytes, output: str 
 
 def _kind(content: bytes, config: RunConfig) -> str:
     """How the name of a file with this content would end."""
-    first = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:100_000].split(b"\n")[0]
+    first = content.removeprefix(BOM).lstrip()[:100_000].split(b"\n")[0]
     if first[:1] in (b"[", b"{"):
         return ".json"
     header = first.decode("utf-8", "replace").strip("\r").lower()
