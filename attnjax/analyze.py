@@ -2,11 +2,14 @@
 
 python -m attnjax.analyze --workdir=runs/sst [--config.analysis.FIELD=VALUE ...] [--second=DIR]
 python -m attnjax.analyze --workdir=runs/sst --input=my_texts.jsonl [--output=DIR]
+python -m attnjax.analyze --workdir=runs/sst --text="A fine film." [--query="..."] [--output=DIR]
 
 The first reads the data again, trains nothing, and rewrites results.json, analysis/ and the report;
 --second names the same run trained with another seed, whose explanations give the ceiling of every
-agreement. The second reads the columns that config.data.fields names (a label is not needed) and
-writes examples.jsonl and examples.html to --output (default WORKDIR/explained/my_texts).
+agreement. The second reads the columns that config.data.fields names (a label is not needed), of
+.txt a text a line, and of --input=- standard input: lines, JSON or a table. It writes
+examples.jsonl, examples.html and, of texts that cannot be read, skipped.jsonl to --output (default
+WORKDIR/explained/my_texts). The third explains one text; --query is its hypothesis or question.
 """
 
 import os
@@ -19,12 +22,13 @@ with starting(__name__):
 
     from attnjax.command import guarded, parse_overrides
     from attnjax.config import OPTIONS, RunConfig, changed, differences
-    from attnjax.data.files import SUFFIXES
+    from attnjax.data.formats import LINES, SUFFIXES, suffix_of
     from attnjax.errors import UserError
-    from attnjax.runs.again import explain_file, reanalyse
+    from attnjax.runs.again import reanalyse
+    from attnjax.runs.explained import explain_file, explain_stream, explain_text, explained
     from attnjax.runs.loaded import read_config
     from attnjax.runtime import keep_heap, use_compile_cache
-    from attnjax.workdir import EXPLAINED, find_workdir
+    from attnjax.workdir import find_workdir
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -42,8 +46,10 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     for name, text in (
         ("workdir", "folder of a finished run"),
         ("second", "folder of the same run with another seed"),
-        ("input", "JSONL, CSV or TSV file of texts to explain"),
-        ("output", "folder for what is found in --input"),
+        ("input", "JSONL, JSON, CSV, TSV, Parquet or .txt file of texts to explain; - reads stdin"),
+        ("text", "one text to explain"),
+        ("query", "the hypothesis or question that goes with --text"),
+        ("output", "folder for what is found in --input or --text"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     workdir = _workdir(arguments)
@@ -54,20 +60,35 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
-    if values["input"].value is None:
-        if values["output"].value is not None:
-            raise UserError("--output says where to explain --input, which is missing")
-        reanalyse(config, workdir, values["second"].value, stop)
-        return
-    if values["second"].value is not None:
-        raise UserError("--second compares two runs on the test split; leave out --input")
-    path = values["input"].value
-    name = os.path.basename(path)
-    stem = next((name.removesuffix(each) for each in SUFFIXES if name.endswith(each)), name)
-    output = values["output"].value or os.path.join(workdir, EXPLAINED, stem)
-    if values["output"].value is None and os.path.islink(output):
-        raise UserError(f"{output} is a symbolic link; choose a folder with --output")
-    explain_file(config, workdir, path, output)
+    given = {name: values[name].value for name in ("input", "text", "query", "output", "second")}
+    _refuse_combination(given, config)
+    path, text = given["input"], given["text"]
+    if text is not None:
+        explain_text(config, workdir, text, given["query"], given["output"])
+    elif path == "-":
+        explain_stream(config, workdir, sys.stdin.buffer.read(), given["output"])
+    elif path is not None:
+        name = os.path.basename(path)
+        stem = name[: len(name) - len(suffix_of(name, (*SUFFIXES, *LINES)))]
+        explain_file(config, workdir, path, given["output"] or explained(workdir, stem))
+    else:
+        reanalyse(config, workdir, given["second"], stop)
+
+
+def _refuse_combination(given: dict[str, str | None], config: RunConfig) -> None:
+    """Raises UserError for flags that have nothing to do with each other."""
+    texts = [f"--{name}" for name in ("input", "text") if given[name] is not None]
+    if not texts and given["output"] is not None:
+        raise UserError("--output says where to explain --input, which is missing")
+    if len(texts) == 2:
+        raise UserError("--input and --text each say what to explain; leave one out")
+    if texts and given["second"] is not None:
+        raise UserError(f"--second compares two runs on the test split; leave out {texts[0]}")
+    pair = config.task != "classification"
+    if given["query"] is not None and (given["text"] is None or not pair):
+        raise UserError("--query goes with --text, where the run reads two texts; leave it out")
+    if given["text"] is not None and pair and given["query"] is None:
+        raise UserError("this run reads two texts: give the hypothesis or question by --query")
 
 
 def _workdir(arguments: list[str]) -> str:

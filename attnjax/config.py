@@ -24,7 +24,7 @@ LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of 
 class FieldsConfig:
     """The column of the data files that each part of an example is read from."""
 
-    text: str = option("text", "classification: the text")
+    text: str = option("text", "classification: the text; title,body joins several columns")
     label: str = option("label", "classification and nli: the class")
     premise: str = option("premise", "nli: the first text")
     hypothesis: str = option("hypothesis", "nli: the second text")
@@ -43,15 +43,24 @@ class DataConfig:
     )
     name: str = option("1", "tfds: the official name; babi_simulator: the task; files: unused")
     path: str = option(
-        "", "files: the folder; tfds: data_dir, empty for TFDS's own default", own=True
+        "", "files: the folder, or one file; tfds: data_dir, empty for TFDS's own default", own=True
     )
     fields: FieldsConfig = field(default_factory=FieldsConfig)
+    quoting: str = option(
+        "auto",
+        "CSV, TSV: quotes enclose a cell (quoted) or are text (literal); auto: quoted in CSV, "
+        "and in TSV literal but around a whole cell",
+        choices=("auto", "quoted", "literal"),
+    )
     labels: tuple[str, ...] = option((), "keep only rows with these labels; empty keeps all")
     seed: int = option(
         0, "of simulation, of the validation cut and of the train prefix", least=0, below=2**32
     )
     validation_fraction: float = option(
-        0.15, "share cut from train where there is no validation split", above=0, below=1
+        0.15,
+        "share cut from train where there is no validation split, and where there is no test split",
+        above=0,
+        below=1,
     )
     train_examples: int = option(
         -1, "prefix of the shuffled train split; -1 takes all", least=1, most=MANY, unlimited=True

@@ -8,7 +8,7 @@ from etils import epath
 
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.batches import gather_rows
-from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.data.dataset import Dataset, brief, load_dataset
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
@@ -19,6 +19,7 @@ from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.training.loop import train
+from attnjax.training.selection import fallback
 from attnjax.training.step import make_evaluate
 from attnjax.types import Stages
 from attnjax.workdir import (
@@ -71,7 +72,9 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
         devices["cores"],
         folder,
     )
-    logger.info("data: %s", dataset.summary)
+    logger.info("data: %s", brief(dataset.summary))
+    if note := fallback(config, dataset):
+        logger.warning(note)
     write_json(folder / CONFIG, to_dict(config))
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)

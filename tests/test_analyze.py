@@ -1,6 +1,7 @@
 """Analysing a finished run again, its ceiling, and explaining the user's own texts."""
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import attnjax
 from attnjax.analysis.summary import nothing
 from attnjax.analyze import main as analyze
 from attnjax.runs import analysed
-from attnjax.workdir import held
+from attnjax.workdir import finite, held
 
 pytestmark = pytest.mark.slow
 QUICK = (
@@ -269,6 +270,61 @@ def test_explains_the_users_own_texts(run, tmp_path):
             np.testing.assert_allclose(explained.importance[name][row], values, rtol=1e-5)
 
 
+def test_the_rest_of_a_file_is_explained_with_its_columns(run, tmp_path, capfd):
+    texts = tmp_path / "ids.csv"
+    rows = ["A7,worda good", "B2,", "C3,zzz qqqq", "D4,bad wordb"]
+    texts.write_text("\n".join(["id,text", *rows]))
+    assert call(f"--workdir={run}", f"--input={texts}") == 0
+    folder = run / "explained" / "ids"
+    found = read_lines(folder / "examples.jsonl")
+    assert [(each["id"], each["columns"]["id"]) for each in found] == [(0, "A7"), (3, "D4")]
+    assert found[0]["cut"] == 0
+    skipped = read_lines(folder / "skipped.jsonl")
+    assert [(each["id"], each["columns"]["id"]) for each in skipped] == [(1, "B2"), (2, "C3")]
+    assert skipped[0]["problem"] == "ids.csv, line 3 has no token; leave it out"
+    page = (folder / "examples.html").read_text()
+    assert "id: A7" in page
+    assert "ids.csv, line 4 has only words" in page
+    told = capfd.readouterr()
+    assert "2 of 4 texts cannot be read, and are marked; ids.csv, line 3" in told.err
+    assert "skipped.jsonl" in told.out
+    explained = attnjax.load_run(run).explain(["worda good", "", "bad wordb"])
+    assert explained.labels == ["1", None, "0"]
+    assert [row.get("problem") for row in explained.rows][1] == "text 1 has no token; leave it out"
+    assert [len(each) for each in explained.attention] == [2, 0, 2]
+    assert [len(each) for each in explained.importance["gradient"]] == [2, 0, 2]
+    kendall = explained.agreement["attention~gradient"]["kendall"]
+    assert np.isnan(kendall).tolist() == [False, True, False]
+    json.dumps(finite(explained.rows))
+
+
+@pytest.mark.parametrize(
+    ("content", "columns"),
+    [
+        (b"worda good\nbad wordb\n", {"text": "worda good"}),
+        (b"\xef\xbb\xbfid,text\n1,worda good\n2,bad wordb\n", {"id": "1", "text": "worda good"}),
+        (
+            b'[{"text": "worda good", "n": 1}, {"text": "bad wordb"}]',
+            {"text": "worda good", "n": 1},
+        ),
+        (b'{"text": "worda good"}\n{"text": "bad wordb"}', {"text": "worda good"}),
+    ],
+)
+def test_texts_from_standard_input(run, monkeypatch, content, columns):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    assert call(f"--workdir={run}", "--input=-", f"--output={run / 'out'}") == 0
+    found = read_lines(run / "out" / "examples.jsonl")
+    assert [each["prediction"] for each in found] == ["1", "0"]
+    assert found[0]["columns"] == columns
+
+
+def test_one_text(run):
+    for text in ("worda good", "bad wordb", "bad wordb"):
+        assert call(f"--workdir={run}", f"--text={text}") == 0
+    found = [read_lines(each / "examples.jsonl") for each in (run / "explained").iterdir()]
+    assert sorted(row["prediction"] for (row,) in found) == ["0", "1"]
+
+
 def test_explained_texts_replace_no_others(run, tmp_path, capsys):
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
@@ -299,8 +355,8 @@ def test_explain_shows_itself_in_a_notebook(run):
     [
         (["good"], {"methods": ["gradiant"]}, "did you mean 'gradient'"),
         (["good"], {"methods": "gradient"}, "a list of methods"),
-        (["good", ""], {}, "text 1 has no token"),
-        (["good", "zzz qqqq"], {}, "text 1 has only words that the model has never seen"),
+        (["", " "], {}, "text 0 has no token"),
+        (["zzz qqqq"], {}, "text 0 has only words that the model has never seen"),
         ("good", {}, "a list of texts"),
         ([], {}, "no text to explain"),
     ],
@@ -326,6 +382,13 @@ def test_texts_that_cannot_be_explained(run, texts, options, message):
         (["--workdir={run}", "--output=there"], "--input, which is missing"),
         (["--workdir={run}", "--input={empty}", "--output={empty}"], "output {empty} is not"),
         (["--workdir={run}", "--verbose=1"], "bad command line"),
+        (["--workdir={run}", "--text=zzz"], "--text has only words that the model has never seen"),
+        (
+            ["--workdir={run}", "--text=good", "--query=x"],
+            "--query goes with --text, where the run",
+        ),
+        (["--workdir={run}", "--text=good", "--input={empty}"], "leave one out"),
+        (["--workdir={run}", "--text=good", "--second={none}"], "leave out --text"),
     ],
 )
 def test_mistakes_end_in_one_line(run, tmp_path, capfd, more, message):

@@ -9,11 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnjax.config import DataConfig, RunConfig
+from attnjax.data.account import Account, told
 from attnjax.data.babi import read_babi
 from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
-from attnjax.data.examples import Example, Splits
+from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
-from attnjax.data.splits import cut_validation
+from attnjax.data.labels import settle
+from attnjax.data.splits import cut
 from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors
@@ -64,23 +66,18 @@ class Dataset(NamedTuple):
         return digest.hexdigest()
 
 
-class Tokenized(NamedTuple):
-    """One example as words."""
-
-    text: list[str]
-    query: list[str] | None
-
-
 def load_dataset(config: RunConfig) -> Dataset:
     """Reads, tokenises, builds the vocabulary on train, encodes, and picks the padded lengths.
 
+    What is odd about the data is logged, a line each, once all of it is right.
     Raises UserError for anything wrong in the files, naming file and line.
     """
     data = config.data
-    splits = _read(config)
+    reading, moved = _read(config)
+    splits = dict(reading.splits)
     words = {name: [tokenize_example(each) for each in rows] for name, rows in splits.items()}
     dropped: dict[str, int] = {}
-    cut = 0
+    cut: dict[str, int] = {}
     for name in splits:
         keep = [_keep(e, t, data) for e, t in zip(splits[name], words[name], strict=True)]
         dropped[name] = keep.count(False)
@@ -90,15 +87,10 @@ def load_dataset(config: RunConfig) -> Dataset:
             length = f"with at least data.min_length={data.min_length} words"
             wanted = length if dropped[name] else f"of data.labels={','.join(data.labels)}"
             raise UserError(f"the {name} split has no row left {wanted}")
+        cut[name] = 0
         if data.max_length > 0:
-            cut += sum(max(len(t.text), len(t.query or ())) > data.max_length for t in words[name])
+            cut[name] = sum(is_cut(each, data.max_length) for each in words[name])
             words[name] = [_cut(t, data.max_length) for t in words[name]]
-    if cut:
-        logger.warning(
-            "%d rows have a text of more than data.max_length=%d words, which was cut",
-            cut,
-            data.max_length,
-        )
     if len(alone := label_names(splits["train"])) < 2:
         raise UserError(
             f"every row of the train split has the label '{''.join(alone)}'; "
@@ -112,12 +104,14 @@ def load_dataset(config: RunConfig) -> Dataset:
         data.min_count,
     )
     encoded = {name: encode(splits[name], words[name], vocabulary, labels) for name in splits}
+    account = Account(reading, moved, dropped, cut, data.max_length)
     summary: dict[str, Any] = {
         "examples": {name: len(rows) for name, rows in encoded.items()},
         "dropped": dropped,
-        "cut": cut,
+        "cut": sum(cut.values()),
         "words": len(vocabulary),
         "mean_length": float(np.mean([len(each.text) for each in words["train"]])),
+        **told(account, splits, words, encoded, data.source == "babi_simulator"),
     }
     vectors = None
     if data.vectors:
@@ -126,7 +120,14 @@ def load_dataset(config: RunConfig) -> Dataset:
     shapes = choose_shapes(list(encoded.values()), data.buckets)
     summary["padded_lengths"] = shapes._asdict()
     frequencies = word_frequencies(encoded["train"], len(vocabulary))
+    for note in summary["notes"]:
+        logger.warning("data: %s", note)
     return Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
+
+
+def brief(summary: dict[str, Any]) -> dict[str, Any]:
+    """The counts of a summary that fit a line of the log."""
+    return {name: each for name, each in summary.items() if name not in ("splits", "notes")}
 
 
 def word_frequencies(split: EncodedSplit, words: int) -> np.ndarray:
@@ -135,21 +136,40 @@ def word_frequencies(split: EncodedSplit, words: int) -> np.ndarray:
     return (counts / counts.sum()).astype(np.float32)
 
 
-def _read(config: RunConfig) -> Splits:
+def _read(config: RunConfig) -> tuple[Reading, dict[str, dict[str, int]]]:
+    """The three splits as the source has them or as they are cut, and rows that moved: from, to."""
     data = config.data
     readers = {
         "files": lambda: read_files(data, config.task),
         "tfds": lambda: read_tfds(data, config.task),
-        "babi_simulator": lambda: read_babi(data),
+        "babi_simulator": lambda: settle(read_babi(data), {}, [], [], (), config.task),
     }
-    splits = cut_validation(readers[data.source](), data.validation_fraction, data.seed)
+    reading = readers[data.source]()
+    splits, moved = reading.splits, {}
+    for number, name in enumerate(("test", "validation")):
+        if name not in splits:
+            seed = data.seed if name == "validation" else [data.seed, number]
+            splits = cut(splits, name, data.validation_fraction, seed)
+            moved[name] = len(splits[name])
     splits = {name: splits[name] for name in ("train", "validation", "test")}
+    notes = list(reading.notes)
+    if "test" in moved:
+        notes.append(
+            f"there is no labelled test split, so {moved['test']} rows are cut from train for it"
+        )
     if data.unlabelled:
-        splits["unlabelled"] = read_unlabelled(data.unlabelled, data, config.task)
+        examples, said = read_unlabelled(data.unlabelled, data, config.task)
+        for each in examples:
+            if each.problem:
+                raise UserError(each.problem)
+        splits["unlabelled"] = [each._replace(columns=None) for each in examples]
+        notes += said
+    passed = 0
     if data.train_examples > 0:
         order = np.random.default_rng(data.seed).permutation(len(splits["train"]))
+        passed = len(splits["train"][data.train_examples :])
         splits["train"] = [splits["train"][row] for row in order[: data.train_examples]]
-    return splits
+    return reading._replace(splits=splits, notes=notes), {"cut": moved, "passed": {"train": passed}}
 
 
 def tokenize_example(example: Example, max_length: int = -1) -> Tokenized:
@@ -177,6 +197,11 @@ def _keep(example: Example, words: Tokenized, data: DataConfig) -> bool:
                 "--config.data.max_length=N (words kept)"
             )
     return len(words.text) >= data.min_length
+
+
+def is_cut(words: Tokenized, length: int) -> bool:
+    """Whether the text or the query has more words than this."""
+    return max(len(words.text), len(words.query or ())) > length
 
 
 def _cut(words: Tokenized, length: int) -> Tokenized:

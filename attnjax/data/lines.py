@@ -11,6 +11,8 @@ from typing import Any
 
 from attnjax.errors import UserError
 
+BOM = b"\xef\xbb\xbf"  # the byte order mark of UTF-8
+
 
 def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """Yields (line number from 1, line with its end) of a text file or a .gz of one.
@@ -21,10 +23,12 @@ def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[
     name = name or path.name
     number = 0
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
+        with gzip.open(path) if path.suffix.lower() == ".gz" else open(path, "rb") as handle:
             for number, raw in enumerate(handle, 1):
                 if number == 1:
-                    raw = raw.removeprefix(b"\xef\xbb\xbf")
+                    raw = raw.removeprefix(BOM)
+                    if encoding == "utf-8" and raw[:2] in (b"\xff\xfe", b"\xfe\xff"):
+                        raise UserError(f"{name}: UTF-16 text; save it as UTF-8 text")
                 if encoding == "utf-8" and b"\0" in raw:
                     raise UserError(
                         f"{name}, line {number}: a NUL byte, so this is not a text file; "
@@ -44,25 +48,29 @@ def read_lines(path: Path, name: str = "", encoding: str = "utf-8") -> Iterator[
         raise UserError(f"{name}: cannot be read ({error.strerror or error})") from error
 
 
+def parse_json(text: str, place: str) -> Any:
+    """The value of JSON text; raises UserError, naming the place, where it is none."""
+    try:
+        value = json.loads(text)
+        if "\\ud" in text.lower():
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"{place}: {error.object[error.start]!a} is half of a character; "
+            "correct the text, which was cut in the middle of one"
+        ) from error
+    except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
+        raise UserError(f"{place}: not JSON ({error}); write one JSON object a line") from error
+    return value
+
+
 def read_json_rows(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields (line number, object) of a JSON Lines file; blank lines are skipped."""
     name = name or path.name
     for number, line in read_lines(path, name):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-            if "\\ud" in line.lower():
-                json.dumps(row, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise UserError(
-                f"{name}, line {number}: {error.object[error.start]!a} is half of a character; "
-                "correct the text, which was cut in the middle of one"
-            ) from error
-        except (ValueError, RecursionError) as error:  # also for a number of thousands of digits
-            raise UserError(
-                f"{name}, line {number}: not JSON ({error}); write one JSON object a line"
-            ) from error
+        row = parse_json(line, f"{name}, line {number}")
         if not isinstance(row, dict):
             raise UserError(
                 f"{name}, line {number}: a JSON {type(row).__name__}, not an object; "
@@ -71,8 +79,8 @@ def read_json_rows(path: Path, name: str = "") -> Iterator[tuple[int, dict[str, 
         yield number, row
 
 
-def read_cells(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, list[str]]]:
-    """Yields (number of its first line, cells) of every row of a CSV or TSV file.
+def csv_rows(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, int, list[str]]]:
+    """Yields (first line, last line, cells) of every row of a CSV file.
 
     Quoted cells may hold line ends; strict, so a stray quote is found where it stands instead of
     swallowing the rows after it.
@@ -87,32 +95,23 @@ def read_cells(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int
         try:
             cells = next(rows, None)
         except csv.Error as error:
+            if "new-line character" in str(error):
+                raise UserError(
+                    f"{name}, line {start}: a carriage return outside quotes; save the file with "
+                    "line ends \\n or \\r\\n, or put the text between quotes"
+                ) from error
             raise UserError(
                 f"{name}, line {start}: not a row of cells ({error}); put text that holds quotes, "
-                'line ends or separators between quotes, its own quotes doubled ("")'
+                'line ends or separators between quotes, its own quotes doubled (""), or read '
+                "quotes as text with --config.data.quoting=literal"
             ) from error
         if cells is None:
             return
         if cells:
-            yield start, cells
+            yield start, rows.line_num, cells
 
 
-def read_table(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, dict[str, str]]]:
-    """Yields (line number, column -> cell) of every row below the header row."""
-    name = name or path.name
-    header: list[str] = []
-    for number, cells in read_cells(path, delimiter, name):
-        if not header:
-            header = [cell.strip() for cell in cells]
-            twice = [cell for i, cell in enumerate(header) if cell in header[:i]]
-            if twice:
-                raise UserError(
-                    f"{name}, line {number}: column '{twice[0]}' occurs twice; rename one"
-                )
-            continue
-        if len(cells) != len(header):
-            raise UserError(
-                f"{name}, line {number}: {len(cells)} cells, but the header has {len(header)} "
-                f"({', '.join(header)}); put text that holds separators between quotes"
-            )
-        yield number, dict(zip(header, cells, strict=True))
+def read_cells(path: Path, delimiter: str, name: str = "") -> Iterator[tuple[int, list[str]]]:
+    """Yields (number of its first line, cells) of every row of a CSV file."""
+    for start, _, cells in csv_rows(path, delimiter, name):
+        yield start, cells

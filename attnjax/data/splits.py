@@ -1,10 +1,14 @@
-"""Splits of any source: labels that are wanted and known, and a validation split cut off train."""
+"""Splits of any source: labels that are wanted and known, and splits that are cut off train."""
+
+import re
+from collections import Counter
 
 import numpy as np
 
-from attnjax.data.examples import Splits
+from attnjax.data.examples import Example, Splits
 from attnjax.errors import UserError, suggest
 
+_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")  # what tokens do not tell apart
 TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
 
 
@@ -45,35 +49,89 @@ def check_labels(splits: Splits, task: str) -> None:
                 )
 
 
-def cut_validation(splits: Splits, fraction: float, seed: int) -> Splits:
-    """Cuts about `fraction` of train off as validation, whole groups at a time.
+def cut(splits: Splits, name: str, fraction: float, seed: int | list[int]) -> Splits:
+    """Cuts about `fraction` of train off as split `name`, each class by its share.
 
-    Where there is a validation split already, returns the splits as they are. Order is kept.
+    Rows of one group stay on one side, and so do rows of equal text where there are enough others.
+    Order is kept, and so is at least one row of every class in train.
     Raises UserError where either side would be empty.
     """
-    if "validation" in splits:
-        return splits
     train = splits["train"]
-    # A row without a group is its own.
-    groups = [example.group or f"\0{row}" for row, example in enumerate(train)]
-    sizes: dict[str, int] = {}
-    for group in groups:
-        sizes[group] = sizes.get(group, 0) + 1
-    names = list(sizes)
     wanted = round(fraction * len(train))
-    chosen: set[str] = set()
-    taken = 0
-    for position in np.random.default_rng(seed).permutation(len(names)):
-        if taken >= wanted:
-            break
-        chosen.add(names[position])
-        taken += sizes[names[position]]
-    if not chosen or taken == len(train):
+    chosen = _choose(train, _together(train, texts=True), fraction, seed)
+    if 2 * len(chosen) < wanted:  # a few texts over and over: those of one cannot stay together
+        chosen = _choose(train, _together(train, texts=False), fraction, seed)
+    if not chosen or len(chosen) == len(train):
+        if max(Counter(each.label for each in train).values(), default=0) == 1:
+            raise UserError(
+                f"no {name} split can be cut from train: each of its {len(train)} rows has a label "
+                "of its own; name the column of the classes by data.fields"
+            )
+        groups = len(set(_together(train, texts=False)))
         raise UserError(
-            f"train has {len(train)} rows in {len(names)} groups, too few to cut "
-            f"data.validation_fraction={fraction} off for validation; add a validation file"
+            f"train has {len(train)} rows in {groups} groups, too few to cut "
+            f"data.validation_fraction={fraction} off for {name}; add a {name} file"
         )
-    parts: Splits = {"train": [], "validation": []}
-    for example, group in zip(train, groups, strict=True):
-        parts["validation" if group in chosen else "train"].append(example)
+    parts: Splits = {"train": [], name: []}
+    for row, example in enumerate(train):
+        parts[name if row in chosen else "train"].append(example)
     return {**splits, **parts}
+
+
+def _choose(
+    train: list[Example], groups: list[int], fraction: float, seed: int | list[int]
+) -> set[int]:
+    """The rows to cut off, whole groups of them."""
+    members: dict[int, list[int]] = {}
+    for row, group in enumerate(groups):
+        members.setdefault(group, []).append(row)
+    sizes = Counter(each.label for each in train)
+    wanted = round(fraction * len(train))
+    # Every class has a row on each side, as far as it has rows and does not share them with many.
+    least = 1 if 2 * len(sizes) <= wanted else 0
+    quota = {label: min(max(round(fraction * n), least), n - 1) for label, n in sizes.items()}
+    names = list(members)
+    order = [names[each] for each in np.random.default_rng(seed).permutation(len(members))]
+    chosen: set[int] = set()
+    taken: Counter[str] = Counter()
+    for group in order if wanted else ():
+        labels = Counter(train[row].label for row in members[group])
+        if all(taken[label] + n <= quota[label] for label, n in labels.items()):
+            chosen.add(group)
+            taken += labels
+    # Groups of several classes may fit no quota; what lacks most of the rows is filled up by size.
+    for group in order:
+        labels = Counter(train[row].label for row in members[group])
+        fits = labels.total() <= wanted - taken.total()
+        left = all(taken[label] + n < sizes[label] for label, n in labels.items())
+        if group not in chosen and fits and left:
+            chosen.add(group)
+            taken += labels
+    return {row for group in chosen for row in members[group]}
+
+
+def _together(rows: list[Example], texts: bool) -> list[int]:
+    """A number for each row, equal for rows of one group and, where asked, for equal texts.
+
+    Chains count: a row whose text is another's, whose group is a third's, stays with both.
+    """
+    parent = list(range(len(rows)))
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = row = parent[parent[row]]
+        return row
+
+    first: dict[tuple[str, ...], int] = {}
+    for row, each in enumerate(rows):
+        keys: list[tuple[str, ...]] = [("group", each.group)] if each.group else []
+        if texts:
+            plain = (
+                " ".join(_NUMBER.sub("0", part.lower()).split())
+                for part in (each.text, each.query or "")
+            )
+            keys.append(("text", *plain))
+        for key in keys:
+            one, other = root(first.setdefault(key, row)), root(row)
+            parent[max(one, other)] = min(one, other)
+    return [root(row) for row in range(len(rows))]

@@ -2,7 +2,6 @@
 
 import contextlib
 import importlib
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -12,11 +11,9 @@ from typing import Any
 import numpy as np
 
 from attnjax.config import DataConfig, FieldsConfig
-from attnjax.data.examples import Example, Splits
-from attnjax.data.splits import check_labels, keep_labels
+from attnjax.data.examples import Example, Reading, Splits
+from attnjax.data.labels import settle
 from attnjax.errors import UserError, suggest
-
-logger = logging.getLogger(__name__)
 
 # Names known to fit a task; any other whose features fit is read too.
 KNOWN = {
@@ -51,7 +48,7 @@ PARTS = {
 }
 
 
-def read_tfds(config: DataConfig, task: str) -> Splits:
+def read_tfds(config: DataConfig, task: str) -> Reading:
     """Reads the data set `config.name` from `config.path` (empty: TFDS's own data_dir).
 
     Returns train, test and, where there is one besides, validation. What is not prepared there is
@@ -62,34 +59,28 @@ def read_tfds(config: DataConfig, task: str) -> Splits:
     builder = _prepared_builder(config, task)
     rows = {name: _read(builder, name, config, task) for name in sorted(builder.info.splits)}
     splits: Splits = {"train": rows.get("train", []), "validation": [], "test": []}
+    files = {"train": ["train"], "validation": [], "test": []}
     # multi_nli and glue/mnli have several: validation_matched, validation_mismatched.
     for name, examples in rows.items():
         for split in ("validation", "test"):
             if name.startswith(split):
                 splits[split] += examples
-    if not splits["train"]:
+                files[split].append(name)
+    labelled = {split for split, each in splits.items() if any(row.label for row in each)}
+    if "train" not in labelled:
         raise UserError(
             f"{config.name} has no labelled train split (it has {', '.join(rows)}); take another"
         )
-    if not splits["test"]:
-        if not splits["validation"]:
-            raise UserError(
-                f"{config.name} has neither test nor validation labels (it has {', '.join(rows)}); "
-                "take another data set"
-            )
-        logger.info(
-            "%s: no test labels are public, so validation is the test split, and validation is "
-            "cut from train",
-            config.name,
+    if labelled == {"train"}:
+        raise UserError(
+            f"{config.name} has neither test nor validation labels (it has {', '.join(rows)}); "
+            "take another data set"
         )
-        splits["test"] = splits.pop("validation")
-    elif not splits["validation"]:
-        del splits["validation"]
-    splits = keep_labels(splits, config.labels)
-    check_labels(splits, task)
+    splits = {split: each for split, each in splits.items() if each}
+    reading = settle(splits, files, [], [], config.labels, task)
     if rows.get("unsupervised"):
-        splits["unlabelled"] = rows["unsupervised"]
-    return splits
+        reading.splits["unlabelled"] = rows["unsupervised"]
+    return reading
 
 
 def _import_tfds() -> ModuleType:
@@ -176,7 +167,9 @@ def _columns(config: DataConfig, task: str, features: Any) -> dict[str, tuple[st
     for part in PARTS[task]:
         column = getattr(config.fields, part)
         untouched = column == getattr(FieldsConfig(), part)
-        columns[part] = defaults.get(part, (column,)) if untouched else (column,)
+        several = tuple(each.strip() for each in column.split(","))  # texts that are joined
+        own = several if column not in features and part != PARTS[task][-1] else (column,)
+        columns[part] = defaults.get(part, own) if untouched else own
         for each in columns[part]:
             if each not in features:
                 raise UserError(
@@ -198,11 +191,9 @@ def _read(builder: Any, split: str, config: DataConfig, task: str) -> list[Examp
         for number, row in enumerate(builder.as_data_source(split)):
             value = row[target]
             labelled = isinstance(value, bytes | str) or int(value) != -1
-            if not labelled and split != "unsupervised":
-                continue
             texts = [" ".join(_text(row[each]) for each in part) for part in inputs]
             label = ""
-            if split != "unsupervised":
+            if labelled and split != "unsupervised":
                 label = _text(value) if isinstance(value, bytes | str) else name_of(int(value))
             allowed = tuple(map(_text, row[candidates])) if candidates in row else ()
             query = texts[1] if len(texts) == 2 else None

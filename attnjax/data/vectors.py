@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from attnjax.data.lines import BOM
 from attnjax.errors import UserError
 from attnjax.types import EOS, PAD, SOS, UNK
 
@@ -125,7 +126,8 @@ def _lines(path: Path) -> Iterator[bytes]:
     """Yields lines ended by \\n alone, as bytes: words may hold other line separators."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as handle:
-            yield from handle
+            for number, line in enumerate(handle):
+                yield line if number else line.removeprefix(BOM)
     except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"data.vectors: {path} cannot be read ({error}); {_REMEDY}") from error
 
@@ -159,7 +161,7 @@ def _npz_entries(
                 words = archive["words"].tolist()
                 listed = [w.decode() if isinstance(w, bytes) else str(w) for w in words]
             elif beside.is_file():
-                listed = beside.read_text(encoding="utf-8").removesuffix("\n").split("\n")
+                listed = beside.read_text(encoding="utf-8-sig").removesuffix("\n").split("\n")
             else:
                 raise UserError(
                     f"data.vectors: {path} has no key 'words' and there is no {beside}; "

@@ -12,6 +12,7 @@ from etils import epath
 
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
+from attnjax.report.data import DATA
 from attnjax.report.examples import chosen
 from attnjax.report.figures import draw_training
 from attnjax.report.page import asset, inline, remove, write_page
@@ -46,7 +47,7 @@ def write_report(folder: epath.Path) -> None:
     remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
     remove(folder, (each for answer in ANSWERS.values() for each in answer.files))
     told = Told(folder, results, analysis, examples)
-    sections = [(each, each.blocks(told)) for each in ANSWERS.values()]
+    sections = [(each, each.blocks(told)) for each in (*ANSWERS.values(), DATA)]
     sections = [(each, blocks) for each, blocks in sections if blocks]
     scores = scores_table(results)
     for table in (scores, *(each for _, blocks in sections for each in _tables(blocks))):

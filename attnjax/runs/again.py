@@ -1,6 +1,5 @@
-"""A finished run analysed again, and texts of the user's explained with it; nothing is trained."""
+"""A finished run analysed again; nothing is trained."""
 
-import os
 import time
 from typing import Any
 
@@ -10,12 +9,9 @@ from etils import epath
 from attnjax.analysis.findings import describe
 from attnjax.analysis.questions.agreement import agree
 from attnjax.analysis.rows import Ragged
-from attnjax.analysis.summary import records
 from attnjax.config import RunConfig, differences, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
-from attnjax.data.files import read_unlabelled
 from attnjax.errors import UserError
-from attnjax.report.words import write_examples_page
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import (
     analyse,
@@ -32,19 +28,12 @@ from attnjax.workdir import (
     REPORT,
     RESULTS,
     RESULTS_SHAPE,
-    absolute,
     find_workdir,
-    finite,
     held,
     open_workdir,
     read_json,
     read_json_lines,
-    refuse_links,
-    write_json,
-    write_json_lines,
 )
-
-SOURCE = "source.json"  # of explained texts: whose they are, and by which run
 
 
 def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -> None:
@@ -140,25 +129,3 @@ def ceiling(explanations: dict[str, Ragged], other: epath.Path, top_k: int) -> d
     }
     found = agree(pairs, top_k)
     return {"run": other.name, **{name: describe(values) for name, values in found.items()}}
-
-
-def explain_file(config: RunConfig, workdir: str, path: str, output: str) -> None:
-    """Explains every text of a file and writes examples.jsonl and examples.html to the folder."""
-    examples = read_unlabelled(path, config.data, config.task, "--input")
-    run = load_run(workdir)
-    refuse_links(absolute(workdir))  # one of its folders is where the output lies by default
-    folder = open_workdir(output, "--output")
-    source = {"input": os.path.abspath(path), "workdir": os.path.abspath(workdir)}
-    if (folder / "examples.jsonl").exists():
-        stored = read_json(folder / SOURCE) if (folder / SOURCE).exists() else "something else"
-        if stored != source:
-            raise UserError(
-                f"{folder} holds what was found for {stored}; choose another folder with --output"
-            )
-    words, found = run.study_examples(examples, config.analysis)
-    numbers, unknown = range(len(examples)), [None] * len(examples)
-    rows = finite(list(records(found, words, numbers, unknown, run.labels)))
-    write_json(folder / SOURCE, source)
-    write_json_lines(folder / "examples.jsonl", rows)
-    write_examples_page(folder / "examples.html", rows, f"{os.path.basename(path)}, explained")
-    print(f"examples: {folder / 'examples.jsonl'}\npage:     {folder / 'examples.html'}")

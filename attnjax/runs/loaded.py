@@ -10,10 +10,8 @@ import numpy as np
 from etils import epath
 
 from attnjax.analysis.importance import METHODS, method_named
-from attnjax.analysis.questions.question import Study
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
-from attnjax.analysis.summary import records
 from attnjax.checkpoint import Checkpoints
 from attnjax.checks import refuse_encoder
 from attnjax.config import (
@@ -25,11 +23,19 @@ from attnjax.config import (
     unchecked,
 )
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
-from attnjax.data.dataset import Tokenized, encode, tokenize_example
-from attnjax.data.examples import Example
+from attnjax.data.dataset import encode
+from attnjax.data.examples import Example, Tokenized
 from attnjax.data.vocabulary import Vocabulary
-from attnjax.errors import UserError, encodable, suggest
+from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
+from attnjax.runs.texts import (
+    Checked,
+    Explained,
+    check_texts,
+    require_some,
+    spread,
+    spread_array,
+)
 from attnjax.runtime import FULL_PRECISION
 from attnjax.training.parallel import remembered
 from attnjax.training.step import make_evaluate
@@ -52,10 +58,18 @@ Text = str | Sequence[str | Sequence[str]]
 
 
 class Predictions(NamedTuple):
-    """labels  the likeliest class of each text; probabilities  [texts, classes]"""
+    """What the model says of each text.
 
-    labels: list[str]
+    labels    the likeliest class; None of a text that cannot be read
+    probabilities  [texts, classes], NaN of such a text
+    problems  why a text cannot be read, "" where it can
+    cut       how many of its words lie beyond data.max_length, and were not read
+    """
+
+    labels: list[str | None]
     probabilities: np.ndarray
+    problems: list[str]
+    cut: list[int]
 
 
 class Explanations(NamedTuple):
@@ -67,18 +81,23 @@ class Explanations(NamedTuple):
     importance  method -> one array over the words of each text, non-negative
     query_importance  likewise over the query's words; empty for one sequence
     agreement   "attention~gradient" -> measure -> [texts], NaN where undefined
-    rows        all of this as one object a text, in the form of analysis/examples.jsonl
+    rows        all of this as one object a text, in the form of analysis/examples.jsonl, and "cut"
+    problems    why a text cannot be read, "" where it can. One that cannot has no words, the label
+                None and NaN for numbers, and {"id", "problem"} for its row
+    cut         how many words of a text, and its query, lie beyond data.max_length and are not read
     """
 
     tokens: list[list[str]]
     queries: list[list[str]] | None
-    labels: list[str]
+    labels: list[str | None]
     probabilities: np.ndarray
     attention: list[np.ndarray]
     importance: dict[str, list[np.ndarray]]
     query_importance: dict[str, list[np.ndarray]]
     agreement: dict[str, dict[str, np.ndarray]]
     rows: list[dict[str, Any]]
+    problems: list[str]
+    cut: list[int]
 
     def __repr__(self) -> str:
         names = ", ".join(["attention", *self.importance])
@@ -104,7 +123,7 @@ class Explanations(NamedTuple):
     def _repr_html_(self) -> str:
         from attnjax.report.words import fragment  # imported late: only notebooks need it
 
-        return fragment(finite(self.rows))
+        return fragment(finite([row for row in self.rows if "problem" not in row]))
 
 
 def _lines(
@@ -163,28 +182,31 @@ class Run(NamedTuple):
 
         Raises UserError for a text of the wrong form, or one without a token.
         """
-        examples = [self._example(number, text) for number, text in enumerate(texts)]
-        return encode(examples, self._words(examples), self.vocab, self.labels)
+        examples, checked = self._checked(texts)
+        for problem in filter(None, checked.problems):
+            raise UserError(problem)
+        return encode(examples, checked.words, self.vocab, self.labels)
 
-    def _words(self, examples: Sequence[Example]) -> list[Tokenized]:
-        longest = self.config.data.max_length
-        words = [tokenize_example(each, longest) for each in examples]
-        for each, tokens in zip(examples, words, strict=True):
-            if not encodable("".join([*tokens.text, *(tokens.query or [])])):
-                raise UserError(f"{each.place} has half of a surrogate pair; repair it")
-            if not tokens.text or tokens.query == []:
-                raise UserError(f"{each.place} has no token; leave it out")
-        return words
+    def _checked(self, texts: Sequence[Text]) -> tuple[list[Example], Checked]:
+        examples = [self._marked(number, text) for number, text in enumerate(texts)]
+        return examples, check_texts(examples, self.config.data.max_length)
 
     def predict(self, texts: Sequence[Text]) -> Predictions:
         """Predicts the class of each text, or of each pair.
 
         Of a question's candidates those that no training example had for an answer are left out.
 
+        A text that cannot be read has the label None, NaN for probabilities and a line in
+        `problems`. Raises UserError where that is so of all.
+
         run.predict(["a fine film", "dull"]).labels == ["1", "0"]
         """
         require_list("predict", "texts", texts)
-        split = self.encode(texts)
+        examples, checked = self._checked(texts)
+        require_some(checked)
+        kept, count = checked.readable, len(examples)
+        words = [checked.words[number] for number in kept]
+        split = encode([examples[number] for number in kept], words, self.vocab, self.labels)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
         evaluate = self.compile(make_evaluate, self.stages)
         shapes = Shapes((16,), (16,) if self.pair else ())
@@ -193,16 +215,21 @@ class Run(NamedTuple):
             outputs = evaluate(self.params, batch)
             probabilities[batch.rows[real]] = np.asarray(outputs["probabilities"])[real]
         labels = [self.labels[number] for number in probabilities.argmax(axis=1)]
-        return Predictions(labels, probabilities)
+        return Predictions(
+            spread(labels, kept, count, None),
+            spread_array(probabilities, kept, count),
+            checked.problems,
+            checked.cut,
+        )
 
     def explain(self, texts: Sequence[Text], methods: Sequence[str] | None = None) -> Explanations:
         """Attention and importance of every word, for strings or pairs as `predict` takes them.
 
         methods  names of `analysis.importance.METHODS`; default: those the run was analysed with.
-        Raises UserError for an unknown method, no text at all, a text without a token, or one whose
-        words the model has never seen. Give many texts at once: each number of texts, and each
-        length of the longest, is compiled for itself. In a notebook the result shows itself as
-        coloured words.
+        A text without a token, or whose words the model has never seen, is marked in `problems`.
+        Raises UserError for an unknown method, no text at all, or none that can be read. Give many
+        texts at once: each number of texts, and each length of the longest, is compiled for itself.
+        In a notebook the result shows itself as coloured words.
 
         run.explain(["a fine film"]).importance["gradient"][0].shape == (3,)
         """
@@ -218,41 +245,68 @@ class Run(NamedTuple):
             if name not in METHODS:
                 raise UserError(f"no importance method '{name}'{suggest(name, tuple(METHODS))}")
             refuse_encoder(name, method_named(name), self.config.model.encoder)
-        examples = [self._example(number, text) for number, text in enumerate(texts)]
-        words, found = self.study_examples(examples, settings)
+        examples = [self._marked(number, text) for number, text in enumerate(texts)]
+        explained = self.study_examples(examples, settings)
+        checked, found = explained.checked, explained.found
+        kept, count = checked.readable, len(examples)
+        nothing = np.zeros(0, np.float32)
+
+        def ragged(values: Sequence[np.ndarray]) -> list[np.ndarray]:
+            return spread(values, kept, count, nothing)
+
+        on_text, on_query = found.explanations["text"], found.explanations.get("query", {})
+        words = [
+            Tokenized([], []) if problem else each
+            for each, problem in zip(checked.words, checked.problems, strict=True)
+        ]
+        marks = [{"id": n, "problem": each} for n, each in enumerate(checked.problems) if each]
         return Explanations(
             tokens=[each.text for each in words],
             queries=[each.query or [] for each in words] if self.pair else None,
-            labels=[self.labels[number] for number in found.predictions],
-            probabilities=found.probabilities,
-            attention=found.explanations["text"]["attention"],
-            importance={name: found.explanations["text"][name] for name in settings.methods},
-            query_importance=found.explanations.get("query", {}),
-            agreement=found.found["agreement"]["agreement"],
-            rows=finite(
-                list(records(found, words, range(len(words)), [None] * len(words), self.labels))
-            ),
+            labels=spread([self.labels[each] for each in found.predictions], kept, count, None),
+            probabilities=spread_array(found.probabilities, kept, count),
+            attention=ragged(on_text["attention"]),
+            importance={name: ragged(on_text[name]) for name in settings.methods},
+            query_importance={name: ragged(values) for name, values in on_query.items()},
+            agreement={
+                pair: {name: spread_array(each, kept, count) for name, each in values.items()}
+                for pair, values in found.found["agreement"]["agreement"].items()
+            },
+            rows=finite(sorted([*explained.rows(self.labels), *marks], key=lambda row: row["id"])),
+            problems=checked.problems,
+            cut=checked.cut,
         )
 
-    def study_examples(
-        self, examples: Sequence[Example], settings: AnalysisConfig
-    ) -> tuple[list[Tokenized], Study]:
-        """The whole analysis of examples, on one device: (their words, what was found).
+    def study_examples(self, examples: Sequence[Example], settings: AnalysisConfig) -> Explained:
+        """The whole analysis of the examples that can be read, on one device.
 
-        Raises UserError for a text without a token, or without a word the model has seen.
+        Those without a token, or without a word the model has seen, are marked. Raises UserError
+        where that leaves none.
         """
         if not examples:
             raise UserError("there is no text to explain")
-        words = self._words(examples)
-        split = encode(examples, words, self.vocab, self.labels)
-        for example, ids in zip(examples, split.tokens, strict=True):
-            if not np.any(ids > EOS):
-                raise UserError(
+        checked = check_texts(examples, self.config.data.max_length)
+        ids = encode(examples, checked.words, self.vocab, self.labels).tokens
+        for number, example in enumerate(examples):
+            if not checked.problems[number] and not np.any(ids[number] > EOS):
+                checked.problems[number] = (
                     f"{example.place} has only words that the model has never seen; leave it out"
                 )
-
+        require_some(checked)
+        kept = checked.readable
+        words = [checked.words[number] for number in kept]
+        split = encode([examples[number] for number in kept], words, self.vocab, self.labels)
         engine = engine_for(self.params, self.compile)
-        return words, study(settings, self.stages, split, self.config.seed, engine)[0]
+        (found,) = study(settings, self.stages, split, self.config.seed, engine)
+        return Explained(checked, found)
+
+    def _marked(self, number: int, text: Any) -> Example:
+        """The text as an example, whose problem says what is wrong with it."""
+        try:
+            return self._example(number, text)
+        except UserError as error:
+            nothing = "" if self.pair else None
+            return Example("", nothing, "", place=f"text {number}", problem=str(error))
 
     def _example(self, number: int, text: Any) -> Example:  # Any: users pass anything
         place = f"text {number}"

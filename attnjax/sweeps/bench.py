@@ -14,7 +14,7 @@ from etils import epath
 
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig, to_dict
-from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.data.dataset import Dataset, brief, load_dataset
 from attnjax.errors import UserError
 from attnjax.pipeline import model_of, record_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
@@ -39,7 +39,7 @@ from attnjax.sweeps.programs import (
 )
 from attnjax.sweeps.stored import SWEEP, row_of, same_sweep
 from attnjax.training.parallel import Parallel, make_row_parallel, place_runs
-from attnjax.training.selection import monitored
+from attnjax.training.selection import fallback, monitored
 from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,
@@ -90,7 +90,9 @@ def run_sweep(
         return
     with held(folder):
         stored = same_sweep(folder, config, points, dataset)
-        logger.info("data: %s", dataset.summary)
+        logger.info("data: %s", brief(dataset.summary))
+        if note := fallback(config, dataset):
+            logger.warning(note)
         logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
         write_json(folder / SWEEP, stored)
         waiting = bench.unfinished(points)

@@ -29,11 +29,41 @@ def scores_if_finite(
 
 
 def monitored(config: RunConfig, dataset: Dataset) -> str:
-    """AUC for binary classification and accuracy for all else, unless the user chose."""
+    """AUC for binary classification and accuracy for all else, unless the user chose.
+
+    Where validation has one class alone, it has no AUC, and accuracy serves.
+    Raises UserError where the user chose a metric that the validation split does not have.
+    """
+    if config.train.monitor == "auc" and not _has_auc(dataset):
+        raise UserError(
+            "the validation split has no auc, which takes two classes that both occur; choose "
+            "another measure with --config.train.monitor=accuracy"
+        )
     if config.train.monitor != "auto":
         return config.train.monitor
-    binary = config.task == "classification" and len(dataset.labels) == 2
-    return "auc" if binary else "accuracy"
+    return "auc" if _binary(config, dataset) and _has_auc(dataset) else "accuracy"
+
+
+def fallback(config: RunConfig, dataset: Dataset) -> str:
+    """What is told where `auto` cannot take the measure of its choice; empty where it can.
+
+    Raises UserError as `monitored` does, before anything is trained.
+    """
+    monitor = monitored(config, dataset)
+    if config.train.monitor != "auto" or monitor == "auc" or not _binary(config, dataset):
+        return ""
+    return (
+        "the validation split has one class alone, so it has no AUC; the best checkpoint is picked "
+        f"by its {monitor}"
+    )
+
+
+def _binary(config: RunConfig, dataset: Dataset) -> bool:
+    return config.task == "classification" and len(dataset.labels) == 2
+
+
+def _has_auc(dataset: Dataset) -> bool:
+    return len(dataset.labels) == 2 and len(np.unique(dataset.splits["validation"].labels)) == 2
 
 
 def selected(

@@ -120,3 +120,60 @@ def test_nothing_left(tmp_path):
     write(tmp_path)
     with pytest.raises(UserError, match=r"no row left with at least data\.min_length=9 words"):
         load(tmp_path, min_length=9)
+
+
+def test_the_account_of_what_was_read(tmp_path, caplog):
+    extra = [("a good film", "neg"), ("", "pos"), ("long " * 9 + "film", "neg"), ("x y", "-")]
+    write(tmp_path, train=[*TRAIN, *extra], test=(("A good film", "pos"), ("zzz qqq", "neg")))
+    (tmp_path / "more.csv").write_text("text,label\n")
+    found = load(tmp_path, drop_empty=True, max_length=3, min_count=2).summary
+    train, test = found["splits"]["train"], found["splits"]["test"]
+    counts = {"read": 8, "unlabelled": 1, "dropped": 1, "cut": 1, "rows": 6, "one_word": 1}
+    assert {name: train[name] for name in counts} == counts
+    assert (test["files"], test["unknown"]) == (["test.jsonl"], 2 / 5)
+    assert found["shared"] == {"train~validation": 0, "train~test": 1, "validation~test": 0}
+    assert found["unread"] == ["more.csv"]
+    told = [
+        "not read: more.csv",
+        "1 rows of train have no label",
+        "1 rows have a text of more than data.max_length=3",
+        "1 rows of train have no words",
+        "1 of 2 rows of test have the text of a row of train",
+        "1 texts of train occur with more than one label",
+    ]
+    for part in told:
+        assert sum(part in note for note in found["notes"]) == 1
+    assert [record.getMessage() for record in caplog.records] == [
+        f"data: {note}" for note in found["notes"]
+    ]
+
+
+def test_splits_that_are_cut_from_train(tmp_path):
+    rows = [(f"film {chr(97 + n)} is", "pos" if n % 2 else "neg") for n in range(20)]
+    write(tmp_path, train=rows)
+    (tmp_path / "test.jsonl").unlink()
+    (tmp_path / "validation.jsonl").unlink()
+    found = load(tmp_path, validation_fraction=0.2, train_examples=10)
+    splits = found.summary["splits"]
+    assert {name: each["rows"] for name, each in splits.items()} == {
+        "train": 10,
+        "validation": 4,
+        "test": 4,
+    }
+    assert (splits["train"]["moved"], splits["train"]["passed"]) == (8, 2)
+    assert splits["test"]["read"] is None
+    assert "4 rows are cut from train for it" in found.summary["notes"][0]
+    texts = [row.text for each in found.examples.values() for row in each]
+    assert len(set(texts)) == 18
+
+
+@pytest.mark.parametrize(
+    ("texts", "part"),
+    [
+        (["zz yy", "xx ww"], "100% of the words of test are <unk>"),
+        (["good"], "texts of test have one"),
+    ],
+)
+def test_texts_that_leave_nothing_to_explain_are_told(tmp_path, texts, part):
+    write(tmp_path, test=[(text, "pos") for text in texts])
+    assert any(part in note for note in load(tmp_path).summary["notes"])

@@ -13,6 +13,7 @@ from miniatures import (
     SNLI,
     TREES,
     pairs,
+    read_files,
     write,
 )
 from sklearn.datasets import _twenty_newsgroups as scikit
@@ -20,11 +21,10 @@ from sklearn.datasets import _twenty_newsgroups as scikit
 from attnjax.config import DataConfig
 from attnjax.data.babi import simulate_questions
 from attnjax.data.examples import Example
-from attnjax.data.files import read_files
 from attnjax.data.releases import LAYOUTS, read_release, recognise
 from attnjax.data.releases.news import strip_post
 from attnjax.data.releases.reading import read_questions
-from attnjax.data.splits import cut_validation
+from attnjax.data.splits import cut
 from attnjax.errors import UserError
 
 
@@ -355,7 +355,7 @@ def test_multinli_is_tested_on_both_dev_sets(tmp_path):
         "multinli_1.0_dev_mismatched.jsonl, line 1",
     ]
     assert "validation" not in splits
-    splits = cut_validation(splits, 0.2, seed=0)
+    splits = cut(splits, "validation", 0.2, seed=0)
     groups = [{row.group for row in splits[name]} for name in ("train", "validation")]
     assert len(splits["validation"]) == 12
     assert not groups[0] & groups[1]

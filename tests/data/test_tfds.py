@@ -3,7 +3,6 @@ import functools
 import gzip
 import importlib
 import json
-import logging
 import os
 import shutil
 import subprocess
@@ -15,10 +14,13 @@ import pytest
 
 from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data import tfds as reader
-from attnjax.data.tfds import read_tfds
 from attnjax.errors import UserError
 
 pytestmark = pytest.mark.slow
+
+
+def read_tfds(config, task):
+    return reader.read_tfds(config, task).splits
 
 
 @functools.cache
@@ -176,7 +178,6 @@ def test_a_missing_package_is_named(tmp_path, package):
 import sys
 sys.modules[{package!r}] = None
 from attnjax.config import DataConfig
-from attnjax.data.tfds import read_tfds
 from attnjax.errors import UserError
 try:
     read_tfds(DataConfig(name="snli", path={str(tmp_path)!r}), "nli")
@@ -227,20 +228,22 @@ def test_pairs_without_a_gold_label_are_dropped(tmp_path):
     assert len(splits["test"]) == 1
 
 
-def test_validation_is_tested_where_test_labels_are_hidden(tmp_path, caplog):
+def test_validation_is_tested_where_test_labels_are_hidden(tmp_path):
     def rows(*labels):
         return [{"sentence": f"s{n}", "label": x, "idx": n} for n, x in enumerate(labels)]
 
     splits = {"train": rows(0, 1, 1), "validation": rows(1, 0), "test": rows(-1, -1)}
     config = store(tmp_path, "glue/sst2", splits)
-    with caplog.at_level(logging.INFO):
-        splits = read_tfds(config, "classification")
+    found = reader.read_tfds(config, "classification")
+    splits = found.splits
     assert {name: len(rows) for name, rows in splits.items()} == {"train": 3, "test": 2}
     assert {row.place for row in splits["test"]} == {
         "glue/sst2 validation, row 0",
         "glue/sst2 validation, row 1",
     }
-    assert "glue/sst2: no test labels are public" in caplog.text
+    assert found.unlabelled == {"train": 0, "test": 0}
+    assert found.notes[0] == "no row of test has a label, so it is left out"
+    assert "validation is the test split" in found.notes[1]
 
 
 def test_multinli_is_tested_on_both_validation_sets(tmp_path):

@@ -34,6 +34,19 @@ from attnjax.data.tokens import tokenize
         ("العَرَبِيَّة می\u200cخواهم", "العَرَبِيَّة می\u200cخواهم"),
         ("q\u0308n't q\u0308don't", "q\u0308 n't q\u0308do n't"),
         (" \t\n", ""),
+        ("这部电影很好看。iPhone15 2023年", "这 部 电 影 很 好 看 。 <num> <num> 年"),
+        ("この映画はテレビ", "こ の 映 画 は テ レ ビ"),
+        ("หนังดีมาก", "ห นั ง ดี ม า ก"),
+        ("ខ្ញុំស្រ", "ខ្ញុំ ស្រ"),
+        ("ຮັກ မြန်မာ", "ຮັ ກ မြ န် မာ"),
+        ("한국어는 좋다", "한국어는 좋다"),
+        (
+            "so\u00adft f\u200bree \ufeffx \u202eb\u202c a\u200db ctrl\x07\x00",
+            "soft free x b ab ctrl",
+        ),
+        ("\u200b \ufeff \u200d\ufe0f \u00ad", ""),
+        ("❤\ufe0f ❤ 👍🏽👍 🇫🇷🇩🇪", "❤ ❤ 👍🏽 👍 🇫🇷 🇩🇪"),
+        ("👩\u200d👩\u200d👧😀 1\ufe0f\u20e3", "👩\u200d👩\u200d👧 😀 1\u20e3"),
     ],
 )
 def test_tokens_are(text, tokens):

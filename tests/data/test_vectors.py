@@ -181,3 +181,11 @@ def test_real_glove_gives_the_same_as_a_text_file(real_data, tmp_path):
     vectors, found = read_vectors(path, words, 100)
     np.testing.assert_array_equal(vectors, read_vectors(folder / "vectors.npz", words, 100)[0])
     assert found.all()
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path):
+    for name, head in (("a.vec", "2 3\n"), ("b.txt", "")):
+        _write(tmp_path / name, f"\ufeff{head}the 1 2 3\ncat 4 5 6\n")
+        vectors, found = read_vectors(tmp_path / name, ["the", "cat"], 3)
+        assert found.all()
+        assert vectors[0].tolist() == [1, 2, 3]

@@ -5,7 +5,7 @@ python make_captum.py captum.npz
 
 Reads weights and word vectors from the file where it exists, so that running it again checks what
 stands there; else it draws new ones. The network: convolutions 1, 3, 5 and 7 wide with ReLU,
-additive attention, one logit. zennit sees attention as the weights of a linear layer, which is how relevance
+additive attention, one logit. zennit sees attention as weights of a linear layer, as relevance
 treats a gate.
 """
 

@@ -9,7 +9,7 @@ from helpers import small_model
 
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.method import Method
-from attnjax.config import from_config_dict
+from attnjax.config import changed, from_config_dict
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
@@ -89,6 +89,27 @@ def test_what_is_no_text(task, text, message):
 def test_what_is_no_list_of_texts_or_methods(method, arguments, message):
     with pytest.raises(UserError, match=message):
         getattr(small_run(), method)(*arguments)
+
+
+def test_a_text_that_cannot_be_read_is_marked(caplog):
+    found = small_run().predict(["a film", "", None, "film", "\ud83d"])
+    assert [label is None for label in found.labels] == [False, True, True, False, True]
+    assert np.isnan(found.probabilities).all(axis=1).tolist() == [False, True, True, False, True]
+    assert found.problems[1:3] == [
+        "text 1 has no token; leave it out",
+        "text 2 must be a string, not NoneType",
+    ]
+    assert found.problems[0] == ""
+    assert "3 of 5 texts cannot be read" in caplog.text
+    alone = small_run().predict(["film"])
+    np.testing.assert_allclose(found.probabilities[3], alone.probabilities[0], rtol=1e-6)
+
+
+def test_what_is_cut_is_told(caplog):
+    run = small_run()
+    run = run._replace(config=changed(run.config, {"data.max_length": 2}))
+    assert run.predict(["a film a film", "a"]).cut == [2, 0]
+    assert "1 of 2 texts have more than data.max_length=2 words" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,19 @@
 import numpy as np
 import pytest
 
+from attnjax.config import changed, from_config_dict
+from attnjax.data.batches import EncodedSplit, Shapes
+from attnjax.data.dataset import Dataset
+from attnjax.data.vocabulary import SPECIALS, Vocabulary
 from attnjax.errors import UserError
-from attnjax.training.selection import exhausted, scores_if_finite, selected, step_means
+from attnjax.training.selection import (
+    exhausted,
+    fallback,
+    monitored,
+    scores_if_finite,
+    selected,
+    step_means,
+)
 
 
 def test_means_are_over_labelled_examples_or_all_rows():
@@ -39,3 +50,26 @@ def test_a_run_whose_loss_is_not_finite_has_no_scores():
     labels, probabilities = np.array([0, 1]), np.eye(2)
     assert scores_if_finite(labels, probabilities, np.array([0.0, np.nan])) is None
     assert scores_if_finite(labels, probabilities, np.array([0.5, 0.0]))["loss"] == 0.25
+
+
+_EMPTY = (np.zeros(4, np.float32), Shapes((8,), ()), None, {})
+
+
+@pytest.mark.parametrize(
+    ("classes", "validation", "monitor", "told"),
+    [(2, [0, 1, 1], "auc", False), (2, [1, 1], "accuracy", True), (3, [1, 1], "accuracy", False)],
+)
+def test_auto_takes_a_measure_that_exists(classes, validation, monitor, told):
+    raw = {"task": "classification", "data": {"source": "files", "path": "x"}}
+    config = from_config_dict(raw)
+    split = EncodedSplit([], None, np.array(validation, np.int32), None)
+    names = ("a", "b", "c")[:classes]
+    dataset = Dataset({"validation": split}, {}, Vocabulary(SPECIALS), names, *_EMPTY)
+    assert monitored(config, dataset) == monitor
+    assert bool(fallback(config, dataset)) == told
+    config = changed(config, {"train.monitor": "auc"})
+    if monitor == "auc":
+        assert monitored(config, dataset) == "auc"
+    else:
+        with pytest.raises(UserError, match="the validation split has no auc"):
+            fallback(config, dataset)

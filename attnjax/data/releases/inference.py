@@ -25,13 +25,13 @@ def find_multinli(path: Path) -> Path | None:
 
 
 def read_snli(root: Path, config: DataConfig) -> Splits:
-    """Reads train, dev as validation, and test; pairs without a gold label ("-") are dropped."""
+    """Reads train, dev as validation, and test; pairs without a gold label have the label ""."""
     del config
     return _read(root, "snli_1.0", _SNLI)
 
 
 def read_multinli(root: Path, config: DataConfig) -> Splits:
-    """Reads train, and both dev sets, matched first, as test; "-" is dropped.
+    """Reads train, and both dev sets, matched first, as test; "-" is "".
 
     The pairs made from one premise form a group, so that none is seen on both sides of a cut.
     """
@@ -60,9 +60,9 @@ def _pairs(path: Path) -> list[Example]:
                 f"{place}: sentence1, sentence2 or gold_label is missing; fetch the release again"
             )
         premise, hypothesis, label = map(str, values)
-        if label != "-":
-            group = str(row.get("promptID", ""))
-            examples.append(Example(premise, hypothesis, label, group=group, place=place))
-    if not examples:
+        group = str(row.get("promptID", ""))
+        label = label.removeprefix("-")  # all of it, where annotators did not agree
+        examples.append(Example(premise, hypothesis, label, group=group, place=place))
+    if not any(each.label for each in examples):
         raise UserError(f"{path.name}: has no labelled pairs; fetch the release again")
     return examples
