@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from attnjax.errors import UserError
-from attnjax.hosts import is_first_process
+from attnjax.hosts import is_first_process, several_processes
 from attnjax.types import Params, TrainState
 from attnjax.workdir import misfit
 
@@ -197,11 +197,16 @@ class Checkpoints:
 
     @contextlib.contextmanager
     def _saving(self) -> Iterator[None]:
-        """Whatever Orbax raises in the block becomes a UserError: a full disk, most often."""
+        """Whatever Orbax raises in the block becomes a UserError: a full disk, most often.
+
+        But for several processes, where it tells `command.guarded` of the loss of another one.
+        """
         try:
             yield
         except Exception as error:
             self._failed = True
+            if several_processes():
+                raise
             lines = (str(error).strip() or repr(error)).splitlines()
             told = re.search(r"([^:]+) \[os_error_code=", lines[0])  # at the end of a long line
             raise UserError(
