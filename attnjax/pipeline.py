@@ -6,6 +6,7 @@ from typing import Any
 
 from etils import epath
 
+from attnjax.analysis.progress import progress
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.batches import gather_rows
 from attnjax.data.dataset import Dataset, brief, load_dataset
@@ -13,6 +14,7 @@ from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
+from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, write_results
 from attnjax.runs.loaded import config_of, recorded
@@ -21,7 +23,7 @@ from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.selection import fallback
 from attnjax.training.step import make_evaluate
-from attnjax.types import Stages
+from attnjax.types import Batch, Stages
 from attnjax.workdir import (
     CONFIG,
     METRICS,
@@ -72,7 +74,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
         devices["cores"],
         folder,
     )
-    logger.info("data: %s", brief(dataset.summary))
+    logger.info("data: %s", in_words(brief(dataset.summary)))
     if note := fallback(config, dataset):
         logger.warning(note)
     write_json(folder / CONFIG, to_dict(config))
@@ -82,7 +84,14 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     trained = train(config, dataset, stages, training, folder, stop, record)
     call = training.bind(trained.params)(make_evaluate, stages)
     split, size = dataset.splits["test"], config.train.batch_size
-    outputs = gather_rows(call, split, dataset.shapes, size, stop.check)
+    advance = progress("test scores", len(split))
+
+    def told(batch: Batch) -> dict[str, Any]:
+        found = call(batch)
+        advance(int((batch.rows >= 0).sum()))
+        return found
+
+    outputs = gather_rows(told, split, dataset.shapes, size, stop.check)
     test = scores(split.labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     params = rows.replicate(trained.params)

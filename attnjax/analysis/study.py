@@ -10,6 +10,7 @@ import numpy as np
 
 from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import Method, Shared, checked
+from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
 from attnjax.analysis.questions.question import Given, Study
 from attnjax.analysis.rows import AtWords, Engine, in_chunks, ragged
@@ -42,13 +43,29 @@ def study(
     does how many of a data set's rows the split has.
     """
     call = _row_call(config, stages, seed, engine, training)
-    found = in_chunks(call, split, config.chunk_size, engine.devices, check)
+    advance = progress(f"analysis: {_doing(config)}", len(split))
+
+    def told(batch: Batch) -> list[Any]:
+        answers = call(batch)
+        advance(int(np.sum(np.asarray(batch.rows) >= 0)))
+        return answers
+
+    found = in_chunks(told, split, config.chunk_size, engine.devices, check)
     studies = [_collected(ragged(each), split, config) for each in found]
-    for each in studies:
-        for name, question in wanted(config).items():
-            if question.over == "explanations":
+    for name, question in wanted(config).items():
+        if question.over == "explanations":
+            advance = progress(f"analysis: {name.replace('_', ' ')}", len(split) * len(studies))
+            for each in studies:
                 each.found[name] = question.ask(each, config, seed)
+                advance(len(split))
     return studies
+
+
+def _doing(config: AnalysisConfig) -> str:
+    """What is done with every batch: "attention, gradient; permutation, robustness"."""
+    asked = [name for name, each in wanted(config).items() if each.over == "rows"]
+    parts = (", ".join(each) for each in (["attention", *config.methods], asked) if each)
+    return "; ".join(parts).replace("_", " ")
 
 
 def make_shared(stages: Stages, works: tuple[Work, ...]) -> Callable[..., Any]:

@@ -3,24 +3,26 @@
 It reads that file and nothing else, so that the page can be made again at any time.
 """
 
-import textwrap
 from typing import Any
 
 from etils import epath
 
 from attnjax.report.answers import measured
-from attnjax.report.examples import card
+from attnjax.report.examples import card, signed_names
 from attnjax.report.figures import (
     COLOURS,
     GREY,
     INK,
     Drawn,
     draw_legend,
+    label_axes,
+    lines_of,
     new_axes,
     save_figure,
 )
-from attnjax.report.page import inline, remove, write_page
-from attnjax.report.tables import MARKED, Estimate, Table, formatted, write_table
+from attnjax.report.heatmap import legend
+from attnjax.report.page import inline, remove, write_page, write_table
+from attnjax.report.tables import MARKED, Estimate, Table, formatted
 from attnjax.report.wording import pair_label, spaced
 from attnjax.workdir import FIGURES, TABLES, read_json
 
@@ -48,6 +50,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         for name in dict.fromkeys(each["other"] for each in found["differences"])
     }
     data = found["data"]
+    signed = signed_names(run for each in found["sentences"] for run in each["runs"])
     write_page(
         folder / PAGE,
         "comparison.html.j2",
@@ -68,7 +71,8 @@ def write_comparison(folder: epath.Path) -> epath.Path:
             }
             for name, figure in figures.items()
         ],
-        sentences=[_sentence(each) for each in found["sentences"]],
+        sentences=[_sentence(each, signed) for each in found["sentences"]],
+        legend=legend(bool(signed)),
         number=formatted,
     )
     return folder / PAGE
@@ -204,34 +208,32 @@ def draw_means(folder: epath.Path, found: dict[str, Any]) -> list[Drawn]:
                 for seed in seeds.get(unit, []):
                     axes.plot(means[seed, of]["mean"], place + offset, "|", color=colour)
                 (handles[unit],) = axes.plot(each["mean"], place + offset, marker, color=colour)
-        axes.set_yticks(range(len(kinds)), [pair_label(of) for of in kinds])
+        labels = [lines_of(pair_label(of), 1.3) for of in kinds]
+        axes.set_yticks(range(len(kinds)), labels)
         axes.set_ylim(len(kinds) - 0.5, -0.5)  # the first on top
         known = measured(name)
-        axes.set_xlabel(f"{known.label} ({known.range})" if known.range else known.label)
+        label_axes(axes, f"{known.label} ({known.range})" if known.range else known.label)
         axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
         axes.set_axisbelow(True)
         if handles:
-            labels = [textwrap.fill(each, 50) for each in handles]
-            columns = max(1, min(len(labels), 60 // (6 + max(map(len, labels)))))
-            place = {"loc": "outside lower center", "ncols": columns}
-            draw_legend(figure, list(handles.values()), labels, **place)
+            draw_legend(figure, list(handles.values()), list(handles))
         caption = f"{known.label[0].upper()}{known.label[1:]}: means and 95 % intervals."
         drawn.append(save_figure(figure, folder, f"means_{name}", caption))
     return drawn
 
 
-def _sentence(sentence: dict[str, Any]) -> dict[str, Any]:
+def _sentence(sentence: dict[str, Any], signed: set[str]) -> dict[str, Any]:
     """One example under every run, the runs' rows of each explanation one below the other."""
-    blocks: dict[str, dict[str, list[float]]] = {}
+    parts: dict[str, dict[str, list[float]]] = {}
     for each in sentence["runs"]:
         explanations = {"attention": each["attention"], **each["importance"]}
         for kind, values in explanations.items():
             if None not in values:  # what a run could not measure has no colour
-                blocks.setdefault(spaced(kind), {})[each["name"]] = values
+                parts.setdefault(spaced(kind), {})[each["name"]] = values
     facts = [KINDS[sentence["kind"]], f"divergence {formatted(sentence['divergence'])}"]
     verdicts = [
         f"{each['name']}: {each['prediction']} ({formatted(each['probability'])}), "
         + ("right" if each["prediction"] == sentence["label"] else "wrong")
         for each in sentence["runs"]
     ]
-    return card(sentence, facts, blocks, verdicts=verdicts)
+    return card(sentence, facts, parts, verdicts=verdicts, signed=signed)

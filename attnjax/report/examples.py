@@ -1,16 +1,18 @@
 """Which examples a page shows, and what it shows of them."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from attnjax.report.heatmap import heat_rows
+from attnjax.report.heatmap import blocks, heat_rows
+from attnjax.report.sentences import number
 from attnjax.report.tables import formatted
 from attnjax.report.wording import pair_label, spaced
 
 SHOWN = 5  # examples of each kind, or fewer:
 CELLS = 4_000  # words in colour that the examples of a kind have together; at least one is shown
-WORDS = 200  # of one text that a page shows; all of them are in analysis/examples.jsonl
+WORDS = 200  # of one text that a page shows at once; the others are folded
+MOST = 12_000  # words in colour of one text, folded ones too; examples.jsonl has all
 
 
 def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -30,6 +32,7 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         "worst": worst,
     }
     groups = []
+    signed = signed_names(examples)
     seen: set[int] = set()
     for kind, members in kinds.items():
         fresh = within(each for each in members if each["id"] not in seen)
@@ -40,7 +43,7 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 "note": f"{kind} Kendall's tau of {pair_label(pair)}; of equals the longer text."
                 if pair
                 else "",
-                "examples": [shown(each) for each in fresh],
+                "examples": [shown(each, signed) for each in fresh],
             }
         )
     groups.append(
@@ -54,13 +57,27 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [group for group in groups if group["examples"]]
 
 
+def sentence(examples: list[dict[str, Any]]) -> str:
+    """In which example attention agrees best, and in which worst, by Kendall's tau."""
+    pair = ranking_pair(examples)
+    taus = [(found, each["id"]) for each in examples if (found := tau(each, pair)) is not None]
+    if pair is None or len(taus) < 2 or min(taus)[0] == max(taus)[0]:
+        return ""
+    (low, worst), (high, best) = min(taus), max(taus)
+    names = " and ".join(spaced(name) for name in pair.split("~"))
+    return (
+        f"{names[0].upper()}{names[1:]} rank the words most alike in example {best} (tau "
+        f"{number(high)}) and least in example {worst} ({number(low)})."
+    )
+
+
 def within(examples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """The first SHOWN of them, or as many as CELLS allow: twenty explanations are many words."""
     found: list[dict[str, Any]] = []
     left = CELLS
     for each in islice(examples, SHOWN):
         rows = 1 + len(each["importance"])
-        left -= rows * min(len(each["tokens"]), WORDS) + rows * len(each.get("query") or [])
+        left -= rows * (len(each["tokens"]) + len(each.get("query") or []))
         if found and left < 0:
             break
         found.append(each)
@@ -80,7 +97,18 @@ def tau(example: dict[str, Any], pair: str | None) -> float | None:
     return example["agreement"].get(pair, {}).get("kendall") if pair else None
 
 
-def shown(example: dict[str, Any]) -> dict[str, Any]:
+def signed_names(examples: Iterable[dict[str, Any]]) -> set[str]:
+    """Explanations that speak against the class anywhere: they are drawn with their sign."""
+    return {
+        spaced(name)
+        for each in examples
+        for part in ("importance", "query_importance")
+        for name, values in (each.get(part) or {}).items()
+        if any(value is not None and value < 0 for value in values)
+    }
+
+
+def shown(example: dict[str, Any], signed: Collection[str]) -> dict[str, Any]:
     """The example with attention and every importance as rows over the same words."""
     facts = [
         f"τ({pair_label(pair)}) {formatted(found.get('kendall'))}"
@@ -88,7 +116,8 @@ def shown(example: dict[str, Any]) -> dict[str, Any]:
         if "attention" in pair.split("~")
     ]
     explanations = {"attention": example["attention"]} | _named(example["importance"])
-    return card(example, facts, {"": explanations}, _named(example.get("query_importance") or {}))
+    on_query = _named(example.get("query_importance") or {})
+    return card(example, facts, {"": explanations}, on_query, signed=signed)
 
 
 def shown_adversarial(example: dict[str, Any]) -> dict[str, Any]:
@@ -105,23 +134,26 @@ def shown_adversarial(example: dict[str, Any]) -> dict[str, Any]:
 def card(
     example: dict[str, Any],
     facts: list[str],
-    blocks: Mapping[str, Mapping[str, Sequence[float | None]]],
+    parts: Mapping[str, Mapping[str, Sequence[float | None]]],
     on_query: Mapping[str, Sequence[float | None]] | None = None,
     verdicts: Sequence[str] = (),
+    signed: Collection[str] = (),
 ) -> dict[str, Any]:
     """What the template's macro `example` shows of an object of examples.jsonl.
 
     facts     short, for the first line; verdicts: longer, each on its own
-    blocks    title, "" for none -> name -> one value a word: rows of colour
+    parts     title, "" for none -> name -> one value a word: rows of colour
     on_query  the same over the words of the query; without it the query is plain text
+    signed    rows, or titles of parts, whose values below 0 speak against the class
     """
     tokens, query = example["tokens"], example.get("query") or []
+    longest = max(WORDS, MOST // max(1, sum(map(len, parts.values()))))
     heatmaps = [
-        {"title": title, "rows": heat_rows(tokens[:WORDS], {k: v[:WORDS] for k, v in rows.items()})}
-        for title, rows in blocks.items()
+        _heatmap(title, tokens[:longest], rows, rows if title in signed else signed)
+        for title, rows in parts.items()
     ]
     if query and on_query:
-        heatmaps.append({"title": "query", "rows": heat_rows(query, on_query)})
+        heatmaps.append(_heatmap("query", query[:longest], on_query, signed))
     return {
         "id": example["id"],
         "text": " ".join([*tokens, *query]),
@@ -131,9 +163,28 @@ def card(
         "facts": facts,
         "verdicts": verdicts,
         "heatmaps": heatmaps,
-        "shown": WORDS,
-        "cut": len(tokens) if len(tokens) > WORDS else 0,
+        "shown": longest,
+        "cut": len(tokens) if len(tokens) > longest else 0,
     }
+
+
+def _heatmap(
+    title: str,
+    words: Sequence[str],
+    rows: Mapping[str, Sequence[float | None]],
+    signed: Collection[str],
+) -> dict[str, Any]:
+    """The rows over the same words in blocks: the first WORDS, and the others, which are folded.
+
+    Both have the colours of the whole: each row is scaled to its largest value in the text.
+    """
+    count = len(words)
+    coloured = heat_rows(words, {name: values[:count] for name, values in rows.items()}, signed)
+    first, rest = (
+        blocks([{**row, "cells": row["cells"][part]} for row in coloured])
+        for part in (slice(WORDS), slice(WORDS, None))
+    )
+    return {"title": title, "blocks": first, "rest": rest, "folded": max(0, count - WORDS)}
 
 
 def _named(importance: dict[str, list[float]]) -> dict[str, list[float]]:

@@ -2,6 +2,7 @@
 
 import io
 import re
+import textwrap
 import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,8 +22,15 @@ BLUE, ORANGE, GREY = COLOURS[0], COLOURS[1], "#8a8f98"
 REST = "other classes"  # how the class None, of all that are not drawn by themselves, is called
 SPLIT = 3  # most classes that violins stand side by side for
 BINS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the largest attention weight, as Jain & Wallace (2019)
+WIDTH, HEIGHT = 3.35, 2.3  # inches: one column of a paper
+LINE = 0.16  # inches that a line of text takes
 FEW = 8  # values from which on a violin is drawn; fewer are dots
 SETTINGS: Any = {
+    "font.size": 8,  # points, and nothing smaller
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
     "svg.hashsalt": "attnjax",  # same data, same file
     "svg.fonttype": "none",  # text stays text
     "pdf.fonttype": 42,
@@ -57,9 +65,8 @@ def draw_training(folder: epath.Path, metrics: list[dict[str, Any]]) -> list[Dra
                 color=colour,
                 markersize=4,
             )
-        axes.set_xlabel("epoch")
-        axes.set_ylabel(unit)
-        draw_legend(axes, axes.lines, ["train", "validation"])
+        label_axes(axes, "epoch", unit)
+        draw_legend(figure, axes.lines, ["train", "validation"])
         caption = f"Training and validation {name}."
         drawn.append(save_figure(figure, folder, f"training_{name}", caption))
     return drawn
@@ -86,23 +93,23 @@ def by_class(
 def histogram(
     values: dict[str | None, np.ndarray], bins: np.ndarray, lines: dict[str, float]
 ) -> tuple[Any, Any]:
-    """Stacked by class, with vertical lines at named places."""
+    """(figure, axes): stacked by class, with vertical lines at named places; axes unnamed."""
     figure, axes = new_axes()
     handles, labels = [], []
     below = np.zeros(len(bins) - 1)
     for label, colour in zip(values, _colours(values), strict=True):
         counts = np.histogram(values[label], bins)[0]
         handles.append(axes.stairs(below + counts, bins, baseline=below, fill=True, color=colour))
-        labels.append(f"{_short(label)} ({len(values[label]):,})")
+        labels.append(f"{class_name(label)} ({len(values[label]):,})")
         below = below + counts
     for (label, place), style in zip(lines.items(), ("-", ":"), strict=False):
         handles.append(axes.axvline(place, color=INK, linewidth=1.2, linestyle=style))
         labels.append(f"{label} {formatted(place)}")
+    axes.xaxis.get_major_locator().set_params(nbins=5)
     axes.set_xlim(bins[0], bins[-1])
     axes.set_ylim(0, below.max() * 1.05)
     axes.yaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylabel("examples")
-    draw_legend(axes, handles, labels)
+    draw_legend(figure, handles, labels)
     return figure, axes
 
 
@@ -120,7 +127,7 @@ def violins(
     places = np.searchsorted(BINS[1:-1], weights, side="right")
     classes = by_class(examples, value)
     split = len(classes) <= SPLIT
-    figure, axes = new_axes(height=3.4)
+    figure, axes = new_axes(height=2.8)
     colours = _colours(classes) if split else [BLUE]
     names = list(classes) if split else [None]
     ticks = []
@@ -135,18 +142,14 @@ def violins(
     axes.set_yticks(range(len(ticks)), ticks)
     axes.set_ylim(-0.5, len(ticks) - 0.5)
     axes.set_xlim(left=0)
-    axes.set_xlabel(label)
-    axes.set_ylabel("largest attention weight")
+    label_axes(axes, label, "largest attention weight")
     if split:
         from matplotlib.patches import Patch
 
         draw_legend(
-            axes,
+            figure,
             [Patch(color=colour) for colour in colours],
-            [f"{_short(name)} ({len(found):,})" for name, found in classes.items()],
-            loc="lower left",
-            bbox_to_anchor=(0, 1),
-            ncols=SPLIT,
+            [f"{class_name(name)} ({len(found):,})" for name, found in classes.items()],
         )
     return figure
 
@@ -174,25 +177,70 @@ def _colours(values: dict[str | None, Any]) -> list[str]:
 NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
-def _short(label: str | None) -> str:
-    label = REST if label is None else NOT_IN_XML.sub("\ufffd", label)
-    return label if len(label) <= 24 else label[:23] + "…"
+def class_name(label: str | None) -> str:
+    """A class as figures write it: what no SVG can hold is replaced."""
+    return REST if label is None else NOT_IN_XML.sub("\ufffd", label)
 
 
-def draw_legend(where: Any, handles: Sequence[Any], labels: Sequence[str], **place: Any) -> None:
-    """A legend of axes or of a figure.
+def lines_of(text: str, width: float, most: int = 3) -> str:
+    """The text in lines of about so many inches, at most so many of them."""
+    letters = int(width / max(width_of(text) / max(len(text), 1), 0.01))
+    return "\n".join(textwrap.wrap(text, max(8, letters), max_lines=most, placeholder=" …"))
+
+
+def width_of(text: str) -> float:
+    """Inches that the widest line of the text takes in the size of all text."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
+
+    font = FontProperties(size=SETTINGS["font.size"])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        sizes = [
+            text_to_path.get_text_width_height_descent(line, font, ismath=False)
+            for line in text.split("\n")
+        ]
+    return max(size[0] for size in sizes) / 72
+
+
+def label_axes(axes: Any, x: str, y: str = "") -> None:
+    """Names the axes, in as many lines as they need; named ticks must stand before."""
+    width, height = axes.figure.get_size_inches()
+    ticks = [each.get_text() for each in axes.get_yticklabels() if each.get_text()]
+    beside = max(map(width_of, ticks), default=0.25) + (0.45 if y else 0.25)
+    axes.set_xlabel(lines_of(x, width - beside), parse_math=False)
+    axes.set_ylabel(lines_of(y, height - 0.6), parse_math=False)
+
+
+def draw_legend(figure: Any, handles: Sequence[Any], labels: Sequence[str]) -> None:
+    """A legend below the figure, which grows by it: it covers nothing and is never cut off.
 
     Labels may be any text: neither formulas nor a leading underscore mean anything.
     """
-    legend = where.legend(handles, [str(k) for k in range(len(labels))], frameon=False, **place)
+    width, height = figure.get_size_inches()
+    labels = [lines_of(label, width - 0.6) for label in labels]
+    longest = max(map(width_of, labels))
+    columns = max(1, min(len(labels), int(width / (longest + 0.5))))
+    rows = -(-len(labels) // columns)
+    lines = rows * max(1 + label.count("\n") for label in labels)
+    figure.set_size_inches(width, height + LINE * lines + 0.06)
+    legend = figure.legend(
+        handles,
+        [str(k) for k in range(len(labels))],
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+        fontsize=SETTINGS["legend.fontsize"],
+        borderaxespad=0,
+        labelspacing=0.3,
+    )
     for text, label in zip(legend.get_texts(), labels, strict=True):
         text.set_parse_math(False)
         text.set_text(label)
-        text.set_fontsize("small")
         text.set_color(INK)
 
 
-def new_axes(width: float = 4.8, height: float = 3.0) -> tuple[Any, Any]:
+def new_axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Any, Any]:
     """(figure, axes) in the reports' style; sizes in inches."""
     import matplotlib  # imported late: it is slow to load and only reports need it
     from matplotlib.figure import Figure

@@ -13,7 +13,9 @@ from markupsafe import Markup, escape
 
 from attnjax.report.figures import INK, PAPER, Drawn
 from attnjax.report.heatmap import style_sheet
-from attnjax.workdir import write_text
+from attnjax.report.latex import as_latex
+from attnjax.report.tables import Table, as_csv
+from attnjax.workdir import TABLES, write_text
 
 
 def write_page(path: epath.Path, template: str, **values: Any) -> None:
@@ -51,6 +53,12 @@ def environment() -> jinja2.Environment:
 def asset(name: str) -> str:
     """The text of a file of this package."""
     return resources.files("attnjax.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def write_table(folder: epath.Path, table: Table) -> None:
+    """Writes tables/NAME.csv and tables/NAME.tex."""
+    write_text(folder / TABLES / f"{table.name}.csv", as_csv(table))
+    write_text(folder / TABLES / f"{table.name}.tex", as_latex(table))
 
 
 WRITTEN = (".svg", ".pdf", ".csv", ".tex", ".jsonl")  # what a page's files end in

@@ -18,54 +18,61 @@ if (field) {
   });
 }
 
-// One tab stop for each heatmap; arrow keys move in it. Pointing, touching and focus show the numbers
-// of all explanations for one word.
-for (const table of all("table.heat")) {
-  const readout = table.parentElement.nextElementSibling;
-  const rows = [...table.rows];
+// One tab stop for each heatmap; arrow keys move in it, from block to block. Pointing, touching and
+// focus show the numbers of all explanations for one word.
+for (const heatmap of all(".heatmap")) {
+  const readout = heatmap.querySelector(".readout");
+  const blocks = all("table", heatmap);
+  const names = [...blocks[0].rows].map((row) => row.cells[0].textContent);
+  const rows = names.map((_, k) => blocks.flatMap((block) => all("td", block.rows[k])));
+  const place = (cell) => {
+    const row = cell.parentElement.rowIndex;
+    return [row, rows[row].indexOf(cell)];
+  };
   let marked = [];
   const show = (cell) => {
-    if (!cell || cell.tagName !== "TD") return;
+    if (!cell) return;
+    const column = place(cell)[1];
     for (const each of marked) each.classList.remove("marked");
-    marked = rows.map((row) => row.cells[cell.cellIndex]);
+    marked = rows.map((row) => row[column]);
     for (const each of marked) each.classList.add("marked");
-    const numbers = rows.map((row, k) => `${row.cells[0].textContent} ${marked[k].title}`);
+    const numbers = names.map((name, k) => `${name} ${marked[k].title}`);
     readout.textContent = `“${cell.textContent}”: ${numbers.join(" · ")}`;
   };
   const enter = (cell) => {
-    if (!cell || cell.tagName !== "TD") return;
-    for (const each of all("td[tabindex]", table)) each.tabIndex = -1;
+    if (!cell) return;
+    for (const each of all("td[tabindex]", heatmap)) each.tabIndex = -1;
     cell.tabIndex = 0;
     cell.focus();
   };
-  const first = table.querySelector("td");
-  if (first) first.tabIndex = 0;
-  table.addEventListener("mouseover", (event) => show(event.target.closest("td")));
-  table.addEventListener("focusin", (event) => show(event.target.closest("td")));
-  table.addEventListener("click", (event) => enter(event.target.closest("td")));
-  table.addEventListener("keydown", (event) => {
+  if (rows[0][0]) rows[0][0].tabIndex = 0;
+  heatmap.addEventListener("mouseover", (event) => show(event.target.closest("td")));
+  heatmap.addEventListener("focusin", (event) => show(event.target.closest("td")));
+  heatmap.addEventListener("click", (event) => enter(event.target.closest("td")));
+  heatmap.addEventListener("keydown", (event) => {
     const cell = event.target.closest("td");
     if (!cell) return;
-    const row = cell.parentElement;
+    const [row, column] = place(cell);
     const next = {
-      ArrowRight: cell.nextElementSibling,
-      ArrowLeft: cell.previousElementSibling,
-      ArrowDown: row.nextElementSibling?.cells[cell.cellIndex],
-      ArrowUp: row.previousElementSibling?.cells[cell.cellIndex],
-      Home: row.cells[1],
-      End: row.cells[row.cells.length - 1],
+      ArrowRight: rows[row][column + 1],
+      ArrowLeft: rows[row][column - 1],
+      ArrowDown: rows[row + 1]?.[column],
+      ArrowUp: rows[row - 1]?.[column],
+      Home: rows[row][0],
+      End: rows[row].findLast((each) => each.checkVisibility()),
     }[event.key];
-    if (next) {
+    if (next?.checkVisibility()) {
       event.preventDefault();
       enter(next);
     }
   });
 }
 
-// Paper has no summaries to open.
+// Paper has every word of a text, and of all else that is folded what the reader has opened: the
+// tables by class and the configuration lie beside the page, as files.
 let closed = [];
 addEventListener("beforeprint", () => {
-  closed = all("details:not([open])");
+  closed = all("details.rest:not([open])");
   for (const each of closed) each.open = true;
 });
 addEventListener("afterprint", () => {

@@ -1,7 +1,10 @@
 """results.json -> the table of scores, and what tables of summaries have in common."""
 
+from collections import Counter
 from typing import Any
 
+from attnjax.report.sentences import accuracy as accuracy_of
+from attnjax.report.sentences import counted, share
 from attnjax.report.tables import INTERVAL, Table
 
 ANALYSED = "analysed examples"
@@ -41,6 +44,44 @@ def scores_table(results: dict[str, Any]) -> Table:
         ", as trained and with attention held uniform." if uniform else "."
     )
     return Table("scores", caption, columns, rows)
+
+
+def scores_sentence(results: dict[str, Any], examples: list[dict[str, Any]]) -> str:
+    """Test accuracy, what the most frequent class would have, and what uniform attention leaves.
+
+    examples  of examples.jsonl, whose labels tell the most frequent class
+    """
+    test, analysis = results.get("test") or {}, results.get("analysis") or {}
+    accuracy, count = test.get("accuracy"), test.get("examples")
+    if accuracy is None or not count:
+        return ""
+    right = accuracy_of(accuracy, count)
+    parts = [f"The model is right in {right} of {counted(count, 'test example')}"]
+    labels = Counter(each["label"] for each in examples if each.get("label") is not None)
+    if labels:
+        most = share(labels.most_common(1)[0][1] / len(examples))
+        where = "" if len(examples) == count else f" of the {len(examples):,} analysed"
+        parts.append(f"always naming the most frequent class is right in {most}{where}")
+    uniform, own = analysis.get("uniform_attention") or {}, analysis.get("model") or test
+    if None not in (uniform.get("accuracy"), own.get("accuracy")) and (
+        uniform.get("examples") == own.get("examples")
+    ):
+        beside = "" if own.get("examples") == count else f" instead of {share(own['accuracy'])}"
+        parts.append(f"with uniform attention it is in {share(uniform['accuracy'])}{beside}")
+    return "; ".join(parts) + "."
+
+
+def training_sentence(metrics: list[dict[str, Any]], best: dict[str, Any]) -> str:
+    """Which checkpoint is best by validation, and its accuracy there."""
+    rows = [row for row in metrics if row.get("split") == "validation"]
+    here = [row for row in rows if row["step"] == best.get("step")]
+    if not here or here[-1].get("accuracy") is None:
+        return ""
+    row, last = here[-1], max(each["epoch"] for each in rows)
+    return (
+        f"Best by validation: step {row['step']:,}, after {row['epoch']:.3g} of {last:.3g} epochs, "
+        f"accuracy {accuracy_of(row['accuracy'], row.get('examples'))}."
+    )
 
 
 def described(found: dict[str, Any]) -> dict[str, Any]:

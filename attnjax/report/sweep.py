@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from attnjax.report.figures import COLOURS, Drawn, draw_legend, new_axes, save_figure
+from attnjax.report.figures import COLOURS, Drawn, draw_legend, label_axes, new_axes, save_figure
+from attnjax.report.latex import as_latex
 from attnjax.report.page import inline, write_page
-from attnjax.report.tables import Table, as_csv, as_latex
+from attnjax.report.tables import Table, as_csv
 from attnjax.workdir import write_json_lines, write_text
 
 FILES = {"table": "sweep.csv", "rows": "sweep.jsonl", "LaTeX": "sweep.tex", "page": "sweep.html"}
@@ -82,7 +83,7 @@ def draw_against(
     rows = [row for row in rows if row[measure] is not None]
     if not rows:
         return []
-    figure, axes = new_axes(5.6, 3.4)
+    figure, axes = new_axes()
     series = _series(rows, [name for name in varied if name != field])
     handles = []
     level = [row[field] for row in rows if row[field] is not None]
@@ -105,10 +106,9 @@ def draw_against(
         axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
         marker = "o" if len(x) < 15 and draw == "grid" else None
         handles += axes.plot(x, middle, style, color=colour, marker=marker, markersize=4)
-    axes.set_xlabel(NAMES[field])
-    axes.set_ylabel(MEASURES[measure])
+    label_axes(axes, NAMES[field], MEASURES[measure])
     if 1 < len(series) <= LEGEND:
-        draw_legend(axes, handles, list(series))
+        draw_legend(figure, handles, list(series))
     caption = f"{MEASURES[measure][0].upper()}{MEASURES[measure][1:]} against {NAMES[field]}."
     return [save_figure(figure, folder, f"{measure}_{field}", caption)]
 

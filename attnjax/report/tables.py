@@ -1,42 +1,14 @@
-"""One table -> CSV with full precision, LaTeX for a paper, and rows of text for the page."""
+"""One table -> CSV with full precision, and rows of text for people."""
 
 import csv
 import io
 import statistics
 from typing import Any, NamedTuple
 
-from etils import epath
-
-from attnjax.workdir import TABLES, write_text
-
 INTERVAL = "95 % interval"  # the one column whose cells are [low, high] or None
 MARKED = "marked"  # rows with this key, which is no column, stand out where its value is true
 DASH = "–"
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheets would execute
-LATEX = {
-    "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    "`": r"\textasciigrave{}",
-    "[": "{[}",  # after a line's end, [ and * would be read as its arguments
-    "]": "{]}",
-    "*": "{*}",
-    "–": "--",
-    "…": r"\ldots{}",
-    "−": "$-$",
-    "±": r"$\pm$",
-    "≤": r"$\leq$",
-}
 
 
 class Estimate(NamedTuple):
@@ -73,8 +45,13 @@ class Table(NamedTuple):
         rows = [
             row for row in self.rows if all(row[name] == value for name, value in wanted.items())
         ]
-        kept = tuple(name for name in columns if any(row[name] is not None for row in rows))
-        return self._replace(columns=kept, rows=rows)
+        kept = self._replace(columns=columns, rows=rows)
+        return kept._replace(columns=kept.said() if rows else ())
+
+    def said(self) -> tuple[str, ...]:
+        """The columns that say anything, all where there is no row."""
+        kept = (name for name in self.columns if any(row[name] is not None for row in self.rows))
+        return tuple(kept) or self.columns
 
     def text(self) -> list[list[str]]:
         """The cells as people read them, an Estimate with its interval in brackets."""
@@ -110,8 +87,10 @@ def formatted(value: Any) -> str:
         return formatted(value.mean) + spread
     if isinstance(value, list | tuple):
         return " … ".join(formatted(each) for each in value)
-    if isinstance(value, bool | str):
-        return str(value)
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
     if isinstance(value, int):
         return f"{value:,}".replace("-", "−")
     if abs(value) < 1e-9:
@@ -122,12 +101,6 @@ def formatted(value: Any) -> str:
 
 def _note(value: Any) -> str:
     return formatted(value.ci95) if isinstance(value, Estimate) and value.ci95 else ""
-
-
-def write_table(folder: epath.Path, table: Table) -> None:
-    """Writes tables/NAME.csv and tables/NAME.tex."""
-    write_text(folder / TABLES / f"{table.name}.csv", as_csv(table))
-    write_text(folder / TABLES / f"{table.name}.tex", as_latex(table))
 
 
 def as_csv(table: Table) -> str:
@@ -179,33 +152,3 @@ def _csv_cell(value: Any) -> Any:
         text = value.replace("\r", "\n")  # which the csv module would not quote
         return "'" + text if value.startswith(FORMULA) else text
     return value
-
-
-def as_latex(table: Table) -> str:
-    """A table environment for the package booktabs, all text escaped and marked rows bold."""
-    align = "".join("l" if text else "r" for text in table.texts())
-    body = []
-    for row, cells in zip(table.rows, table.text(), strict=True):
-        form = r"\textbf{%s}" if row.get(MARKED) else "%s"
-        body.append(" & ".join(form % latex(cell) for cell in cells) + r" \\")
-    lines = [
-        "% \\usepackage{booktabs}",
-        "\\begin{table}",
-        "\\centering",
-        f"\\caption{{{latex(table.caption)}}}",
-        f"\\label{{tab:{table.name}}}",
-        f"\\begin{{tabular}}{{{align}}}",
-        "\\toprule",
-        " & ".join(latex(name) for name in table.columns) + r" \\",
-        "\\midrule",
-        *body,
-        "\\bottomrule",
-        "\\end{tabular}",
-        "\\end{table}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def latex(text: str) -> str:
-    """Text with every character that LaTeX reads as a command escaped; one line."""
-    return "".join(LATEX.get(letter, letter) for letter in " ".join(text.split()))

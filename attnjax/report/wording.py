@@ -1,6 +1,7 @@
 """What measures and explanations are called, and what they mean, in every table and figure."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class Wording(NamedTuple):
@@ -86,3 +87,32 @@ def spaced(name: str) -> str:
 def pair_label(pair: str) -> str:
     """ "attention~leave_one_out" -> "attention ~ leave one out"."""
     return spaced(pair.replace("~", " ~ "))
+
+
+def in_words(facts: Mapping[str, Any]) -> str:
+    """Facts as people read them; parts in which nothing happened, 0 everywhere, are left out.
+
+    {"words": 4621, "cut": {"train": 3, "test": 0}} -> "words 4,621; cut: train 3"
+    """
+    return "; ".join(
+        f"{spaced(name)}{':' if isinstance(value, Mapping) else ''} {_value(value)}"
+        for name, value in facts.items()
+        if not _nothing(value)
+    )
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        members = value.items()
+        return ", ".join(f"{spaced(str(k))} {_value(v)}" for k, v in members if not _nothing(v))
+    if isinstance(value, list | tuple):
+        return " ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:,.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _nothing(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_nothing, value.values()))
+    return value is None or (value in (0, "", (), []) and value is not False)

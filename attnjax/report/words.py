@@ -5,7 +5,8 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.report.examples import shown
+from attnjax.report.examples import shown, signed_names
+from attnjax.report.heatmap import legend
 from attnjax.report.page import environment, write_page
 
 CELL = 40  # letters of a column's value that is shown beside the text
@@ -26,16 +27,15 @@ def write_examples_page(
         path,
         "words.html.j2",
         title=title,
-        total=len(rows),
-        examples=[_with_facts(row) for row in rows[:PAGE]],
+        **_explained(rows),
         skipped=skipped[:PAGE],
         unread=len(skipped),
     )
 
 
-def _with_facts(row: dict[str, Any]) -> dict[str, Any]:
+def _with_facts(row: dict[str, Any], signed: Any) -> dict[str, Any]:
     """The example as shown, with what was cut and the short columns of its row."""
-    found = shown(row)
+    found = shown(row, signed)
     words = {" ".join(row["tokens"]), " ".join(row.get("query") or [])}
     columns = (row.get("columns") or {}).items()
     short = [(name, str(each)) for name, each in columns if len(str(each)) <= CELL]
@@ -46,8 +46,13 @@ def _with_facts(row: dict[str, Any]) -> dict[str, Any]:
 
 def fragment(rows: list[dict[str, Any]]) -> str:
     """HTML of the same for a notebook: colours stand in the cells, all text is escaped."""
-    return (
-        environment()
-        .get_template("notebook.html.j2")
-        .render(examples=[shown(row) for row in rows[:PAGE]], total=len(rows))
-    )
+    return environment().get_template("notebook.html.j2").render(**_explained(rows))
+
+
+def _explained(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    signed = signed_names(rows)
+    return {
+        "examples": [_with_facts(row, signed) for row in rows[:PAGE]],
+        "total": len(rows),
+        "legend": legend(bool(signed)),
+    }

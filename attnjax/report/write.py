@@ -13,12 +13,18 @@ from etils import epath
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
 from attnjax.report.data import DATA
-from attnjax.report.examples import chosen
+from attnjax.report.examples import chosen, sentence, signed_names
 from attnjax.report.figures import draw_training
-from attnjax.report.page import asset, inline, remove, write_page
+from attnjax.report.heatmap import legend
+from attnjax.report.page import asset, inline, remove, write_page, write_table
 from attnjax.report.rationales import write_rationales
-from attnjax.report.summaries import ANALYSED, scores_table
-from attnjax.report.tables import Table, formatted, write_table
+from attnjax.report.summaries import (
+    ANALYSED,
+    scores_sentence,
+    scores_table,
+    training_sentence,
+)
+from attnjax.report.tables import Table, formatted
 from attnjax.workdir import (
     EXAMPLES,
     EXAMPLES_README,
@@ -47,10 +53,12 @@ def write_report(folder: epath.Path) -> None:
     remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
     remove(folder, (each for answer in ANSWERS.values() for each in answer.files))
     told = Told(folder, results, analysis, examples)
-    sections = [(each, each.blocks(told)) for each in (*ANSWERS.values(), DATA)]
-    sections = [(each, blocks) for each, blocks in sections if blocks]
+    answers = (*ANSWERS.values(), DATA)
+    sections = [(each, each.blocks(told), each.sentence(told)) for each in answers]
+    sections = [section for section in sections if section[1]]
     scores = scores_table(results)
-    for table in (scores, *(each for _, blocks in sections for each in _tables(blocks))):
+    metrics = read_json_lines(folder / METRICS, METRICS_SHAPE)
+    for table in (scores, *(each for _, blocks, _ in sections for each in _tables(blocks))):
         write_table(folder, table)
     data_files = write_rationales(folder, examples)
     if examples:
@@ -70,11 +78,16 @@ def write_report(folder: epath.Path) -> None:
         best_step=(results.get("best") or {}).get("step", "unknown"),
         timing=_timing(results.get("timing") or {}),
         sections=sections,
+        sentences={
+            "scores": scores_sentence(results, examples),
+            **{each.name: found for each, _, found in sections},
+            "examples": sentence(examples),
+            "training": training_sentence(metrics, results.get("best") or {}),
+        },
         ceiling_run=ceiling.get("run"),
         groups=chosen(examples),
-        training_figures=inline(
-            draw_training(folder, read_json_lines(folder / METRICS, METRICS_SHAPE))
-        ),
+        legend=legend(bool(signed_names(examples))),
+        training_figures=inline(draw_training(folder, metrics)),
         command=_command(config, folder),
         config=json.dumps(config, indent=2),
         versions=json.dumps(

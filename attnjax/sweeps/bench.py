@@ -18,6 +18,7 @@ from attnjax.data.dataset import Dataset, brief, load_dataset
 from attnjax.errors import UserError
 from attnjax.pipeline import model_of, record_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
+from attnjax.report.wording import in_words
 from attnjax.runtime import (
     device_summary,
     keep_heap,
@@ -90,7 +91,7 @@ def run_sweep(
         return
     with held(folder):
         stored = same_sweep(folder, config, points, dataset)
-        logger.info("data: %s", brief(dataset.summary))
+        logger.info("data: %s", in_words(brief(dataset.summary)))
         if note := fallback(config, dataset):
             logger.warning(note)
         logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)

@@ -127,15 +127,19 @@ def test_every_page_has_the_filter(each_page):
 def test_every_page_shows_numbers_of_a_word(each_page):
     each_page.run("document.querySelector('table.heat td').click()")
     readout, rows = each_page.run(
-        "const t = document.querySelector('table.heat');"
-        "return [t.parentElement.nextElementSibling.textContent, t.rows.length]"
+        "return [document.querySelector('.readout').textContent,"
+        " document.querySelector('table.heat').rows.length]"
     )
     assert readout.startswith("“")
     assert readout.count(" · ") == rows - 1
 
 
 def test_pointing_at_a_word_shows_its_numbers(fresh, reported):
-    fresh.point_at(".example table.heat tr:nth-child(2) td:nth-of-type(3)")
+    fresh.run(
+        "const rows = [...document.querySelectorAll('.heatmap table tr:nth-child(2)')];"
+        "rows.flatMap(row => [...row.querySelectorAll('td')])[2].id = 'third'"
+    )
+    fresh.point_at("#third")
     found = fresh.run(
         "const e = document.querySelector('.example');"
         "return [e.querySelector('.readout').textContent, e.querySelector('p b').textContent,"
@@ -150,7 +154,7 @@ def test_pointing_at_a_word_shows_its_numbers(fresh, reported):
 
 def test_keys_and_touch_show_numbers_too(fresh):
     stops = fresh.run(
-        "return [...document.querySelectorAll('table.heat')]"
+        "return [...document.querySelectorAll('.heatmap')]"
         ".map(t => t.querySelectorAll('td[tabindex=\"0\"]').length)"
     )
     assert set(stops) == {1}, "one tab stop for each heatmap"
@@ -165,9 +169,12 @@ def test_keys_and_touch_show_numbers_too(fresh):
     assert fresh.run(readout) == second, "the same word"
     fresh.press(END)
     assert fresh.run(
-        "const c = document.activeElement; return c === c.parentElement.lastElementChild"
-    )
-    fresh.run("document.querySelectorAll('table.heat')[2].querySelectorAll('td')[1].click()")
+        "const c = document.activeElement;"
+        "const blocks = c.closest('.heatmap').querySelectorAll('table');"
+        "return blocks.length > 1 && c.closest('table') === blocks[blocks.length - 1]"
+        " && c === c.parentElement.lastElementChild"
+    ), "the end of the text is in its last block"
+    fresh.run("document.querySelectorAll('.heatmap')[2].querySelectorAll('td')[1].click()")
     assert fresh.run("return document.querySelectorAll('.readout')[2].textContent")
 
 
@@ -181,6 +188,35 @@ def test_script_in_data_stays_text(each_page):
     assert set(words) == {EVIL}
     with pytest.raises(RuntimeError, match="no such alert"):
         each_page._request("GET", f"{each_page.session}/alert/text")
+
+
+ALIGNED = """
+const wrong = [], lines = new Set();
+for (const heatmap of document.querySelectorAll(".heatmap")) {
+  const right = heatmap.getBoundingClientRect().right + 0.5;
+  for (const table of heatmap.querySelectorAll("table")) {
+    lines.add(table.getBoundingClientRect().top);
+    for (const row of table.rows) {
+      const label = row.cells[0].firstElementChild.getBoundingClientRect();
+      for (const cell of [...row.cells].slice(1)) {
+        const box = cell.getBoundingClientRect(), middle = (label.top + label.bottom) / 2;
+        const apart = middle < box.top || middle > box.bottom;
+        if (apart || box.right > right || box.left < label.right) wrong.push(cell.textContent);
+      }
+    }
+  }
+}
+return [wrong, lines.size, document.querySelectorAll(".heatmap").length];
+"""
+
+
+@pytest.mark.parametrize("width", [320, 390, 1280])
+def test_long_texts_wrap_and_their_labels_stand_beside_the_rows(each_page, width):
+    each_page.resize(width, 844)
+    each_page.run("for (const each of document.querySelectorAll('details')) each.open = true")
+    wrong, lines, heatmaps = each_page.run(ALIGNED)
+    assert wrong == []
+    assert lines > heatmaps, "some do wrap"
 
 
 @pytest.mark.parametrize("width", [320, 390, 1280])

@@ -1,16 +1,23 @@
 """Figures: every part drawn as SVG and PDF, honest about what is undefined, any text in labels."""
 
 import re
+import shutil
 from xml.etree import ElementTree
 
+import fabricated
 import numpy as np
+import pytest
 from etils import epath
-from fabricated import fabricated_examples, fabricated_metrics
+from fabricated import fabricated_examples, fabricated_metrics, write_run
 
+from attnjax.report import compared_page, figures
+from attnjax.report import sweep as sweep_report
+from attnjax.report.answers import agreement, counterfactual, robustness
 from attnjax.report.answers.agreement import draw_agreement
 from attnjax.report.answers.counterfactual import draw_adversarial, draw_permutation
 from attnjax.report.figures import by_class, draw_training
 from attnjax.report.page import inline
+from attnjax.report.write import write_report
 
 
 def texts(svg):
@@ -125,3 +132,112 @@ def test_the_loss_of_training_is_the_one_that_validation_has(tmp_path):
     found = texts(draw_training(epath.Path(tmp_path), metrics)[0][1])
     assert any(each.startswith("0.") for each in found)
     assert not any(re.fullmatch(r"[1-9]\d(\.\d)?", each) for each in found), "no tick near 90"
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """Every figure that is saved, as it was drawn last."""
+    found = {}
+    save = figures.save_figure
+
+    def saved(figure, folder, name, caption):
+        result = save(figure, folder, name, caption)
+        found[name] = figure
+        return result
+
+    for module in (figures, agreement, counterfactual, robustness, compared_page, sweep_report):
+        monkeypatch.setattr(module, "save_figure", saved)
+    return found
+
+
+def cut_off(figure):
+    """Texts that are not wholly on the figure, as it is saved."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.text import Text
+
+    FigureCanvasAgg(figure).draw()
+    box = figure.bbox.padded(1)
+    unseen = {
+        tick.label1
+        for axis in (each for axes in figure.axes for each in (axes.xaxis, axes.yaxis))
+        for tick in axis.get_major_ticks()
+        if not min(axis.get_view_interval()) <= tick.get_loc() <= max(axis.get_view_interval())
+    }
+    shown = [t for t in figure.findobj(Text) if t.get_visible() and t.get_text().strip()]
+    shown = [text for text in shown if text not in unseen]
+    ends = [(text, text.get_window_extent()) for text in shown]
+    assert min(text.get_fontsize() for text in shown) >= 8
+    return [
+        text.get_text()
+        for text, place in ends
+        if not (box.x0 <= place.x0 and place.x1 <= box.x1)
+        or not (box.y0 <= place.y0 and place.y1 <= box.y1)
+    ]
+
+
+LONG_CLASSES = [f"A CLASS OF FORTY LETTERS, AND NUMBER {k:03d}" for k in range(6)]
+LONG_METHODS = [f"an_importance_method_with_a_long_name_{k}" for k in range(4)]
+
+
+def test_nothing_is_cut_off_and_histograms_keep_their_room(tmp_path, monkeypatch, drawn):
+    methods = ["gradient", "leave_one_out", LONG_METHODS[0]]
+    monkeypatch.setattr(fabricated, "EXPLANATIONS", ("attention", *methods))
+    write_run(tmp_path, count=60, labels=tuple(LONG_CLASSES))
+    write_report(epath.Path(tmp_path))
+    assert len(drawn) == 6 + 6 + 1, "of every pair, of every answer and of the training"
+    for name, figure in drawn.items():
+        assert cut_off(figure) == [], name
+        assert figure.get_size_inches()[0] == figures.WIDTH or name == "agreement_matrix"
+    one = drawn[f"kendall_attention_{LONG_METHODS[0]}"]
+    (axes,) = one.axes
+    assert axes.get_window_extent().height / one.dpi > 1.2, "inches of bars"
+    legend = one.legends[0].get_window_extent()
+    assert legend.y1 < axes.get_window_extent().y0, "it covers no bar"
+    assert [
+        text.get_text().replace("\n", " ").split(" (")[0]
+        for text in (one.legends[0].get_texts()[:6])
+    ] == LONG_CLASSES
+
+
+@pytest.mark.parametrize(
+    ("count", "start"), [(4, LONG_METHODS[0]), (12, LONG_METHODS[0]), (21, "integrated_gradients")]
+)
+def test_a_matrix_of_many_names_fits_a_page(tmp_path, drawn, count, start):
+    names = [f"{start}{k}" for k in range(count)]
+    taus = {
+        f"{a}~{b}": {"kendall": {"mean": -0.5}}
+        for place, a in enumerate(names)
+        for b in names[place + 1 :]
+    }
+    agreement.draw_matrix(epath.Path(tmp_path), agreement.matrix_table(taus, "m", "text"))
+    assert cut_off(drawn["m"]) == []
+    assert drawn["m"].get_size_inches()[0] < 7
+    assert min(drawn["m"].axes[0].get_window_extent().size) / drawn["m"].dpi > 0.17 * count
+
+
+def test_no_label_of_a_comparison_or_a_sweep_is_cut_off(compared, tmp_path, drawn):
+    shutil.copytree(compared, tmp_path / "out")
+    compared_page.write_comparison(epath.Path(tmp_path / "out"))
+    rows = [
+        {
+            "point": "p",
+            "technique": technique,
+            "epsilon": epsilon,
+            "weight": None,
+            "failed": None,
+            "relevance": None,
+            "learning_rate": 0.1,
+            "seed": 0,
+            "accuracy": 0.5,
+            "f1": 0.5,
+            "kendall": 0.1,
+            "pearson": 0.1,
+            "failed_step": None,
+        }
+        for technique in LONG_METHODS
+        for epsilon in (0.1, 1.0)
+    ]
+    sweep_report.write_sweep(epath.Path(tmp_path), rows, ["epsilon"], "grid", "loss")
+    assert len(drawn) == 8
+    for name, figure in drawn.items():
+        assert cut_off(figure) == [], name

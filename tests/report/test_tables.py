@@ -1,8 +1,7 @@
-"""Tables as CSV and LaTeX: full precision, and text that stays text."""
+"""Tables as CSV and for people: full precision, and text that stays text."""
 
 import csv
 import io
-import re
 
 import pytest
 
@@ -12,9 +11,7 @@ from attnjax.report.tables import (
     Estimate,
     Table,
     as_csv,
-    as_latex,
     formatted,
-    latex,
 )
 
 HOSTILE = "50 % of $x_1$ & {y} \\input{z} ~ ^ # <a> | [b] *"
@@ -48,26 +45,8 @@ def test_text_that_a_spreadsheet_would_run_is_quoted(start):
     ]
 
 
-def test_latex_has_no_bare_command_in_text():
-    text = latex(HOSTILE)
-    stripped = re.sub(r"\\(textbackslash|textasciitilde|textasciicircum|text\w+)\{\}", "", text)
-    stripped = re.sub(r"\\[%$&{}#_]", "", stripped).replace("{[}", "").replace("{]}", "")
-    stripped = stripped.replace("{*}", "")
-    assert not set(stripped) & set("\\%$&{}#_^~<>|[]*")
-    assert latex("two\nlines") == "two lines"
-
-
-def test_latex_rows_have_as_many_cells_as_columns():
-    body = as_latex(TABLE).split("\\midrule\n")[1].split("\\bottomrule")[0].strip().splitlines()
-    assert len(body) == 3
-    assert [len(re.findall(r"(?<!\\)&", line)) for line in body] == [3, 3, 3]
-    assert all(line.endswith(r" \\") for line in body)
-    assert r"\begin{tabular}{lrrr}" in as_latex(TABLE)
-    assert r"\caption{A \& B\_1}" in as_latex(TABLE)
-
-
 def test_numbers_for_people():
-    values = [None, 0.12345, -0.5, 0.00012, 0.0, 1e-17, 1234, [0.1, -0.25], "x-y"]
+    values = [None, 0.12345, -0.5, 0.00012, 0.0, 1e-17, 1234, [0.1, -0.25], "x-y", True, False]
     expected = [
         "–",
         "0.123",
@@ -78,6 +57,8 @@ def test_numbers_for_people():
         "1,234",
         "0.100 … −0.250",
         "x-y",
+        "yes",
+        "no",
     ]
     assert [formatted(value) for value in values] == expected
 
@@ -107,13 +88,7 @@ def test_estimates_have_a_column_for_each_number_that_exists():
     assert as_csv(bare) == "run_a,'=x,n\na,0.5,1\n"
 
 
-def test_marked_rows_are_bold_and_stay_marked_when_selected():
-    rows = [line for line in as_latex(ESTIMATES).splitlines() if line.endswith(r" \\")][1:]
-    assert rows == [
-        r"\textbf{50 \%} & \textbf{$-$0.500 $\pm$ 0.100 {[}$-$0.750 \ldots{} 0.250{]}} & "
-        r"\textbf{1,234} \\",
-        r"b & -- & -- \\",
-    ]
+def test_marked_rows_stay_marked_when_selected():
     ((marked, cells),) = ESTIMATES.select(("=x",), run_a="50 %").cells()
     assert marked
     assert cells == [("−0.500 ± 0.100", "−0.750 … 0.250")]

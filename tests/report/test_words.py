@@ -17,19 +17,27 @@ def explained(count=3, pair_task=False):
 
 
 def cells(html):
-    return re.findall(r'<td[^>]* title="[^"]*?([^" ]+)">(.*?)</td>', html)
+    return re.findall(r'<td[^>]* title="([^"]*?) ([^" ]+)">(.*?)</td>', html)
 
 
 def test_a_fragment_has_every_word_and_value():
     rows = explained()
     found = fragment(rows)
     escaped = "&lt;script&gt;alert(&#34;x&#34;)&lt;/script&gt;"
-    assert cells(found) == [
-        (f"{value:.4g}", word.replace(EVIL, escaped).replace("<unk>", "&lt;unk&gt;"))
-        for row in rows
-        for values in (row["attention"], *row["importance"].values())
-        for word, value in zip(row["tokens"], values, strict=True)
-    ]
+    for name in ("attention", "gradient", "leave one out"):
+        expected = [
+            (
+                f"{value:.4g}".replace("-", "−"),
+                word.replace(EVIL, escaped).replace("<unk>", "&lt;unk&gt;"),
+            )
+            for row in rows
+            for word, value in zip(
+                row["tokens"],
+                {"attention": row["attention"], **row["importance"]}[name.replace(" ", "_")],
+                strict=True,
+            )
+        ]
+        assert [tuple(cell) for whose, *cell in cells(found) if whose == name] == expected
     assert found.count("predicted <b>") == len(rows)
 
 
@@ -40,7 +48,7 @@ def test_a_fragment_is_escaped_and_brings_its_own_colours():
     assert "<script" not in found
     assert found.count("&lt;script&gt;alert(&#34;x&#34;)") == 3 + 1 + 2, "word, label, query"
     assert "class=" not in found, "a notebook has no style sheet of ours"
-    assert found.count("background:rgb(") == len(cells(found))
+    assert found.count("background:rgb(") == len(cells(found)) + 5, "and the legend's"
 
 
 def test_a_fragment_shows_a_query_without_importance_as_text():

@@ -120,13 +120,17 @@ def test_groups_of_examples_have_aligned_rows(page, reported):
     ]
     articles = re.findall(r"<article.*?</article>", page, re.S)
     assert len(articles) == 4 * SHOWN
-    names = re.findall(r'<tr><th scope="row">(.*?)</th>', articles[0])
-    assert names == ["attention", "gradient", "leave one out", "gradient", "leave one out"]
-    rows = re.findall(r"<tr>(.*?)</tr>", articles[0])
-    assert len({row.count("<td") for row in rows[:3]}) == 1
-    assert [row.count("<td") for row in rows[3:]] == [6, 6], "the query's words"
-    last = re.findall(r'<tr><th scope="row">(.*?)</th>', articles[-1])
-    assert last == ["attention", "adversarial"]
+    blocks = re.findall(r"<table.*?</table>", articles[0], re.S)
+    explanations = ["attention", "gradient", "leave one out"]
+    for block in blocks:
+        names = re.findall(r'<tr><th scope="row"><span title="(.*?)">\1</span></th>', block)
+        assert names == explanations[-len(names) :], "the query has no attention"
+        rows = re.findall(r"<tr>(.*?)</tr>", block)
+        assert len({row.count("<td") for row in rows}) == 1
+    query = articles[0].partition(">query</p>")[2]
+    assert query.count("<td") == 2 * 6, "two importances of the query's six words"
+    last = re.findall(r'<tr><th scope="row"><span title="(.*?)">', articles[-1])
+    assert last[:2] == ["attention", "adversarial"]
     assert "output change" in articles[-1]
 
 
@@ -223,7 +227,9 @@ def test_hundreds_of_long_examples_stay_small(tmp_path):
     write_files(tmp_path, results, examples * 10, [])
     write_report(epath.Path(tmp_path))
     assert (tmp_path / "report.html").stat().st_size < 1.5e6
-    assert "The first 200 of" in (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text()
+    assert re.search(r'<details class="rest"><summary>The other \d+ words</summary>', page)
+    assert "The first " not in page, "all words are there"
 
 
 def test_twenty_explanations_fit_on_a_page(tmp_path, monkeypatch):

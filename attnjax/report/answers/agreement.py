@@ -17,8 +17,21 @@ from attnjax.report.answers.answer import (
     Terms,
     Told,
 )
-from attnjax.report.figures import INK, Drawn, add_scale, by_class, histogram, new_axes, save_figure
+from attnjax.report.figures import (
+    INK,
+    WIDTH,
+    Drawn,
+    add_scale,
+    by_class,
+    histogram,
+    label_axes,
+    lines_of,
+    new_axes,
+    save_figure,
+    width_of,
+)
 from attnjax.report.page import inline
+from attnjax.report.sentences import estimate, grade, joined, number, of_few, usable
 from attnjax.report.summaries import DESCRIBED, described, mean_of
 from attnjax.report.tables import Table, formatted
 from attnjax.report.wording import MEASURES, measure, measures_of, pair_label, spaced
@@ -31,6 +44,8 @@ CLASSES = 12  # most predicted classes that the page has a table for; the files 
 HISTOGRAMS = 8  # most pairs that a histogram is drawn for
 FEW = 3  # explanations whose pairs all stand in the tables; the taus of more make a matrix
 NUMBERED = 12  # most explanations whose matrix has its numbers written in
+NAMED = 3  # most explanations whose agreement with attention the sentence names
+GRADES = ((0.1, "hardly"), (0.3, "a little"), (0.5, "moderately"), (0.7, "well"))
 
 
 def blocks(told: Told) -> list[Block]:
@@ -53,6 +68,48 @@ def blocks(told: Told) -> list[Block]:
         found.append(Paragraph(note, note=True))
     found += [Files(each) for each in (*on_text, *on_query) if each.rows]
     return [*found, *_matrices(told), *_completeness(analysis.get("completeness"))]
+
+
+def sentence(told: Told) -> str:
+    """How much attention agrees with importance by Kendall's tau, and a random order with it."""
+    agreement = told.analysis.get("agreement") or {}
+    count = told.analysis.get("examples", len(told.examples) or None)
+    pairs = {
+        other: found
+        for pair, found in agreement.items()
+        for one, other in (pair.split("~"), reversed(pair.split("~")))
+        if one == "attention" and "kendall" in found
+    }
+    taus = {name: usable(found["kendall"], count) for name, found in pairs.items()}
+    known = {name: found for name, found in taus.items() if found}
+    if not known:
+        return "Agreement with attention is defined in no example." if taus else ""
+    floors = {name: mean_of(pairs[name].get("floor"), "kendall") for name in known}
+    ends = sorted({round(each, 2) + 0.0 for each in floors.values() if each is not None})
+    ends = [number(each) for each in (ends if len(ends) < 2 else (ends[0], ends[-1]))]
+    floor = f"; a random order: {' to '.join(ends)}." if ends else "; 0 is chance."
+    chosen = ranked = sorted(known, key=lambda name: -known[name]["mean"])
+    if len(ranked) > NAMED:
+        chosen = [ranked[0], ranked[-1]]
+    if any(not each.get("ci95") for each in known.values()):
+        parts = [f"{number(known[name]['mean'])} with {spaced(name)}" for name in chosen]
+        return f"Kendall's tau of attention is {joined(parts)}{of_few(count)}{floor}"
+    grouped: dict[str, list[str]] = {}
+    for name in chosen:
+        tau = estimate(known[name]).replace(" (", ", ").replace(")", "")
+        how = _how_much(known[name], floors[name] or 0.0)
+        grouped.setdefault(how, []).append(f"{spaced(name)} (tau {tau})")
+    agrees = joined([f"{how} with {joined(names)}" for how, names in grouped.items()])
+    if len(ranked) > NAMED:
+        agrees += f", the best and the worst of {len(ranked)} importances"
+    return f"Attention agrees {agrees}{floor}"
+
+
+def _how_much(tau: dict[str, Any], floor: float) -> str:
+    low, high = tau["ci95"]
+    if low <= floor <= high:
+        return "no more than by chance"
+    return "less than by chance" if high < floor else grade(tau["mean"], GRADES, "closely")
 
 
 def _meaning(told: Told, overall: Table) -> list[Block]:
@@ -212,10 +269,11 @@ def matrix_table(agreement: dict[str, Any], name: str, where: str) -> Table:
 
 def draw_matrix(folder: epath.Path, table: Table) -> list[Drawn]:
     """The matrix as a heat map, numbers written in where there is room."""
-    names = list(table.columns[1:])
-    values = np.array([[row[name] for name in names] for row in table.rows], float)
-    size = 1.6 + 0.42 * len(names)
-    figure, axes = new_axes(size + 0.8, size)
+    values = np.array([[row[name] for name in table.columns[1:]] for row in table.rows], float)
+    names = [lines_of(name, 1.6) for name in table.columns[1:]]
+    longest = max(map(width_of, names))
+    cells = len(names) * (0.37 if len(names) <= NUMBERED else 0.2 + 0.1 * ("\n" in "".join(names)))
+    figure, axes = new_axes(max(WIDTH, longest + cells + 0.9), 0.75 * longest + cells + 0.2)
     image = axes.imshow(values, cmap="RdBu_r", vmin=-1, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(names)), names)
@@ -251,7 +309,7 @@ def draw_agreement(
             lines["floor"] = floor["mean"]
         caption = f"Kendall's tau of {title}, by example and predicted class."
         figure, axes = histogram(values, np.linspace(-1, 1, 41), lines)
-        axes.set_xlabel(f"Kendall's tau of {title}")
+        label_axes(axes, f"Kendall's tau of {title}", "examples")
         drawn.append(save_figure(figure, folder, f"kendall_{pair.replace('~', '_')}", caption))
     return drawn
 
@@ -289,4 +347,5 @@ AGREEMENT = Answer(
         "tables/*agreement*",
         "tables/completeness.*",
     ),
+    sentence=sentence,
 )

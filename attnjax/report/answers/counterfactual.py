@@ -7,12 +7,15 @@ import numpy as np
 from etils import epath
 
 from attnjax.report.answers.answer import Answer, Block, Figures, Files, Paragraph, Shown, Told
-from attnjax.report.figures import Drawn, by_class, histogram, save_figure, violins
+from attnjax.report.figures import Drawn, by_class, histogram, label_axes, save_figure, violins
 from attnjax.report.page import inline
+from attnjax.report.sentences import estimate, grade, number, of_few, usable
 from attnjax.report.summaries import DESCRIBED, described
 from attnjax.report.tables import Table
 from attnjax.report.wording import Wording
 
+MATTERS = ((0.02, "hardly matters"), (0.1, "matters a little"), (0.3, "matters"))
+ANOTHER = ((0.05, "hardly another was found"), (0.3, "it could have been another in part"))
 CHANGE, DIVERGENCE = ("permutation", "median_change"), ("adversarial", "max_jsd")
 
 
@@ -23,6 +26,35 @@ def permutation_blocks(told: Told) -> list[Block]:
     figures = draw_permutation(told.folder, told.examples)
     note = _permutation_note(found) + " The change of the output is its total variation, 0 to 1."
     return _section(note, table, "Median output change", figures)
+
+
+def permutation_sentence(told: Told) -> str:
+    """How far shuffled attention moves the output, of at most 1."""
+    count = told.analysis.get("examples")
+    found = usable((told.analysis.get("permutation") or {}).get("median_change"), count)
+    if not found:
+        return ""
+    start = f"Shuffled over the words, attention changes the output by {estimate(found)} on average"
+    if not found.get("ci95"):
+        return f"{start}{of_few(count)}; 0 is no change, 1 the most."
+    verdict = grade(found["mean"], MATTERS, "matters much")
+    return f"{start}, where 0 is no change and 1 the most: where it lies {verdict}."
+
+
+def adversarial_sentence(told: Told) -> str:
+    """How far an attention can lie from the model's that keeps its output."""
+    count = told.analysis.get("examples")
+    adversarial = told.analysis.get("adversarial_attention") or {}
+    found = usable(adversarial.get("max_jsd"), count)
+    if not found:
+        return ""
+    epsilon = adversarial.get("epsilon")
+    same = f"that changes the output by at most {epsilon:g}" if epsilon else "that keeps the output"
+    start = f"The farthest attention found {same} lies {estimate(found)} nats from the model's own"
+    start += f" on average, of at most {number(math.log(2))}"
+    if not found.get("ci95"):
+        return f"{start}{of_few(count)}."
+    return f"{start}: {grade(found['mean'], ANOTHER, 'it could have been quite another')}."
 
 
 def adversarial_blocks(told: Told) -> list[Block]:
@@ -103,7 +135,7 @@ def draw_adversarial(folder: epath.Path, examples: list[dict[str, Any]]) -> list
     lines = {"mean": float(np.mean(np.concatenate(list(values.values())))), "ln 2": largest}
     figure, axes = histogram(values, np.linspace(0, 0.7, 36), lines)
     label = "largest Jensen-Shannon divergence, nats"
-    axes.set_xlabel(label)
+    label_axes(axes, label, "examples")
     caption = (
         "How far from the model's attention one can go while the output stays, by example. "
         f"{largest:.3f} (ln 2) is no common word at all."
@@ -163,6 +195,7 @@ PERMUTATION = Answer(
     "Does it matter where attention lies?",
     permutation_blocks,
     files=("figures/permutation.*", "tables/permutation.*"),
+    sentence=permutation_sentence,
     compared={
         CHANGE: Wording(
             "median output change",
@@ -178,6 +211,7 @@ ADVERSARIAL = Answer(
     "Could attention have been another?",
     adversarial_blocks,
     files=("figures/adversarial_*", "tables/adversarial_attention.*"),
+    sentence=adversarial_sentence,
     compared={
         DIVERGENCE: Wording(
             "largest divergence",

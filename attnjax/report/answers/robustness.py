@@ -14,8 +14,17 @@ from attnjax.report.answers.answer import (
     Shown,
     Told,
 )
-from attnjax.report.figures import BLUE, ORANGE, Drawn, draw_legend, new_axes, save_figure
+from attnjax.report.figures import (
+    BLUE,
+    ORANGE,
+    Drawn,
+    draw_legend,
+    label_axes,
+    new_axes,
+    save_figure,
+)
 from attnjax.report.page import inline
+from attnjax.report.sentences import accuracy, share
 from attnjax.report.tables import Table, formatted
 from attnjax.report.wording import spaced
 
@@ -37,6 +46,43 @@ def blocks(told: Told) -> list[Block]:
         Folded("Numbers", [Shown(table, "Accuracy on the analysed examples")]),
         Files(table),
     ]
+
+
+KINDS = {"word": "word vectors", "attention": "attention scores"}
+GAP = 0.02  # of accuracies: what counts as a difference between the worst and a random perturbation
+
+
+def sentence(told: Told) -> str:
+    """Where the worst perturbation does most harm beyond a random one of the same norm."""
+    found, count = with_undisturbed(told.results), told.analysis.get("examples")
+    if not found:
+        return ""
+    gaps = [
+        (noise - worst, epsilon, kind, worst, noise)
+        for kind in KINDS
+        for epsilon, worst, noise in zip(
+            found["epsilon"],
+            found.get(f"{kind}_worst") or [],
+            found.get(f"{kind}_random") or [],
+            strict=False,
+        )
+        if epsilon and worst is not None and noise is not None
+    ]
+    if not gaps:
+        return ""
+    whole = ((told.analysis.get("model") or {}).get("accuracy"),)
+    undisturbed = "".join(f", undisturbed {share(each)}" for each in whole if each is not None)
+    gap, epsilon, kind, worst, noise = max(gaps)
+    if gap < GAP:
+        largest, least = max(each[1] for each in gaps), min(min(each[3:]) for each in gaps)
+        return (
+            f"Up to norm {largest:g}, the worst perturbation found does no more harm than a random "
+            f"one: accuracy stays at {share(least)} or above{undisturbed}."
+        )
+    return (
+        f"The worst perturbation found of the {KINDS[kind]} does most harm at norm {epsilon:g}: "
+        f"accuracy {accuracy(worst, count)}, at random {share(noise)}{undisturbed}."
+    )
 
 
 def with_undisturbed(results: dict[str, Any]) -> dict[str, list[float]] | None:
@@ -76,10 +122,10 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]]) -> l
         labels.append(kind.replace("_", " vectors, " if kind.startswith("word") else " scores, "))
         axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
     axes.set_xscale("symlog", linthresh=0.1)
-    axes.set_xlabel("epsilon, L2 norm of the perturbation of one example")
-    axes.set_ylabel("accuracy, analysed examples")
+    x = "epsilon, L2 norm of the perturbation of one example"
+    label_axes(axes, x, "accuracy, analysed examples")
     axes.set_ylim(0, 1)
-    draw_legend(axes, axes.lines, labels)
+    draw_legend(figure, axes.lines, labels)
     caption = "Accuracy under random and worst-case perturbations of word vectors and scores."
     return [save_figure(figure, folder, "robustness", caption)]
 
@@ -90,4 +136,5 @@ ROBUSTNESS = Answer(
     "Is the model robust?",
     blocks,
     files=("figures/robustness.*", "tables/robustness.*"),
+    sentence=sentence,
 )

@@ -1,0 +1,35 @@
+"""What long work over examples says while it goes on: what it is, and how many are done of all."""
+
+import logging
+import time
+from collections.abc import Callable
+
+logger = logging.getLogger(__name__)
+
+SHARE = 0.1  # of all examples, after which it speaks again,
+PAUSE = 2.0  # but not before so many seconds,
+SILENCE = 15.0  # and at the latest with the first that is done after so many
+
+
+def progress(
+    doing: str, total: int, clock: Callable[[], float] = time.monotonic
+) -> Callable[[int], None]:
+    """Logs what begins; returns a function to call with the number of examples that got done.
+
+    doing  in a few words: "analysis: agreement"
+    """
+    start = said = clock()
+    done = told = 0
+    logger.info("%s: %s example%s", doing, f"{total:,}", "" if total == 1 else "s")
+
+    def advance(count: int) -> None:
+        nonlocal done, told, said
+        done += count
+        now = clock()
+        far, long = done - told >= SHARE * total, now - said >= SILENCE
+        if done <= total and ((far and now - said >= PAUSE) or long):
+            part = f"{done:,} of {total:,} examples, {now - start:.0f} s"
+            logger.info("%s: %s", doing, part)
+            told, said = done, now
+
+    return advance
