@@ -7,11 +7,12 @@ if TYPE_CHECKING:
     from attnjax.config import default_config
     from attnjax.errors import UserError
     from attnjax.main import train
-    from attnjax.runs.loaded import Explanations, Predictions, Run, load_run
+    from attnjax.runs.explanations import Explanations, Predictions
+    from attnjax.runs.loaded import Run, load_run
 
 HOMES = {
-    "Explanations": "attnjax.runs.loaded",
-    "Predictions": "attnjax.runs.loaded",
+    "Explanations": "attnjax.runs.explanations",
+    "Predictions": "attnjax.runs.explanations",
     "Run": "attnjax.runs.loaded",
     "UserError": "attnjax.errors",
     "default_config": "attnjax.config",
