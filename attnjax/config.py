@@ -297,6 +297,45 @@ class AnalysisConfig:
         most=LARGEST,
     )
     robustness_steps: int = option(1, "ascent steps of the worst case", least=1, most=10_000)
+    lrp_epsilon: float = option(
+        0.0,
+        "lrp: stabiliser of its denominators; 0 is the exact rule, with gates held",
+        least=0.0,
+        most=1e6,
+    )
+    smoothgrad_samples: int = option(50, "smoothgrad: noisy copies", least=2, most=1_000_000)
+    smoothgrad_sigma: float = option(
+        0.15,
+        "smoothgrad: standard deviation of its noise, in the range of all word vectors' entries",
+        least=0.0,
+        most=1e6,
+    )
+    smoothgrad_form: str = option(
+        "product",
+        "smoothgrad: with the vector; norm; root of the mean square; root of the variance",
+        choices=("product", "norm", "squared", "variance"),
+    )
+    lime_samples: int = option(1000, "lime: texts it looks at", least=100, most=1_000_000)
+    shapley_orders: int = option(
+        20, "shapley: random orders, each with its reverse", least=4, most=1_000_000
+    )
+    mask_price: float = option(0.03, "mask: of a word, in probability", least=0.0, most=1.0)
+    mask_steps: int = option(300, "mask: of its optimizer", least=1, most=1_000_000)
+    mask_goal: str = option(
+        "deletion",
+        "mask: the fewest words without which the class is lost, or which alone keep it",
+        choices=("deletion", "preservation"),
+    )
+    mask_baseline: str = option(
+        "zero",
+        "mask: what stands in a deleted word's place",
+        choices=("zero", "mean", "unknown"),
+    )
+    removal: str = option(
+        "delete",
+        "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",
+        choices=("delete", "zero", "unknown"),
+    )
 
 
 @dataclass(frozen=True)

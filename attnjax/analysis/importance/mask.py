@@ -14,8 +14,6 @@ from attnjax.config import AnalysisConfig
 from attnjax.model.stages import word_vectors
 from attnjax.types import UNK, Batch, Embedded, Params, Segment, Stages
 
-GOALS = ("deletion", "preservation")
-BASELINES = ("zero", "mean", "unknown")
 RATE = 0.1  # of Adam, as in the released code
 START = 0.9
 
@@ -41,8 +39,8 @@ def masks(price: float, steps: int, goal: str, baseline: str) -> Shared:
     preservation: price * sum m - p(m); p is the predicted class's probability. Projected Adam from
     0.9; the best iterate is kept. All texts of a batch are optimised at once, each by itself.
     price     of a word, in probability; steps  of the optimizer
-    goal      of `GOALS`; baseline  e': of `BASELINES`, zero, the mean of all words' vectors, or
-              that of the unknown word
+    goal      "deletion" or "preservation"
+    baseline  e': "zero", the "mean" of all words' vectors, or that of the "unknown" word
     """
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Masks:

@@ -14,8 +14,6 @@ from attnjax.model import segments
 from attnjax.model.stages import word_vectors
 from attnjax.types import Batch, Embedded, Params, Segment, Stages
 
-FORMS = ("product", "norm", "squared", "variance")
-
 
 @cache  # equal settings are one function: what is compiled for it is compiled once
 def smoothgrad(samples: int, sigma: float, form: str) -> Any:

@@ -25,7 +25,6 @@ MOST = 10  # words that are removed one after the other, for AOPC
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of ERASER
 STEPS = tuple(share / 20 for share in range(1, 21))  # of all words, until the prediction flips
 ORDERS = 5  # random ones, for the floor
-REMOVALS = ("delete", "zero", "unknown")
 MEASURES = ("aopc", "aopc_least_first", "comprehensiveness", "sufficiency", "flip")
 
 
