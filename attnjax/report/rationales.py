@@ -9,7 +9,6 @@ from etils import epath
 from attnjax.workdir import (
     RATIONALES,
     VOCABULARY,
-    VOCABULARY_SHAPE,
     read_json,
     write_json_lines,
 )
@@ -25,7 +24,7 @@ def write_rationales(folder: epath.Path, examples: list[dict[str, Any]]) -> list
     if not examples:
         return []
     vocabulary = folder / VOCABULARY
-    labels = read_json(vocabulary, VOCABULARY_SHAPE)["labels"] if vocabulary.exists() else None
+    labels = read_json(vocabulary, {"labels": [str]})["labels"] if vocabulary.exists() else None
     names = []
     for explanation in ("attention", *examples[0]["importance"]):
         name = RATIONALES.format(explanation)

@@ -246,11 +246,19 @@ def test_all_text_can_be_read(each_page, scheme):
     assert ratio >= 4.5, where
 
 
-def test_paper_shows_what_is_folded(fresh):
-    closed = "return document.querySelectorAll('details:not([open])').length"
-    before = fresh.run(closed)
-    assert before > 0
-    fresh.run("dispatchEvent(new Event('beforeprint'))")
-    assert fresh.run(closed) == 0
-    fresh.run("dispatchEvent(new Event('afterprint'))")
-    assert fresh.run(closed) == before
+def test_paper_has_all_words_and_what_the_reader_opened(browser, compared):
+    page = opened(browser, compared / "comparison.html")
+    closed = "return [...document.querySelectorAll('details:not([open])')].map(e => e.className)"
+    before = page.run(closed)
+    assert set(before) == {"rest", ""}
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    assert set(page.run(closed)) == {""}
+    page.run("dispatchEvent(new Event('afterprint'))")
+    assert page.run(closed) == before
+    page.devtools("Emulation.setEmulatedMedia", media="print")
+    visible = page.run(
+        "return [...document.querySelectorAll('details:not([open]), nav, .filter')]"
+        ".filter(e => e.checkVisibility()).length"
+    )
+    page.devtools("Emulation.setEmulatedMedia", media="")
+    assert visible == 0
