@@ -14,7 +14,7 @@ def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
 
     measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
     which the share of significant rows (p <= 0.05) among the defined ones is told. One row has
-    neither deviation nor interval.
+    no deviation, and fewer than 10 have no interval.
     """
     names = [name for name in measures if name != "p_value"]
     if not names:
@@ -29,7 +29,7 @@ def describe(measures: dict[str, np.ndarray]) -> dict[str, Any]:
         described[name] = {
             "mean": float(defined.mean()) if known else None,
             "std": float(defined.std()) if len(defined) > 1 else None,
-            "ci95": [float(low[place]), float(high[place])] if len(defined) > 1 else None,
+            "ci95": [float(low[place]), float(high[place])] if np.isfinite(low[place]) else None,
             "undefined": len(values) - len(defined),
         }
     if "p_value" in measures and "kendall" in described:
