@@ -16,7 +16,8 @@ means                 [{name, runs, of, measure, mean, std, ci95, examples}]: a 
                       condition's; std is over the seeds, null for one; of "score", a pair of
                       explanations such as "attention~gradient", "permutation" or "adversarial"
 differences           [{baseline, other, of, measure, baseline_mean, other_mean, difference, ci95,
-                      p, p_holm, examples}]: other minus baseline; p_holm over the whole list
+                      p, p_holm, examples}]: other minus baseline; p_holm over the whole list;
+                      null of one run against one, which a second seed may move as far
 ceiling               [{condition, explanation, measure, mean, ci95, seed_pairs, examples}]:
                       agreement of the same explanation between two seeds, mean over their pairs
 divergence            {mean, ci95, largest, examples}: Jensen-Shannon divergence of all runs'
@@ -25,8 +26,9 @@ sentences             [{kind, id, divergence, tokens, query, label, runs: [{name
                       probability, attention, importance}]}]: kind "most", "least" or "random"
 notes                 what to know when reading the numbers
 
-An interval "ci95" is [low, high] of the 95 % percentile bootstrap over examples; of several seeds
-it holds their spread as well, by Student's t. A number that does not exist is null.
+An interval "ci95" is [low, high] of the 95 % BCa bootstrap over examples, null below 10 of them; of
+several seeds it holds their spread as well, by Student's t on a scale that keeps the measure's
+range. A number that does not exist is null.
 """
 
 import contextlib

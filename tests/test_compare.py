@@ -38,23 +38,52 @@ def test_a_planted_difference_is_found_and_nothing_else(tmp_path, capsys):
     b = write_run(tmp_path / "b", example_rows(noise=1, shift=0.1), adversary__epsilon=2.0)
     found = compared(tmp_path, a, b)
     assert len(found["differences"]) == 7, "accuracy, and two measures of three pairs"
-    marked = [each for each in found["differences"] if each["p_holm"] <= 0.05]
-    (planted,) = marked
-    assert (planted["of"], planted["measure"]) == ("attention~gradient", "kendall")
+    (planted,) = rows_of(found, "differences", of="attention~gradient", measure="kendall")
     assert planted["difference"] == pytest.approx(0.1, abs=0.02)
     assert 0.08 < planted["ci95"][0] < planted["difference"] < planted["ci95"][1] < 0.12
-    adjusted = holm(np.array([each["p"] for each in found["differences"]]))
-    np.testing.assert_allclose([each["p_holm"] for each in found["differences"]], adjusted)
+    (other,) = rows_of(found, "differences", of="attention~gradient", measure="pearson")
+    assert other["ci95"][0] < 0 < other["ci95"][1]
     assert found["config"] == {"adversary.epsilon": [1.0, 2.0]}
     printed = capsys.readouterr().out
     assert f"report:  {tmp_path / 'out' / 'comparison.html'}" in printed
+
+
+def test_one_run_against_one_has_intervals_and_is_not_tested(tmp_path):
+    """Neither in the numbers nor on the page and in its files; a condition of two seeds is."""
+    a = write_run(tmp_path / "a", example_rows(noise=0))
+    b = write_run(tmp_path / "b", example_rows(noise=1, shift=0.1), model__encoder="cnn")
+    again = write_run(tmp_path / "a_1", example_rows(noise=2), seed=1)
+    for folders, tested in (((a, b), False), ((a, again), False), ((a, again, b), True)):
+        found = compared(tmp_path, *folders)
+        for each in found["differences"]:
+            assert each["ci95"][0] <= each["difference"] <= each["ci95"][1]
+            assert (each["p"] is not None) == (each["p_holm"] is not None) == tested
+        page = (tmp_path / "out" / "comparison.html").read_text()
+        heading = (tmp_path / "out" / "tables" / "differences.csv").read_text().splitlines()[0]
+        latex = (tmp_path / "out" / "tables" / "differences.tex").read_text()
+        assert ("Holm" in page, "Holm" in heading, "Holm" in latex) == (tested,) * 3
+        assert ("One run against one" in page) != tested
+        assert tested or ('class="mark"' not in page and "\\textbf{" not in latex)
+
+
+def test_intervals_over_seeds_stay_inside_the_range_of_the_measure(tmp_path):
+    """Two seeds leave one degree of freedom, whose plain interval is from -1.3 to 2.4."""
+    runs = [
+        write_run(tmp_path / f"s{seed}", example_rows(noise=seed, wrong=wrong), seed=seed)
+        for seed, wrong in enumerate((0.3, 0.6))
+    ]
+    found = compared(tmp_path, *runs)
+    (accuracy,) = rows_of(found, "means", name="s (2 seeds)", measure="accuracy")
+    low, high = accuracy["ci95"]
+    assert 0 <= low < 0.1
+    assert 0.9 < high <= 1
 
 
 def test_equal_runs_do_not_differ(tmp_path):
     rows = example_rows()
     a, b = write_run(tmp_path / "a", rows), write_run(tmp_path / "b", rows, model__hidden_dim=64)
     found = compared(tmp_path, a, b)
-    assert {(each["difference"], each["p"]) for each in found["differences"]} == {(0, 1)}
+    assert {(each["difference"], *each["ci95"]) for each in found["differences"]} == {(0, 0, 0)}
     assert found["divergence"]["mean"] == pytest.approx(0, abs=1e-12)
 
 
@@ -69,7 +98,7 @@ def test_accuracy_is_of_the_predictions_and_undefined_examples_are_left_out(tmp_
     (accuracy,) = rows_of(found, "differences", measure="accuracy")
     right = [np.mean([row["label"] == row["prediction"] for row in rows]) for rows in (a, b)]
     assert accuracy["difference"] == pytest.approx(right[1] - right[0])
-    assert accuracy["p_holm"] <= 0.05
+    assert accuracy["ci95"][1] < 0
     (holed,) = rows_of(found, "differences", of="attention~gradient", measure="pearson")
     kept = [
         np.mean([row["agreement"]["attention~gradient"]["pearson"] for row in rows[3:]])
@@ -98,6 +127,8 @@ def test_seeds_of_one_condition_are_compared_together(tmp_path):
     (tau,) = rows_of(found, "differences", of="attention~gradient", measure="kendall")
     assert tau["difference"] == pytest.approx(0.1, abs=0.02)
     assert tau["p_holm"] <= 0.05
+    adjusted = holm(np.array([each["p"] for each in found["differences"]]))
+    np.testing.assert_allclose([each["p_holm"] for each in found["differences"]], adjusted)
     wanted = {"of": "attention~gradient", "measure": "kendall"}
     means = [rows_of(found, "means", name=f"none_{k}", **wanted)[0]["mean"] for k in range(3)]
     (together,) = rows_of(found, "means", name="none (3 seeds)", **wanted)

@@ -12,20 +12,30 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from attnjax.analysis.intervals import (
+    FEWEST,
+    INTERVAL,
+    NORMAL,
+    TIE,
+    UNBOUNDED,
+    Range,
+    bca_quantiles,
+    of_difference,
+    within,
+)
+
 Values = Float[np.ndarray, "_ examples"]  # one row a run
 
-FEWEST = 10  # examples; the bootstrap of fewer gives intervals that mean nothing
 CELLS = 2**21  # resampled examples held at a time: bounds memory, changes no result
-RESAMPLES = 1000  # of `bootstrap`
+RESAMPLES = (1_000, 10_000)  # of `bootstrap`: least, and most, of few rows that are drawn at once
 BLOCK = 100  # of them held in memory at once
-TIE = 1e-7  # differences below this are the rounding of float32, not differences
 
 
 class Difference(NamedTuple):
     """How far the mean of one set of runs lies from that of another; NaN where undefined.
 
     baseline, other  means over runs and examples; difference  the other's minus the baseline's
-    low, high        95 % percentile interval of the difference
+    low, high        95 % interval of the difference
     p                two-sided bootstrap p-value of no difference, in [2 / (resamples + 1), 1]
     examples         how many examples are defined in every run of both, and so were used
     """
@@ -44,42 +54,51 @@ UNDEFINED = Difference(NAN, NAN, NAN, NAN, NAN, NAN, examples=0)
 
 
 def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile intervals of the columns' means over resampled rows, NaN left out.
+    """95 % BCa intervals of the columns' means over resampled rows, NaN left out.
 
     columns  [rows, measures]; all measures see the same resamples.
-    Returns (low, high), each [measures]; 0 for a column in which nothing is defined.
+    Returns (low, high), each [measures]; NaN for a column of fewer than 10 defined values.
     """
-    rows = len(columns)
-    if rows == 0:
-        return np.zeros(columns.shape[1]), np.zeros(columns.shape[1])
-    random = np.random.default_rng(0)
+    rows, count = columns.shape
+    ends = np.full((2, count), np.nan)
     known = np.isfinite(columns)
+    enough = np.flatnonzero(known.sum(axis=0) >= FEWEST)
+    if len(enough) == 0:
+        return ends[0], ends[1]
+    random = np.random.default_rng(0)
     filled = np.where(known, columns, 0.0)
-    means = np.empty((RESAMPLES, columns.shape[1]))
-    for start in range(0, RESAMPLES, BLOCK):
+    resamples = int(np.clip(CELLS // rows, *RESAMPLES)) // BLOCK * BLOCK
+    means = np.empty((resamples, count))
+    for start in range(0, resamples, BLOCK):
         # How often each row is drawn: one count for all measures, whose means are then matmuls.
         drawn = drawn_counts(random, BLOCK, rows)
         counts = drawn @ known
         means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
-    undefined = ~known.any(axis=0)
-    means[:, undefined] = 0.0
-    low, high = np.nanpercentile(means, [2.5, 97.5], axis=0)
-    return low, high
+    scores = np.array([NORMAL.inv_cdf(each) for each in INTERVAL])
+    for column in enough:
+        drawn_means = means[np.isfinite(means[:, column]), column]
+        ends[:, column] = bca_quantiles(drawn_means, columns[known[:, column], column], scores)
+    return ends[0], ends[1]
 
 
 def bootstrap_differences(
-    pairs: Sequence[tuple[Values | None, Values]], resamples: int = 10_000, seed: int = 0
+    pairs: Sequence[tuple[Values | None, Values]],
+    resamples: int = 10_000,
+    seed: int = 0,
+    ranges: Sequence[Range] | None = None,
 ) -> list[Difference]:
     """Compares the two of each pair: values [runs, examples] of baseline and other, NaN undefined.
 
+    ranges  of each pair's measure, see `intervals.RANGES`; None: all are unbounded
     A baseline of None is the number 0: the difference is then the other's mean. Each resample draws
     examples with replacement, the same ones for all runs (paired: Efron & Tibshirani 1993, chapter
-    8). Where a side has several runs (seeds), Student's t of `seed_error` is added, so that the
+    8); their distribution is corrected by `bca_quantiles`. Where a side has several runs (seeds),
+    Student's t of `seed_error` is added on a scale that keeps the range (`within`), so that the
     interval is about training again as well: the bootstrap of two or three runs would have a
     quarter of such intervals miss. Two single runs are compared as they are, for one run says
     nothing about the next. Only examples that all runs of a pair define count. The p-value inverts
-    the percentile interval: twice the smaller share of resamples on either side of 0, the sample
-    itself counted as one more.
+    the interval: twice the smaller share of the distribution on either side of 0, the sample itself
+    counted as one more.
 
     With fewer than 10 such examples, means are given, and interval and p-value are NaN.
     """
@@ -91,6 +110,7 @@ def bootstrap_differences(
     ]
     for number, examples in enumerate(defined):
         by_defined.setdefault(np.packbits(examples).tobytes(), []).append(number)
+    bounds = [UNBOUNDED] * len(pairs) if ranges is None else list(ranges)
     together = max(1, 2**25 // resamples)  # pairs whose resampled differences fit into 256 MB
     for numbers in by_defined.values():
         for start in range(0, len(numbers), together):
@@ -99,11 +119,14 @@ def bootstrap_differences(
                 tuple(None if side is None else side[:, defined[k]] for side in pairs[k])
                 for k in members
             ]
-            found |= zip(members, _differences(kept, resamples, seed), strict=True)
+            limits = [bounds[k] for k in members]
+            found |= zip(members, _differences(kept, limits, resamples, seed), strict=True)
     return [found[number] for number in range(len(pairs))]
 
 
-def _differences(pairs: list[Any], resamples: int, seed: int) -> list[Difference]:
+def _differences(
+    pairs: list[Any], ranges: list[Range], resamples: int, seed: int
+) -> list[Difference]:
     """As `bootstrap_differences`, where every pair defines all of the same examples."""
     count = pairs[0][1].shape[1]
     if count == 0:
@@ -126,17 +149,27 @@ def _differences(pairs: list[Any], resamples: int, seed: int) -> list[Difference
         size = min(chunk, resamples - start)
         drawn = drawn_counts(of_examples, size, count)
         sampled[:, start : start + size] = (drawn @ columns / count).T
+    scores = _normal_quantiles(resamples)
     places = of_seeds.random(resamples)
-    for number, pair in enumerate(pairs):
+    for number, (pair, (a, b)) in enumerate(zip(pairs, means, strict=True)):
+        sampled[number] = bca_quantiles(sampled[number], columns[:, number], scores)
         error, freedom = seed_error(*pair)
         if error > 0:
-            sampled[number] += error * _t_quantiles(places, freedom)
-    edges = np.percentile(sampled, [2.5, 97.5], axis=1)
+            limits = ranges[number] if pair[0] is None else of_difference(ranges[number])
+            moved = sampled[number] - (b - a) + error * _t_quantiles(places, freedom)
+            sampled[number] = within(b - a, moved, limits)
+    edges = np.percentile(sampled, [100 * each for each in INTERVAL], axis=1)
     low, high = np.where(np.abs(edges) <= TIE, 0, edges).tolist()
     return [
         Difference(a, b, b - a, low[k], high[k], _p_value(sampled[k]), count)
         for k, (a, b) in enumerate(means)
     ]
+
+
+@cache
+def _normal_quantiles(count: int) -> np.ndarray:
+    """Those of the middles of as many equal parts of the distribution."""
+    return np.array([NORMAL.inv_cdf((k + 0.5) / count) for k in range(count)])
 
 
 def seed_error(baseline: Values | None, other: Values) -> tuple[float, float]:

@@ -60,6 +60,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         found=found,
         baseline=found["differences"][0]["baseline"],
         trained_once=_trained_once(found),
+        tested=sum(each["p"] is not None for each in found["differences"]),
         tables=tables,
         differences=by_run,
         side_by_side=[
@@ -149,7 +150,9 @@ def _differences(found: dict[str, Any]) -> Table:
     ]
     baseline = found["differences"][0]["baseline"]
     caption = f"Differences from {baseline} with 95 % bootstrap intervals."
-    columns = tuple(name for name in rows[0] if name != MARKED)
+    tested = any(row["p"] is not None for row in rows)
+    left_out = (MARKED,) if tested else (MARKED, "p", "p (Holm)")
+    columns = tuple(name for name in rows[0] if name not in left_out)
     return Table("differences", caption, columns, rows)
 
 

@@ -12,7 +12,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # how a cell begins that spreadsheet
 
 
 class Estimate(NamedTuple):
-    """A mean with its 95 % interval and its standard deviation over seeds, where there are any."""
+    """A mean with its 95 % interval and its standard deviation, of what the table's column says."""
 
     mean: float | None
     ci95: list[float] | None = None

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.analysis.intervals import range_of
 from attnjax.analysis.statistics import (
     Difference,
     attention_divergence,
@@ -93,8 +94,13 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
     pairs: list[Any] = [(None, values[each][members]) for (_, members), each in means]
     pairs += [(values[each][baseline[1]], values[each][members]) for (_, members), each in tests]
     resamples = max(RESAMPLES, PER_TEST * len(tests))
-    found = bootstrap_differences(pairs, resamples, seed)
-    differences = found[len(means) :]
+    ranges = [range_of(measure) for _, (_, measure) in (*means, *tests)]
+    found = bootstrap_differences(pairs, resamples, seed, ranges)
+    differences = [
+        # Of one run against one, a p-value is about these two seeds: most small ones are.
+        each if len(baseline[1]) > 1 or len(members) > 1 else each._replace(p=float("nan"))
+        for each, ((_, members), _) in zip(found[len(means) :], tests, strict=True)
+    ]
     adjusted = holm(np.array([each.p for each in differences]))
     rows = np.repeat(np.arange(len(runs[0].examples)), [len(e.tokens) for e in runs[0].examples])
     divergence = attention_divergence(

@@ -6,6 +6,16 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from attnjax.analysis import statistics
+from attnjax.analysis.agreement import measures
+from attnjax.analysis.intervals import (
+    RANGES,
+    UNBOUNDED,
+    bca_quantiles,
+    expansion,
+    of_difference,
+    range_of,
+    within,
+)
 from attnjax.analysis.statistics import (
     attention_divergence,
     bootstrap,
@@ -22,11 +32,22 @@ def correlated(runs, examples, shift=0.0, seed=0):
     return shift + shared + 0.1 * np.random.default_rng(seed).normal(size=(runs, examples))
 
 
+def expanded(count):
+    """The level whose normal quantile is that of 95 %, expanded by Student's t for few values."""
+    wide = stats.t.ppf(0.975, count - 1) * (count / (count - 1)) ** 0.5
+    return 1 - 2 * stats.norm.sf(wide)
+
+
 def test_intervals_are_those_of_scipy_up_to_the_draws():
     values = np.random.default_rng(1).normal(size=300) ** 2
     low, high = bootstrap(values[:, None])
     found = stats.bootstrap(
-        (values,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(2)
+        (values,),
+        np.mean,
+        n_resamples=20_000,
+        method="BCa",
+        confidence_level=expanded(300),
+        rng=np.random.default_rng(2),
     ).confidence_interval
     width = found.high - found.low
     assert low[0] == pytest.approx(found.low, abs=0.1 * width)
@@ -34,24 +55,26 @@ def test_intervals_are_those_of_scipy_up_to_the_draws():
 
 
 @pytest.mark.parametrize("examples", [12, 150])
-def test_one_run_on_each_side_is_scipys_paired_percentile_bootstrap(examples):
+def test_one_run_on_each_side_is_scipys_paired_bootstrap(examples):
     a, b = correlated(1, examples, seed=2), correlated(1, examples, 0.02, seed=3)
     (ours,) = bootstrap_differences([(a, b)], 50_000)
     theirs = stats.bootstrap(
         (a[0], b[0]),
         lambda x, y, axis=-1: y.mean(axis=axis) - x.mean(axis=axis),
         paired=True,
-        method="percentile",
+        method="BCa",
+        confidence_level=expanded(examples),
         n_resamples=50_000,
         batch=1_000,
         rng=np.random.default_rng(5),
     )
-    tolerance = 0.08 * theirs.standard_error  # two quantiles' Monte Carlo error is about 0.017
+    tolerance = 0.1 * theirs.standard_error  # two quantiles' Monte Carlo error is about 0.025
     np.testing.assert_allclose(
         (ours.low, ours.high), theirs.confidence_interval, rtol=0, atol=tolerance
     )
-    shares = np.mean(theirs.bootstrap_distribution <= 0), np.mean(theirs.bootstrap_distribution > 0)
-    assert ours.p == pytest.approx(2 * min(shares), abs=0.02)
+    ends = np.array([ours.p / 2, 1 - ours.p / 2])  # the interval of the level 1 - p ends at 0
+    found = bca_quantiles(theirs.bootstrap_distribution, (b - a)[0], stats.norm.ppf(ends))
+    assert np.min(np.abs(found)) < tolerance
     assert (ours.baseline, ours.other, ours.examples) == (a.mean(), b.mean(), examples)
     assert ours.difference == pytest.approx(b.mean() - a.mean())
 
@@ -84,6 +107,70 @@ def test_the_seeds_part_of_an_interval_is_scipys_t_test(first, second):
     (ours,) = bootstrap_differences([(a, b)], 50_000)
     np.testing.assert_allclose((ours.low, ours.high), expected, atol=(ours.high - ours.low) * 0.03)
     assert ours.p == pytest.approx(theirs.pvalue, abs=0.01)
+
+
+@pytest.mark.parametrize("measure", ["accuracy", "kendall", "jensen_shannon"])
+@pytest.mark.parametrize("place", [0.01, 0.5, 0.97])
+def test_intervals_over_seeds_keep_the_range_and_are_plain_where_seeds_hardly_differ(
+    measure, place
+):
+    bounds = low, high = range_of(measure)
+    centre = low + place * (high - low)
+    for spread in (0.9, 1e-4):
+        seeds = centre + np.array([-1, 1]) * min(place, 1 - place) * (high - low) * spread
+        values = np.repeat(seeds[:, None], 20, axis=1)
+        plain, kept = (
+            bootstrap_differences([(None, values)], 20_000, ranges=each)[0]
+            for each in (None, [bounds])
+        )
+        if spread == 0.9:
+            assert plain.low < low or plain.high > high
+            assert low <= kept.low < centre < kept.high <= high
+        else:
+            width = plain.high - plain.low
+            np.testing.assert_allclose(kept[3:5], plain[3:5], rtol=0, atol=2e-3 * width)
+    (difference,) = bootstrap_differences([(values, values[::-1])], 500, ranges=[bounds])
+    assert of_difference(bounds)[0] <= difference.low <= difference.high <= high - low
+
+
+@pytest.mark.parametrize("centre", [-0.8, 0.0, 0.3])
+def test_the_scale_from_minus_one_to_one_is_fishers_z(centre):
+    deviations = np.array([-3.0, -0.2, 0.0, 0.01, 2.0])
+    expected = np.tanh(np.arctanh(centre) + deviations / (1 - centre**2))
+    np.testing.assert_allclose(within(centre, deviations, (-1.0, 1.0)), expected, atol=1e-12)
+
+
+def test_scales_of_other_ranges():
+    deviations = np.array([-3.0, 0.0, 2.0, 5000.0])
+    found = within(0.5, deviations, (0.0, np.inf))
+    np.testing.assert_allclose(found[:3], 0.5 * np.exp(deviations[:3] / 0.5))
+    np.testing.assert_array_equal(within(-0.5, -deviations, (-np.inf, 0.0)), -found)
+    np.testing.assert_array_equal(within(0.5, deviations, UNBOUNDED), 0.5 + deviations)
+    for end in (0.0, 1.0):
+        np.testing.assert_array_equal(within(end, deviations, (0.0, 1.0)), end)
+    np.testing.assert_array_equal(within(0.5, np.array([-5e3, 5e3]), (0.0, 1.0)), [0, 1])
+    assert of_difference((0.0, np.inf)) == UNBOUNDED
+    assert range_of("new") == UNBOUNDED
+    assert set(measures(5)) <= set(RANGES)
+
+
+@pytest.mark.parametrize("count", [10, 20, 2000])
+def test_the_expansion_is_by_students_t(count):
+    expected = stats.t.ppf(0.975, count - 1) / stats.norm.ppf(0.975) * (count / (count - 1)) ** 0.5
+    assert expansion(count) == pytest.approx(expected, rel=1e-4)
+
+
+def test_skewed_values_are_covered_better_than_by_percentiles():
+    """Lognormal as output changes are: percentiles of 20 hold the mean in three of four samples."""
+    random = np.random.default_rng(0)
+    held = np.zeros(2)
+    for _ in range(300):
+        values = random.lognormal(0, 1.5, 20)
+        means = values[random.integers(20, size=(1_000, 20))].mean(axis=1)
+        found = bca_quantiles(means, values, stats.norm.ppf([0.025, 0.975]))
+        for place, (low, high) in enumerate((np.percentile(means, [2.5, 97.5]), found)):
+            held[place] += low <= np.exp(1.5**2 / 2) <= high
+    assert held[1] - held[0] > 0.05 * 300
 
 
 def test_seeds_that_are_not_there_or_do_not_differ_add_nothing():

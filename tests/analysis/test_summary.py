@@ -35,8 +35,17 @@ def test_no_row_at_all():
 def test_one_defined_row_has_a_mean_and_no_interval():
     found = describe({"pearson": np.array([0.5, np.nan, np.nan])})["pearson"]
     assert (found["mean"], found["ci95"]) == (0.5, None)
-    low, high = describe({"pearson": np.array([0.5, 0.7])})["pearson"]["ci95"]
-    assert 0.5 <= low < high <= 0.7
+
+
+@pytest.mark.parametrize(("rows", "known"), [(9, False), (10, True)])
+def test_fewer_than_ten_examples_have_no_interval(rows, known):
+    """In a class and in a bin too, which `describe` as well; what is undefined counts for none."""
+    values = np.concatenate([np.linspace(0.2, 0.8, rows), np.full(5, np.nan)])
+    found = describe({"pearson": values})["pearson"]
+    assert found["std"] is not None
+    assert (found["ci95"] is not None) == known
+    found = by_class({"pearson": values}, np.arange(rows + 5) % 2, ("no", "yes"))
+    assert [each["pearson"]["ci95"] for each in found.values()] == [None, None]
 
 
 def test_classes_are_those_that_were_predicted():

@@ -102,12 +102,25 @@ def test_every_measure_has_floor_ceiling_and_direction(page, reported):
         expected = [
             pair[name]["mean"],
             pair[name]["std"],
-            pair["floor"][name]["mean"],
             ceiling["attention"][name]["mean"],
             ceiling["gradient"][name]["mean"],
         ]
-        assert [cells[k] for k in (0, 1, 3, 4, 5)] == [f"{value:.3f}" for value in expected]
+        floor = pair["floor"][name]
+        assert cells[3] == f"{floor['mean']:.3f} ± {floor['std']:.3f}"
+        if name == "kendall":
+            assert cells.pop(4) == f"{floor['significant_fraction']:.3f}"
+        assert [cells[k] for k in (0, 1, 4, 5)] == [f"{value:.3f}" for value in expected]
         assert cells[2] == "{:.3f} … {:.3f}".format(*pair[name]["ci95"])
+
+
+@pytest.mark.parametrize("name", ["agreement", "agreement_by_class", "query_agreement"])
+def test_files_have_the_spread_of_the_floor_and_its_share_of_small_p_values(reported, name):
+    with (reported[0] / "tables" / f"{name}.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert row["floor"]
+        assert row["floor, std"]
+        assert bool(row["floor, p ≤ 0.05"]) == (row["measure"] == "Kendall's tau")
 
 
 def test_groups_of_examples_have_aligned_rows(page, reported):

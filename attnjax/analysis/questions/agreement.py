@@ -84,11 +84,12 @@ def _compiled(top_k: int, names: tuple[str, ...]) -> Any:
 
 def chance(
     pairs: Pairs, top_k: int, seed: int, numbers: Sequence[int], names: tuple[str, ...] = ()
-) -> Measured:
+) -> tuple[Measured, Measured]:
     """`agree` with the second of each pair in random order: what agreement is worth nothing.
 
-    Each figure is the mean over DRAWS orders, of rows of more than LONG words that of one alone:
-    chance varies little there, and they take most of the time. "p_value" is that of one order.
+    Returns each figure's mean over DRAWS orders, and that of one order alone, which spreads as
+    agreement that is worth nothing does. Rows of more than LONG words have one order: chance varies
+    little there, and they take most of the time. "p_value" is that of one order in both.
     """
     short = {
         name: [row for row, values in enumerate(second) if len(values) <= LONG]
@@ -109,13 +110,17 @@ def chance(
         top_k,
         names,
     )
-    results = {name: found[f"{name} 0"] for name in pairs}
-    for name, measured in results.items():
+    single = {name: found[f"{name} 0"] for name in pairs}
+    means = {
+        name: {measure: values.copy() for measure, values in measured.items()}
+        for name, measured in single.items()
+    }
+    for name, measured in means.items():
         for measure, values in measured.items():
             if measure != "p_value":
                 further = [found[f"{name} {draw}"][measure] for draw in range(1, DRAWS)]
                 values[short[name]] = np.mean([values[short[name]], *further], axis=0)
-    return results
+    return means, single
 
 
 def shuffled(
@@ -155,14 +160,17 @@ def measure_pairs(study: Study, config: AnalysisConfig, seed: int) -> dict[str, 
     """
     found: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     floors: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
+    singles: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     numbers = study.numbers.tolist()
     for segment, explanations in study.explanations.items():
         name = "agreement" if segment == "text" else "query_agreement"
         sizes = {each: list(map(np.abs, rows)) for each, rows in explanations.items()}
         for pairs, names in pairs_of(sizes, config.pairs):
             found[name] |= agree(pairs, config.top_k, names)
-            floors[name] |= chance(pairs, config.top_k, seed, numbers, names)
-    return {**found, "floor": floors}
+            means, single = chance(pairs, config.top_k, seed, numbers, names)
+            floors[name] |= means
+            singles[name] |= single
+    return {**found, "floor": floors, "one_order": singles}
 
 
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
@@ -170,21 +178,29 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
     for name in ("agreement", "query_agreement"):
         if found[name] or name == "agreement":
             answer[name] = {
-                pair: _described(values, found["floor"][name][pair], about)
+                pair: _described(
+                    values, found["floor"][name][pair], found["one_order"][name][pair], about
+                )
                 for pair, values in found[name].items()
             }
     return answer
 
 
 def _described(
-    values: dict[str, np.ndarray], floor: dict[str, np.ndarray], about: About
+    values: dict[str, np.ndarray],
+    floor: dict[str, np.ndarray],
+    one_order: dict[str, np.ndarray],
+    about: About,
 ) -> dict[str, Any]:
-    """One pair of explanations; a class has a floor of its own, for lengths differ by class."""
+    """One pair of explanations; a class has a floor of its own, for lengths differ by class.
+
+    A floor's mean is over several orders, and its deviation over examples that of one.
+    """
     predictions, labels = about.study.predictions, about.labels
-    floors = by_class(floor, predictions, labels)
+    floors = by_class(floor, predictions, labels, one_order)
     return {
         **describe(values),
-        "floor": describe(floor),
+        "floor": describe(floor, one_order),
         "by_class": {
             label: {**members, "floor": floors[label]}
             for label, members in by_class(values, predictions, labels).items()

@@ -33,10 +33,10 @@ from attnjax.report.figures import (
 from attnjax.report.page import inline
 from attnjax.report.sentences import estimate, grade, joined, number, of_few, usable
 from attnjax.report.summaries import DESCRIBED, described, mean_of
-from attnjax.report.tables import Table, formatted
+from attnjax.report.tables import Estimate, Table, formatted
 from attnjax.report.wording import MEASURES, measure, measures_of, pair_label, spaced
 
-FLOOR, CEILING = "floor", ("ceiling, first", "ceiling, second")
+FLOOR, CEILING = ("floor", "floor, p ≤ 0.05"), ("ceiling, first", "ceiling, second")
 CLASS_CEILING = tuple(f"{name}, all classes" for name in CEILING)
 FURTHER = set(MEASURES) - {"kendall"}
 LAST = ("p ≤ 0.05", "undefined")
@@ -67,7 +67,7 @@ def blocks(told: Told) -> list[Block]:
         note = f"With {classes} predicted classes, figures by class are in the files only."
         found.append(Paragraph(note, note=True))
     found += [Files(each) for each in (*on_text, *on_query) if each.rows]
-    return [*found, *_matrices(told), *_completeness(analysis.get("completeness"))]
+    return [*found, *_matrices(told), *_completeness(analysis)]
 
 
 def sentence(told: Told) -> str:
@@ -121,9 +121,9 @@ def _meaning(told: Told, overall: Table) -> list[Block]:
     if settings.get("detach_attention"):
         gradients = "Gradients hold attention constant, as Jain & Wallace (2019) do."
     top_k = settings.get("top_k")
-    floor = "the same measure against random rankings of the words. A figure at its floor is no "
-    floor += "agreement at all."
-    if not any(row[FLOOR] is not None for row in overall.rows):
+    floor = "the same measure against random rankings of the words, ± its standard deviation over "
+    floor += "examples for one ranking. A figure at its floor is no agreement at all."
+    if not any(row[FLOOR[0]] is not None for row in overall.rows):
         floor += " Not known here: this run did not measure it."
     ceiling = f"the same measure between this run and another one{f' ({run})' if run else ''}, for "
     ceiling += "the first and for the second explanation. It bounds what an explanation says about "
@@ -173,7 +173,7 @@ def agreement_tables(
             overall.append(
                 start
                 | described(found[each])
-                | {FLOOR: mean_of(found.get("floor"), each)}
+                | _floor(found, each)
                 | dict(zip(CEILING, limits, strict=True))
             )
             for label, members in (found.get("by_class") or {}).items():
@@ -182,7 +182,7 @@ def agreement_tables(
                 by_class.append(
                     {**start, "class": str(label)}
                     | described(members[each])
-                    | {FLOOR: mean_of(members.get("floor"), each)}
+                    | _floor(members, each)
                     | dict(zip(CLASS_CEILING, limits, strict=True))
                 )
     caption = f"Agreement of explanations over the words of the {where}"
@@ -190,16 +190,24 @@ def agreement_tables(
         Table(
             name,
             f"{caption}.",
-            ("between", "measure", *DESCRIBED, FLOOR, *CEILING, *LAST),
+            ("between", "measure", *DESCRIBED, *FLOOR, *CEILING, *LAST),
             overall,
         ),
         Table(
             f"{name}_by_class",
             f"{caption}, by predicted class.",
-            ("between", "measure", "class", *DESCRIBED, FLOOR, *CLASS_CEILING, *LAST),
+            ("between", "measure", "class", *DESCRIBED, *FLOOR, *CLASS_CEILING, *LAST),
             by_class,
         ),
     )
+
+
+def _floor(found: dict[str, Any], name: str) -> dict[str, Any]:
+    """The columns of a floor: mean and deviation of one random order, and how often p ≤ 0.05."""
+    floor = (found.get("floor") or {}).get(name) or {}
+    mean = floor.get("mean")
+    cells = None if mean is None else Estimate(mean, std=floor.get("std"))
+    return dict(zip(FLOOR, (cells, floor.get("significant_fraction")), strict=True))
 
 
 def in_full(agreement: dict[str, Any] | None) -> dict[str, Any]:
@@ -215,8 +223,8 @@ def _by_measure(
 ) -> list[list[Block]]:
     """The blocks of each measure, with the rows of all pairs: that is what one wants to compare."""
     names = {measure(name).label: measure(name) for name in MEASURES}
-    columns = ("between", *DESCRIBED, FLOOR, *CEILING, *LAST)
-    class_columns = ("between", "class", *DESCRIBED, FLOOR, *CLASS_CEILING, *LAST)
+    columns = ("between", *DESCRIBED, *FLOOR, *CEILING, *LAST)
+    class_columns = ("between", "class", *DESCRIBED, *FLOOR, *CLASS_CEILING, *LAST)
     parts = []
     for label in dict.fromkeys(row["measure"] for row in (*on_text[0].rows, *on_query[0].rows)):
         found: list[Block] = [Heading(label, names.get(label) or measure(label))]
@@ -314,16 +322,24 @@ def draw_agreement(
     return drawn
 
 
-def _completeness(completeness: dict[str, Any] | None) -> list[Block]:
+def _completeness(analysis: dict[str, Any]) -> list[Block]:
     """How far the attributions of a method are from summing to the output's change."""
+    completeness, exactness = analysis.get("completeness"), analysis.get("exactness") or {}
     if not completeness:
         return []
-    rows = [
-        {"method": spaced(name), "mean error": error["mean"], "largest error": error["max"]}
-        for name, error in completeness.items()
-    ]
+    rows = []
+    for name, error in completeness.items():
+        told = exactness.get(name) or {}
+        shares = {f"share above {k}": v for k, v in (told.get("share_above") or {}).items()}
+        median = {"median error": told["median"]} if "median" in told else {}
+        rows.append(
+            {"method": spaced(name), "mean error": error["mean"]}
+            | {**median, **shares, "largest error": error["max"]}
+        )
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
     caption = "Completeness error: attributions should sum to the change of the output."
-    table = Table("completeness", caption, ("method", "mean error", "largest error"), rows)
+    rows = [dict.fromkeys(columns) | row for row in rows]
+    table = Table("completeness", caption, columns, rows)
     return [
         Heading("Completeness of integrated gradients"),
         Paragraph(

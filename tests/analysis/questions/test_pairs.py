@@ -65,7 +65,8 @@ def test_shuffling_keeps_the_values_and_depends_on_seed_and_row_alone():
 
 def test_chance_is_the_mean_over_random_orders():
     rows, numbers = ragged([8, 1, LONG, LONG + 1], 0), [4, 5, 6, 7]
-    found = chance({"a~b": (rows, rows)}, 3, 7, numbers)["a~b"]
+    means, single = chance({"a~b": (rows, rows)}, 3, 7, numbers)
+    found = means["a~b"]
     draws = [
         agree({"a~b": (rows, shuffled(rows, (7, draw), numbers))}, 3)["a~b"]
         for draw in range(DRAWS)
@@ -77,14 +78,31 @@ def test_chance_is_the_mean_over_random_orders():
     np.testing.assert_allclose(found["p_value"], draws[0]["p_value"], rtol=1e-6)
     assert np.isnan(found["kendall"][1])
     assert len({each["kendall"][2] for each in draws}) > 1
+    for name, values in single["a~b"].items():
+        np.testing.assert_allclose(values, draws[0][name], rtol=1e-6, atol=1e-7)
+
+
+def test_the_floor_spreads_as_one_random_order_does():
+    """A mean over five orders spreads less than half as much as what it is a floor to."""
+    rows = ragged([8] * 200, 0)
+    others = ragged([8] * 200, 1)  # as far apart as random orders are
+    about = About(study_of(attention=rows), AnalysisConfig(), ("no",), np.zeros(200, int))
+    study = study_of(attention=rows, other=others)
+    found = AGREEMENT.answer(measure_pairs(study, AnalysisConfig(), 0), about)["agreement"]
+    pair = found["attention~other"]
+    for each in (pair, pair["by_class"]["no"]):
+        assert each["floor"]["kendall"]["std"] == pytest.approx(each["kendall"]["std"], rel=0.15)
+        low, high = each["floor"]["kendall"]["ci95"]
+        assert high - low < 0.6 * np.subtract(*each["kendall"]["ci95"][::-1])
+        assert 0 < each["floor"]["kendall"]["significant_fraction"] < 0.12
 
 
 def test_chance_of_long_rows_alone_and_of_none():
     rows = ragged([LONG + 3, LONG + 9], 0)
-    found = chance({"a~b": (rows, rows)}, 3, 7, [4, 5])
+    found, _ = chance({"a~b": (rows, rows)}, 3, 7, [4, 5])
     expected = agree({"a~b": (rows, shuffled(rows, (7, 0), [4, 5]))}, 3)
     np.testing.assert_array_equal(found["a~b"]["pearson"], expected["a~b"]["pearson"])
-    assert chance({}, 3, 7, []) == {}
+    assert chance({}, 3, 7, []) == ({}, {})
 
 
 def study_of(**explanations):
