@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from functools import cache
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.analysis.importance import method_named
-from attnjax.analysis.importance.method import Method, Shared, checked
+from attnjax.analysis.importance.method import Method, Shared, checked, traced
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
 from attnjax.analysis.questions.question import Given, Study
@@ -68,7 +69,7 @@ def _doing(config: AnalysisConfig) -> str:
     return "; ".join(parts).replace("_", " ")
 
 
-def make_shared(stages: Stages, works: tuple[Work, ...]) -> Callable[..., Any]:
+def make_shared(stages: Stages, works: tuple[Work, ...], seed: int) -> Callable[..., Any]:
     """Builds (params, batch, given) -> (what is seen of the forward pass, what is handed on).
 
     In one program, which computes only once what these have in common.
@@ -76,12 +77,12 @@ def make_shared(stages: Stages, works: tuple[Work, ...]) -> Callable[..., Any]:
 
     def compute(params: Params, batch: Batch, given: Any) -> Any:
         del given
-        trace = forward(stages, params, batch)
+        trace, key = forward(stages, params, batch), jax.random.key(seed)
         seen = {
             "attention": AtWords(trace.weights, batch.words),
             "probabilities": trace.probabilities,
         }
-        return seen, tuple(function(own, params, batch) for function, own in works)
+        return seen, tuple(function(own, params, batch, key) for function, own in works)
 
     return compute
 
@@ -95,6 +96,8 @@ def make_find(name: str, method: Method, stages: Stages, seed: int) -> Callable[
     def find(params: Any, batch: Batch, shared: Any) -> dict[str, Any]:
         key = jax.random.key(seed)
         params, fitted = params if method.fit is not None else (params, None)
+        if method.apart:
+            shared = method.work(stages, params, batch, key)
         values = {}
         for segment in method.segments:
             if segment == "query" and batch.query is None:
@@ -124,13 +127,19 @@ def _row_call(
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name).under(config) for name in config.methods}
     owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
+    fit = cache(lambda method, own, name: _fit(name, method, own, seed, engine, training))
+    first = {
+        each.fit: name for name, each in reversed(methods.items())
+    }  # they share what is learnt
     fitted = {
-        name: _fit(name, each, owns[name], seed, engine, training) for name, each in methods.items()
+        name: fit(methods[first[each.fit]], owns[name], first[each.fit])
+        for name, each in methods.items()
     }
     asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
-    works = [(each.shared, owns[name]) for name, each in methods.items() if each.shared]
-    works = list(dict.fromkeys([*works, *([(forward, stages)] if asked else [])]))
-    share = engine.compile(make_shared, (stages, tuple(works)), None)
+    common = {name: each for name, each in methods.items() if each.shared and not each.apart}
+    works = [(each.shared, owns[name]) for name, each in common.items()]
+    works = list(dict.fromkeys([*works, *([(traced, stages)] if asked else [])]))
+    share = engine.compile(make_shared, (stages, tuple(works), seed), None)
     finds = {
         name: engine.compile(make_find, (name, each, owns[name], seed), fitted[name])
         for name, each in methods.items()
@@ -153,7 +162,7 @@ def _row_call(
             for name, one in found.items()
         }
         answers = {
-            name: ask(placed, Given(handed[forward, stages], values)) for name, ask in asks.items()
+            name: ask(placed, Given(handed[traced, stages], values)) for name, ask in asks.items()
         }
         runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
         for name, method in methods.items():

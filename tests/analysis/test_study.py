@@ -9,7 +9,7 @@ import pytest
 from helpers import WORDS, batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS
-from attnjax.analysis.importance.method import Method
+from attnjax.analysis.importance.method import Method, traced
 from attnjax.analysis.questions import QUESTIONS
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
@@ -186,7 +186,7 @@ def test_a_method_on_the_host_is_not_compiled(monkeypatch):
         assert not any(isinstance(each, jax.core.Tracer) for each in (batch.tokens, shared))
         return np.where(batch.words, np.asarray(shared.weights) * 2, 0)
 
-    monkeypatch.setitem(METHODS, "doubled", Method(find, shared=forward, on_host=True))
+    monkeypatch.setitem(METHODS, "doubled", Method(find, shared=traced, on_host=True))
     stages, params = small_model("average")
     found = asked(with_methods("doubled"), stages, params, split_of(LENGTHS)).explanations["text"]
     for values, attention in zip(found["doubled"], found["attention"], strict=True):
@@ -195,10 +195,11 @@ def test_a_method_on_the_host_is_not_compiled(monkeypatch):
 
 def test_work_that_methods_share_is_done_once(monkeypatch):
     """Traced once a padded shape, though two methods use it; a third holds attention."""
-    traced = []
+    seen = []
 
-    def weights(stages, params, batch):
-        traced.append(batch.tokens.shape)
+    def weights(stages, params, batch, key):
+        del key
+        seen.append(batch.tokens.shape)
         return forward(stages, params, batch).weights
 
     def times(factor):
@@ -209,16 +210,16 @@ def test_work_that_methods_share_is_done_once(monkeypatch):
     stages, params = small_model("average")
     split = split_of(LENGTHS)
     found = asked(with_methods("one", "two"), stages, params, split).explanations["text"]
-    assert len(traced) == len(set(traced)) > 1
+    assert len(seen) == len(set(seen)) > 1
     for one, two, attention in zip(found["one"], found["two"], found["attention"], strict=True):
         np.testing.assert_allclose(one, attention, rtol=1e-6)
         np.testing.assert_allclose(two, 2 * attention, rtol=1e-6)
-    shapes = set(traced)
+    shapes = set(seen)
     held = Method(times(3.0), shared=weights, holds_attention=True)
     monkeypatch.setitem(METHODS, "held", held)
-    traced.clear()
+    seen.clear()
     asked(with_methods("one", "two", "held"), stages, params, split)
-    assert sorted(traced) == sorted([*shapes, *shapes]), "another model is another work"
+    assert sorted(seen) == sorted([*shapes, *shapes]), "another model is another work"
 
 
 def test_a_question_sees_the_trace_and_the_explanations(monkeypatch):

@@ -8,17 +8,60 @@ least 0 that are 0 off the words of the text.
 from collections.abc import Callable
 from typing import Any
 
-from attnjax.analysis.importance.deletion import LEAVE_ONE_OUT, LEAVE_ONE_OUT_SIGNED
-from attnjax.analysis.importance.gradient import GRADIENT, GRADIENT_NORM, INTEGRATED_GRADIENTS
+from attnjax.analysis.importance.activation import (
+    ATTENTION_NORM,
+    GRAD_CAM,
+    GRADIENT_X_ATTENTION,
+    GUIDED_GRAD_CAM,
+)
+from attnjax.analysis.importance.deletion import (
+    LEAVE_ONE_OUT,
+    LEAVE_ONE_OUT_SIGNED,
+    OCCLUSION,
+)
+from attnjax.analysis.importance.gradient import (
+    GRADIENT,
+    GRADIENT_NORM,
+    GRADIENT_X_INPUT,
+    INTEGRATED_GRADIENTS,
+    INTEGRATED_GRADIENTS_SIGNED,
+)
+from attnjax.analysis.importance.mask import MASK
 from attnjax.analysis.importance.method import Method, as_method
+from attnjax.analysis.importance.patterns import PATTERN_ATTRIBUTION, PATTERN_NET
+from attnjax.analysis.importance.propagation import (
+    DECONVOLUTION_NETWORK,
+    DEEP_TAYLOR,
+    GUIDED_BACKPROP,
+    LRP,
+)
+from attnjax.analysis.importance.smooth import SMOOTHGRAD
+from attnjax.analysis.importance.subsets import LIME, SHAPLEY
 from attnjax.checks import REGISTERED
 
 METHODS: dict[str, Method | Callable[..., Any]] = {
     "gradient": GRADIENT,
     "gradient_norm": GRADIENT_NORM,
+    "gradient_x_input": GRADIENT_X_INPUT,
     "integrated_gradients": INTEGRATED_GRADIENTS,
+    "integrated_gradients_signed": INTEGRATED_GRADIENTS_SIGNED,
+    "smoothgrad": SMOOTHGRAD,
     "leave_one_out": LEAVE_ONE_OUT,
     "leave_one_out_signed": LEAVE_ONE_OUT_SIGNED,
+    "occlusion": OCCLUSION,
+    "guided_backprop": GUIDED_BACKPROP,
+    "deconvolution": DECONVOLUTION_NETWORK,
+    "grad_cam": GRAD_CAM,
+    "guided_grad_cam": GUIDED_GRAD_CAM,
+    "lrp": LRP,
+    "deep_taylor": DEEP_TAYLOR,
+    "pattern_net": PATTERN_NET,
+    "pattern_attribution": PATTERN_ATTRIBUTION,
+    "lime": LIME,
+    "shapley": SHAPLEY,
+    "mask": MASK,
+    "gradient_x_attention": GRADIENT_X_ATTENTION,
+    "attention_norm": ATTENTION_NORM,
 }
 REGISTERED["analysis.methods"] = METHODS
 

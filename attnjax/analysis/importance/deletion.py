@@ -6,10 +6,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
-from attnjax.analysis.importance.method import Method
+from attnjax.analysis.importance.method import Method, traced
+from attnjax.analysis.importance.target import of_classes
 from attnjax.model import segments
 from attnjax.model.attention import attend, forward
-from attnjax.types import Batch, Params, Segment, Stages
+from attnjax.types import UNK, Batch, Params, Segment, Stages, Trace
 
 BOTH: tuple[Segment, ...] = ("text", "query")
 
@@ -25,12 +26,15 @@ class Deleted(NamedTuple):
     drop: Float[Array, "batch length"]
 
 
-def deletions(stages: Stages, params: Params, batch: Batch) -> dict[str, Deleted]:
+def deletions(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]
+) -> dict[str, Deleted]:
     """Segment -> `Deleted`; the class is the one predicted of the whole example.
 
     The word is really deleted: the sequence closes up and is one token shorter. What is left of a
     one-word text gets no attention at all, which is defined.
     """
+    del key
     trace = forward(stages, params, batch)
     embedded, probabilities = trace.embedded, trace.probabilities
     predicted = probabilities.argmax(axis=-1)[:, None]
@@ -100,6 +104,35 @@ def leave_one_out_signed(
     return shared[segment].drop
 
 
+def occlusion(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Trace,
+) -> Float[Array, "batch length"]:
+    """p(e) - p(e with the unknown word in the word's place), p of the predicted class; signed.
+
+    The text keeps its length, unlike where a word is left out.
+    shared  `traced`
+    """
+    del key
+    words, tokens = segments.words(batch, segment), segments.tokens(batch, segment)
+    classes = shared.logits.argmax(axis=-1)
+    whole = of_classes(shared.probabilities, classes)
+
+    def add(position: Int[Array, ""], drops: Float[Array, "length batch"]) -> Array:
+        hidden = segments.with_tokens(batch, segment, tokens.at[:, position].set(UNK))
+        return drops.at[position].set(
+            whole - of_classes(forward(stages, params, hidden).probabilities, classes)
+        )
+
+    end = jnp.max(jnp.where(words, jnp.arange(1, words.shape[1] + 1), 0))
+    drops = jnp.zeros(words.shape[::-1], shared.probabilities.dtype)
+    return jnp.where(words, jax.lax.fori_loop(0, end, add, drops).T, 0)
+
+
 LEAVE_ONE_OUT = Method(
     leave_one_out,
     segments=BOTH,
@@ -107,3 +140,10 @@ LEAVE_ONE_OUT = Method(
     reference="Jain & Wallace 2019, arXiv:1902.10186",
 )
 LEAVE_ONE_OUT_SIGNED = LEAVE_ONE_OUT._replace(find=leave_one_out_signed, signed=True)
+OCCLUSION = Method(
+    occlusion,
+    signed=True,
+    segments=BOTH,
+    shared=traced,
+    reference="Zeiler & Fergus 2014, arXiv:1311.2901",
+)

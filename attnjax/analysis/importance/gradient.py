@@ -23,15 +23,17 @@ from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
 BOTH: tuple[Segment, ...] = ("text", "query")
 
 
-def factor_slopes(stages: Stages, params: Params, batch: Batch) -> Factors:
+def factor_slopes(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Factors:
     """dy/df of one factor f = 1 a token's vector, y the probability of the predicted class."""
+    del key
     embedded = stages.embed(params, batch)
     probability = class_probabilities(stages, params, embedded, batch)
     return jax.grad(lambda factors: probability(factors).max(axis=-1).sum())(ones_of(embedded))
 
 
-def vector_slopes(stages: Stages, params: Params, batch: Batch) -> Embedded:
+def vector_slopes(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Embedded:
     """dy/de of every token's vector, y the probability of the predicted class."""
+    del key
 
     def predicted(embedded: Embedded) -> Float[Array, ""]:
         encoded = stages.encode(params, embedded, batch)
@@ -56,6 +58,22 @@ def gradient(
     del stages, params, key
     words = segments.words(batch, segment)
     return jnp.where(words, jnp.abs(segments.values(shared, segment)), 0)
+
+
+def gradient_x_input(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Factors,
+) -> Float[Array, "batch length"]:
+    """sum_d e_d * dy/de_d, y the probability of the predicted class: `gradient` with its sign.
+
+    shared  `factor_slopes`
+    """
+    del stages, params, key
+    return jnp.where(segments.words(batch, segment), segments.values(shared, segment), 0)
 
 
 def gradient_norm(
@@ -98,6 +116,23 @@ def integrated_gradients(
     return jnp.where(words, jnp.abs(segments.values(shared.contributions, segment)), 0)
 
 
+def integrated_gradients_signed(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Path,
+) -> Float[Array, "batch length"]:
+    """`integrated_gradients` with its sign: + raises the predicted class's probability.
+
+    shared  `path.integrals`
+    """
+    del stages, params, key
+    words = segments.words(batch, segment)
+    return jnp.where(words, segments.values(shared.contributions, segment), 0)
+
+
 def completeness_error(
     stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Path
 ) -> Float[Array, " batch"]:
@@ -116,6 +151,7 @@ GRADIENT = Method(
     shared=factor_slopes,
     reference="Jain & Wallace 2019, arXiv:1902.10186",
 )
+GRADIENT_X_INPUT = GRADIENT._replace(find=gradient_x_input, signed=True)
 GRADIENT_NORM = Method(
     gradient_norm,
     segments=BOTH,
@@ -130,4 +166,7 @@ INTEGRATED_GRADIENTS = Method(
     shared=integrals(AnalysisConfig().completeness),
     tuned=lambda method, config: method._replace(shared=integrals(config.completeness)),
     reference="Sundararajan et al. 2017, arXiv:1703.01365",
+)
+INTEGRATED_GRADIENTS_SIGNED = INTEGRATED_GRADIENTS._replace(
+    find=integrated_gradients_signed, signed=True
 )

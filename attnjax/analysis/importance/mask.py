@@ -151,6 +151,7 @@ MASK = Method(
     segments=BOTH,
     exactness=softness,
     shared=masks(0.03, 300, "deletion", "zero"),
+    apart=True,
     tuned=_tuned,
     reference="Fong & Vedaldi 2017, arXiv:1704.03296",
 )

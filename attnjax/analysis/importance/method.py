@@ -9,10 +9,17 @@ from jaxtyping import Array, Float, Key
 from attnjax.config import AnalysisConfig
 from attnjax.errors import UserError
 from attnjax.model import segments
+from attnjax.model.attention import forward
 from attnjax.model.rules import HELD
-from attnjax.types import Batch, Params, Segment, Stages
+from attnjax.types import Batch, Params, Segment, Stages, Trace
 
-Shared = Callable[[Stages, Params, Batch], Any]
+Shared = Callable[[Stages, Params, Batch, Key[Array, ""]], Any]
+
+
+def traced(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Trace:
+    """The forward pass, as work that methods and questions share."""
+    del key
+    return forward(stages, params, batch)
 
 
 class Method(NamedTuple):
@@ -28,9 +35,10 @@ class Method(NamedTuple):
                analysis.detach_attention says so
     exactness  as `find`, -> [batch]: how far it is from what it should add up to
     fit        (stages, params, batches, key) -> any tree: once a run, from training data
-    shared     (stages, params, batch) -> any tree: work that several methods or questions use, done
+    shared     (stages, params, batch, key) -> any tree: work that several methods or questions use, done
                once for all that name the same function
     tuned      (method, AnalysisConfig) -> the method by the configuration's own settings for it
+    apart      its shared work is its own: it is done in the method's program, not in the common one
     on_host    computes with NumPy: it is not compiled
     encoders   those it is defined for; () for all
     reference  the paper
@@ -45,6 +53,7 @@ class Method(NamedTuple):
     fit: Callable[..., Any] | None = None
     shared: Shared | None = None
     tuned: Callable[["Method", AnalysisConfig], "Method"] | None = None
+    apart: bool = False
     on_host: bool = False
     encoders: tuple[str, ...] = ()
     reference: str = ""
@@ -56,6 +65,10 @@ class Method(NamedTuple):
     def stages(self, stages: Stages, hold: bool) -> Stages:
         """The model as this method is given it."""
         return stages.under(HELD) if hold and self.holds_attention else stages
+
+    def work(self, stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Any:
+        """What it could share with others."""
+        return None if self.shared is None else self.shared(stages, params, batch, key)
 
     def extras(self, shared: Any, fitted: Any, segment: Segment | None = None) -> dict[str, Any]:
         """What `find` and `exactness` take by name."""
@@ -79,7 +92,7 @@ class Method(NamedTuple):
     ) -> Float[Array, "batch length"]:
         """The method by itself, with the work that it could share."""
         words = segments.words(batch, segment)
-        shared = None if self.shared is None else self.shared(stages, params, batch)
+        shared = self.work(stages, params, batch, key)
         found = self.find(stages, params, batch, key, **self.extras(shared, fitted, segment))
         if jnp.shape(found) != words.shape:
             raise ValueError(f"{jnp.shape(found)} where [batch, length] is {words.shape}")

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.model.attention import attend
 from attnjax.perturb.norms import widen
@@ -59,15 +59,16 @@ class _Panels(NamedTuple):
 
 
 @cache  # equal settings are one function: what is compiled for it is compiled once
-def integrals(completeness: float) -> Callable[[Stages, Params, Batch], Path]:
-    """Builds (stages, params, batch) -> Path, each row's error below `completeness` if it can be.
+def integrals(completeness: float) -> Callable[..., Path]:
+    """Builds (stages, params, batch, key) -> Path, each row's error below `completeness` if it can be.
 
     At place a of the path from zero, a token contributes the derivative of the probability of the
     class predicted at the full input by the token's factor, all factors being a. At most MOST
     points a row: then the error is what it is, and `Path.error` tells.
     """
 
-    def integrate(stages: Stages, params: Params, batch: Batch) -> Path:
+    def integrate(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Path:
+        del key
         embedded = stages.embed(params, batch)
         ones = ones_of(embedded)
         outputs = class_probabilities(stages, params, embedded, batch)

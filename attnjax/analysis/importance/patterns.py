@@ -30,14 +30,14 @@ class Moments(NamedTuple):
     """Sums over the samples of x [in] and of y = w x [out], of each output neuron.
 
     crossed  [in, out] sum of x y where active; inputs  [in, out] sum of x where active
-    active   [out] how many were; outputs  [out] sum of y over all; count  of all
+    active   [out] how many were; outputs  [out] sum of y over all; samples  how many
     """
 
     crossed: Float[Array, "in out"]
     inputs: Float[Array, "in out"]
     active: Float[Array, " out"]
     outputs: Float[Array, " out"]
-    count: Float[Array, ""]
+    samples: Float[Array, ""]
 
 
 def moments(
@@ -62,10 +62,10 @@ def moments(
 def pattern(found: Moments, w: Float[Array, "in out"]) -> Float[Array, "in out"]:
     """The patterns a of all neurons; 0 of one that was hardly ever active, or whose w a is 0."""
     active = jnp.maximum(found.active, 1)[None, :]
-    mean = (found.outputs / jnp.maximum(found.count, 1))[None, :]
+    mean = (found.outputs / jnp.maximum(found.samples, 1))[None, :]
     direction = found.crossed / active - found.inputs / active * mean
     along = jnp.sum(w * direction, axis=0)
-    known = (found.active >= jnp.minimum(FEWEST, found.count)) & (jnp.abs(along) > 1e-12)
+    known = (found.active >= jnp.minimum(FEWEST, found.samples)) & (jnp.abs(along) > 1e-12)
     return jnp.where(known[None, :], direction / jnp.where(known, along, 1)[None, :], 0)
 
 

@@ -117,6 +117,7 @@ LRP = Method(
     segments=BOTH,
     exactness=lost,
     shared=relevances(lrp(0.0)),
+    apart=True,
     tuned=_with_epsilon,
     reference="Bach et al. 2015; Arras et al. 2017, arXiv:1706.07206",
 )
@@ -126,6 +127,7 @@ DEEP_TAYLOR = Method(
     segments=BOTH,
     exactness=lost,
     shared=relevances(Z_PLUS),
+    apart=True,
     encoders=("cnn",),
     reference="Montavon et al. 2017, arXiv:1512.02479",
 )
@@ -140,6 +142,7 @@ DECONVOLUTION_NETWORK = Method(
     slope_norm,
     segments=BOTH,
     shared=slopes(DECONVOLUTION),
+    apart=True,
     encoders=("cnn",),
     reference="Zeiler & Fergus 2014, arXiv:1311.2901",
 )

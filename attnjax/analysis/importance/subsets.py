@@ -292,6 +292,7 @@ LIME = Method(
     segments=BOTH,
     exactness=unexplained,
     shared=regression(1000),
+    apart=True,
     tuned=_lime,
     reference="Ribeiro et al. 2016, arXiv:1602.04938",
 )
@@ -301,6 +302,7 @@ SHAPLEY = Method(
     segments=BOTH,
     exactness=standard_error,
     shared=shapley_values(20),
+    apart=True,
     tuned=_shapley,
     reference="Strumbelj & Kononenko 2010",
 )

@@ -6,8 +6,10 @@
 from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
+from attnjax.analysis.questions.faithfulness import FAITHFULNESS
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
+from attnjax.analysis.questions.sanity import CONTINUITY, RANDOMISATION
 from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
 
@@ -17,6 +19,9 @@ QUESTIONS: dict[str, Question] = {
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
+    "faithfulness": FAITHFULNESS,
+    "continuity": CONTINUITY,
+    "randomisation": RANDOMISATION,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

@@ -78,8 +78,9 @@ def make_randomisation(stages: Stages, config: AnalysisConfig, seed: int) -> Any
             }
 
         key, alone = jax.random.key(seed), batch._replace(query=None)
-        orders = [random_ranks(key, jnp.asarray(k), alone) for k in range(2)]
-        chance = spearman(*(each.astype(given.trace.weights.dtype) for each in orders), batch.words)
+        dtype = given.trace.weights.dtype
+        one, other = (random_ranks(key, jnp.asarray(k), alone).astype(dtype) for k in range(2))
+        chance = spearman(one, other, batch.words)
         found = {name: compared(explain) for name, explain in explanations.items()}
         return {"randomisation": found | {"random": dict.fromkeys(CASCADE, chance)}}
 

@@ -6,11 +6,15 @@ Its name is that of the question in `analysis.questions.QUESTIONS`; the order is
 from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
+from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
     "agreement": AGREEMENT,
+    "faithfulness": FAITHFULNESS,
+    "continuity": CONTINUITY,
+    "randomisation": RANDOMISATION,
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
