@@ -35,8 +35,8 @@ class Method(NamedTuple):
                analysis.detach_attention says so
     exactness  as `find`, -> [batch]: how far it is from what it should add up to
     fit        (stages, params, batches, key) -> any tree: once a run, from training data
-    shared     (stages, params, batch, key) -> any tree: work that several methods or questions use, done
-               once for all that name the same function
+    shared     (stages, params, batch, key) -> any tree: work that several methods or questions use,
+               done once for all that name the same function
     tuned      (method, AnalysisConfig) -> the method by the configuration's own settings for it
     apart      its shared work is its own: it is done in the method's program, not in the common one
     on_host    computes with NumPy: it is not compiled
