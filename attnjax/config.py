@@ -269,6 +269,13 @@ class AnalysisConfig:
         most=1_000_000,
         incidental=True,
     )
+    completeness: float = option(
+        0.01,
+        "integrated gradients: error of their sum, in probability, down to which the path is cut "
+        "finer, at most 512 points",
+        least=1e-5,
+        most=1.0,
+    )
     top_k: int = option(10, "words that the top-k measures look at", least=1, most=1_000_000)
     permutations: int = option(
         100, "of attention, per example; 0 skips the permutation test", least=0, most=1_000_000

@@ -22,8 +22,8 @@ from attnjax.model.stages import word_vectors
 from attnjax.perturb.ascent import Problem, Settings
 from attnjax.perturb.differences import (
     along_directions,
-    centred_scores,
     score_direction,
+    score_start,
     word_directions,
 )
 from attnjax.perturb.norms import Delta, dropout, norms
@@ -281,7 +281,7 @@ def _score_problem(
     axes = adversary.difference_axis, adversary.alpha_axis
     return problem._replace(
         direction=lambda g: score_direction(g, trace.scores, batch.words, *axes),
-        start=centred_scores(trace.scores, batch.words),
+        start=score_start(trace.scores, batch.words, adversary.difference_axis),
     )
 
 
@@ -378,10 +378,15 @@ def perturbation_sums(
     perturbed: Float[Array, "batch classes"],
     batch: Batch,
 ) -> Sums:
-    """The realised norm, and how many predictions the perturbation flips."""
+    """The realised norm, how many rows have none, and how many predictions it flips.
+
+    Rows without a direction, as those of attention iAT whose scores are all equal, train clean.
+    """
     flipped = (clean.argmax(axis=-1) != perturbed.argmax(axis=-1)).astype(clean.dtype)
+    size = norms(delta)
     return {
-        "perturbation_norm": real_sum(norms(delta), batch),
+        "perturbation_norm": real_sum(size, batch),
+        "unperturbed": real_sum((size == 0).astype(clean.dtype), batch),
         "flipped": real_sum(flipped, batch),
     }
 

@@ -27,7 +27,7 @@ from attnjax.model.attention import attention_weights, forward
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.norms import gaussian
 from attnjax.perturb.techniques import TECHNIQUES
-from attnjax.types import EOS, Embedded, HParams, Perturbation
+from attnjax.types import EOS, SOS, Embedded, HParams, Perturbation
 
 KEY = jax.random.key(7)
 
@@ -213,6 +213,13 @@ CASES = [  # word vectors are those of both texts; below each level has the othe
     pytest.param("word_iat", False, {"alpha_axis": "word"}, id="word_iat-word"),
     pytest.param("attention_vat", False, {"power_steps": 2, "xi": 0.5}, id="vat-power"),
     pytest.param("attention_ivat", False, {"power_steps": 2}, id="ivat-power"),
+    pytest.param("attention_ivat", False, {"difference_axis": "word"}, id="ivat-word-sentence"),
+    pytest.param(
+        "attention_ivat",
+        False,
+        {"alpha_axis": "word", "difference_axis": "word"},
+        id="ivat-word-word",
+    ),
 ]
 
 
@@ -246,6 +253,23 @@ def test_gradient_equals_the_literal_version_in_float64(technique, pair, adversa
     loss, expected = quick_jit(jax.value_and_grad(literal))(params)
     np.testing.assert_allclose(sums["loss"] / 2, loss, rtol=1e-9)
     compare(found, expected, 1e-9)
+
+
+@pytest.mark.parametrize("difference_axis", ["sentence", "word"])
+@pytest.mark.parametrize("technique", ["attention_iat", "attention_ivat", "attention_at"])
+def test_rows_whose_scores_are_all_equal_are_counted_where_they_train_clean(
+    technique, difference_axis
+):
+    """One row of equal scores, one of a single word, and one that has differences to follow."""
+    stages, params = small_model("average")
+    same = np.array([SOS, 9, 9, 9, EOS], np.int32)
+    batch = batch_of([same, *sentences([1, 4, 4])], length=8)
+    batch = batch._replace(weight=jnp.array([1.0, 1.0, 1.0, 0.0]))
+    config = configure(technique, difference_axis=difference_axis)
+    _, sums = quick_jit(make_gradients(config, stages))(params, context_of(batch))
+    # Of equal words attention AT has no gradient either: moving attention moves nothing.
+    assert sums["unperturbed"] == 2
+    assert sums["rows"] == 3
 
 
 def compare(found, expected, tolerance):

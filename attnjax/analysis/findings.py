@@ -17,7 +17,7 @@ def describe(
     measures  name -> [rows], NaN where undefined; under "p_value" those of Kendall's tau, from
     which the share of significant rows (p <= 0.05) among the defined ones is told. One row has
     no deviation, and fewer than 10 have no interval.
-    single  where each row's figure is a mean over repetitions: those of one, whose deviation is told
+    single  where figures are means over repetitions: those of one, whose deviation is told
     """
     names = [name for name in measures if name != "p_value"]
     if not names:

@@ -105,7 +105,7 @@ def _row_call(
     training: Callable[[], Iterable[Batch]] | None,
 ) -> Callable[[Batch], list[Any]]:
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
-    methods = {name: method_named(name) for name in config.methods}
+    methods = {name: method_named(name).under(config) for name in config.methods}
     owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
     fitted = {
         name: _fit(name, each, owns[name], seed, engine, training) for name, each in methods.items()

@@ -12,6 +12,8 @@ from attnjax.analysis.questions.question import About, Study
 from attnjax.config import AnalysisConfig
 from attnjax.metrics import scores
 
+FAR = 0.05  # an error, in probability, that changes what an explanation says
+
 
 def nothing() -> dict[str, dict[str, Any]]:
     """What `summarise` returns of a run that was not analysed."""
@@ -45,8 +47,20 @@ def summarise(
             name: {"mean": float(np.mean(values)), "max": float(np.max(values))}
             for name, values in found.exactness.items()
         }
-        summary["analysis"]["exactness"] = describe(found.exactness)
+        summary["analysis"]["exactness"] = _exactness(found.exactness)
     return summary
+
+
+def _exactness(errors: dict[str, np.ndarray]) -> dict[str, Any]:
+    """method -> what `describe` says of its rows' errors, their median, and the share above FAR."""
+    described = describe(errors)
+    for name, values in errors.items():
+        known = values[np.isfinite(values)]
+        described[name] |= {
+            "median": float(np.median(known)) if len(known) else None,
+            "share_above": {str(FAR): float(np.mean(known > FAR)) if len(known) else None},
+        }
+    return described
 
 
 def records(

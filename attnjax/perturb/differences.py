@@ -35,10 +35,7 @@ def score_direction(
     length x length matrix of differences is never built.
     Scores 0, 1, 5 and g = 1, 1, 1: squares 26, 17, 41, hence steps in the ratio 26 : 17 : 41.
     """
-    centred = centred_scores(scores, words)
-    count = words.sum(axis=-1, keepdims=True).astype(scores.dtype)
-    squares = count * jnp.square(centred) + jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
-    squares = jnp.where(words, squares, 0)
+    squares = _squares(scores, words)
     if difference_axis == "word":
         squares = (squares > 0).astype(scores.dtype)
     if alpha_axis == "word":
@@ -46,13 +43,43 @@ def score_direction(
     return gradient * squares
 
 
+def score_start(
+    scores: Float[Array, "batch length"],
+    words: Bool[Array, "batch length"],
+    difference_axis: str = "sentence",
+) -> Float[Array, "batch length"]:
+    """Where attention iVAT starts, up to length: sum_k d_tk, all alpha alike.
+
+    The differences over the sentence sum to n c_t, c the centred scores; over the word to
+    n c_t / u_t, u_t = ||d_t||, 0 where a word is tied with all others.
+    Scores 0, 1, 5: -2, -1, 3; over the word -2 / sqrt(26), -1 / sqrt(17), 3 / sqrt(41).
+    """
+    centred = centred_scores(scores, words)
+    if difference_axis == "sentence":
+        return centred
+    squares = _squares(scores, words)
+    return centred * jnp.where(squares > 0, jax.lax.rsqrt(jnp.where(squares > 0, squares, 1)), 0)
+
+
+def _squares(
+    scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
+) -> Float[Array, "batch length"]:
+    """sum_k (a_t - a_k)^2 of each word, 0 elsewhere."""
+    centred = centred_scores(scores, words)
+    count = words.sum(axis=-1, keepdims=True).astype(scores.dtype)
+    squares = count * jnp.square(centred) + jnp.sum(jnp.square(centred), axis=-1, keepdims=True)
+    return jnp.where(words, squares, 0)
+
+
 def centred_scores(
     scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
 ) -> Float[Array, "batch length"]:
-    """a_t minus the mean over words: sum_k (a_t - a_k) / n, iVAT's start with alpha = 1 / n."""
+    """a_t minus the mean over words: exactly 0 where all scores are equal."""
+    highest = jnp.max(jnp.where(words, scores, -jnp.inf), axis=-1, keepdims=True)
+    below = jnp.where(words, scores - highest, 0)  # their mean rounds nothing that is equal
     count = jnp.maximum(words.sum(axis=-1, keepdims=True), 1).astype(scores.dtype)
-    mean = jnp.sum(jnp.where(words, scores, 0), axis=-1, keepdims=True) / count
-    return jnp.where(words, scores - mean, 0)
+    mean = jnp.sum(below, axis=-1, keepdims=True) / count
+    return jnp.where(words, below - mean, 0)
 
 
 def word_directions(
@@ -74,7 +101,10 @@ def along_directions(
 ) -> Float[Array, "batch length embed"]:
     """Word iAT's step: sum_k alpha_k d_k with alpha_k = d_k . g, up to length.
 
-    alpha_axis="word" gives every word's alpha unit length first, as Sato et al.'s code does.
+    alpha_axis="sentence": alpha is normalised over the whole sentence, as in Sato et al.'s
+    equation, whose alpha has norm epsilon; here r itself is rescaled to norm epsilon afterwards, as
+    every perturbation is, so that the length of alpha does not count. alpha_axis="word" gives every
+    word's alpha unit length first, as their code does, which rescales r as well.
     """
     alpha = jnp.einsum("blke,ble->blk", directions, gradient)
     if alpha_axis == "word":

@@ -286,7 +286,20 @@ def test_exactness_is_told_of_the_methods_that_have_it(monkeypatch):
     np.testing.assert_array_equal(found.exactness["half"], [1.5, 2])
     summary = summarise(found, settings, ("a", "b", "c"), split.labels)["analysis"]
     assert summary["completeness"] == {"half": {"mean": 1.75, "max": 2.0}}
-    assert list(summary["exactness"]) == ["half"]
+    (told,) = summary["exactness"].values()
+    assert (told["median"], told["share_above"]) == (1.75, {"0.05": 1})
+
+
+def test_the_path_of_integrated_gradients_is_cut_as_the_configuration_says():
+    stages, params = small_model("average")
+    params["embed"]["table"] *= 30
+    split = split_of([3, 4, 6, 7, 5, 9])
+    for completeness in (0.5, 1e-4):
+        settings = dataclasses.replace(
+            ALONE, methods=("integrated_gradients",), completeness=completeness
+        )
+        errors = asked(settings, stages, params, split).exactness["integrated_gradients"]
+        assert (errors.max() > 1e-4) == (completeness == 0.5)
 
 
 def test_robustness_draws_by_the_row_as_well():

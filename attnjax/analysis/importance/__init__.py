@@ -8,7 +8,7 @@ least 0 that are 0 off the words of the text.
 from collections.abc import Callable
 from typing import Any
 
-from attnjax.analysis.importance.deletion import LEAVE_ONE_OUT
+from attnjax.analysis.importance.deletion import LEAVE_ONE_OUT, LEAVE_ONE_OUT_SIGNED
 from attnjax.analysis.importance.gradient import GRADIENT, GRADIENT_NORM, INTEGRATED_GRADIENTS
 from attnjax.analysis.importance.method import Method, as_method
 from attnjax.checks import REGISTERED
@@ -18,6 +18,7 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "gradient_norm": GRADIENT_NORM,
     "integrated_gradients": INTEGRATED_GRADIENTS,
     "leave_one_out": LEAVE_ONE_OUT,
+    "leave_one_out_signed": LEAVE_ONE_OUT_SIGNED,
 }
 REGISTERED["analysis.methods"] = METHODS
 

@@ -1,5 +1,7 @@
 """Importance by deleting words."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
@@ -7,7 +9,59 @@ from jaxtyping import Array, Float, Int, Key
 from attnjax.analysis.importance.method import Method
 from attnjax.model import segments
 from attnjax.model.attention import attend, forward
-from attnjax.types import Batch, Params, Segment, Stages, Trace
+from attnjax.types import Batch, Params, Segment, Stages
+
+BOTH: tuple[Segment, ...] = ("text", "query")
+
+
+class Deleted(NamedTuple):
+    """What deleting each word of a segment does to the output, [batch, length], 0 off the words.
+
+    variation  total variation between the class probabilities with and without it, in [0, 1]
+    drop       by how much the probability of the predicted class falls, in [-1, 1]
+    """
+
+    variation: Float[Array, "batch length"]
+    drop: Float[Array, "batch length"]
+
+
+def deletions(stages: Stages, params: Params, batch: Batch) -> dict[str, Deleted]:
+    """Segment -> `Deleted`; the class is the one predicted of the whole example.
+
+    The word is really deleted: the sequence closes up and is one token shorter. What is left of a
+    one-word text gets no attention at all, which is defined.
+    """
+    trace = forward(stages, params, batch)
+    embedded, probabilities = trace.embedded, trace.probabilities
+    predicted = probabilities.argmax(axis=-1)[:, None]
+
+    def of_segment(segment: Segment) -> Deleted:
+        words = segments.words(batch, segment)
+        without = stages.quick.encode_without(params, embedded, batch, segment)
+
+        def change(position: Int[Array, ""]) -> tuple[Array, Array]:
+            encoded, left = without(position)
+            shorter = segments.with_tokens(batch, segment, left)
+            _, logits = attend(stages, params, encoded, stages.score(params, encoded), shorter)
+            fallen = probabilities - jax.nn.softmax(logits, axis=-1)
+            drop = jnp.take_along_axis(fallen, predicted, axis=-1)[:, 0]
+            return jnp.abs(fallen).sum(axis=-1) / 2, drop
+
+        def add(position: Int[Array, ""], found: tuple[Array, Array]) -> tuple[Array, Array]:
+            variation, drop = (
+                each.at[position].set(new)
+                for each, new in zip(found, change(position), strict=True)
+            )
+            return variation, drop
+
+        # One position after the other, so that memory stays that of one pass; none after the last
+        # word.
+        end = jnp.max(jnp.where(words, jnp.arange(1, words.shape[1] + 1), 0))
+        nothing = jnp.zeros(words.shape[::-1], probabilities.dtype)
+        found = jax.lax.fori_loop(0, end, add, (nothing, nothing))
+        return Deleted(*(jnp.where(words, each.T, 0) for each in found))
+
+    return {each: of_segment(each) for each in BOTH if each == "text" or batch.query is not None}
 
 
 def leave_one_out(
@@ -16,36 +70,40 @@ def leave_one_out(
     batch: Batch,
     key: Key[Array, ""],
     segment: Segment,
-    shared: Trace,
+    shared: dict[str, Deleted],
 ) -> Float[Array, "batch length"]:
     """Total variation between the output and the output without the word (papers 3.3), in [0, 1].
 
-    The word is really deleted: the sequence closes up and is one token shorter. What is left of a
-    one-word text gets no attention at all, which is defined.
-    shared  `forward`
+    Over all classes: half the sum of |differences| of their probabilities. Of two classes that is
+    how far the predicted one's moves, of more it also counts what passes between the others;
+    `leave_one_out_signed` is about the predicted class alone.
+    shared  `deletions`
     """
-    del key
-    words, probabilities = segments.words(batch, segment), shared.probabilities
-    without = stages.quick.encode_without(params, shared.embedded, batch, segment)
+    del stages, params, batch, key
+    return shared[segment].variation
 
-    def distance(position: Int[Array, ""]) -> Float[Array, " batch"]:
-        encoded, left = without(position)
-        shorter = segments.with_tokens(batch, segment, left)
-        _, logits = attend(stages, params, encoded, stages.score(params, encoded), shorter)
-        return jnp.abs(jax.nn.softmax(logits, axis=-1) - probabilities).sum(axis=-1) / 2
 
-    def add(position: Int[Array, ""], distances: Float[Array, "length batch"]) -> Array:
-        return distances.at[position].set(distance(position))
+def leave_one_out_signed(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: dict[str, Deleted],
+) -> Float[Array, "batch length"]:
+    """p(e) - p(e without the word), p the predicted class's probability, in [-1, 1].
 
-    # One position after the other, so that memory stays that of one pass; none after the last word.
-    end = jnp.max(jnp.where(words, jnp.arange(1, words.shape[1] + 1), 0))
-    distances = jnp.zeros(words.shape[::-1], probabilities.dtype)
-    return jnp.where(words, jax.lax.fori_loop(0, end, add, distances).T, 0)
+    + where the word speaks for the class: without it the probability falls.
+    shared  `deletions`
+    """
+    del stages, params, batch, key
+    return shared[segment].drop
 
 
 LEAVE_ONE_OUT = Method(
     leave_one_out,
-    segments=("text", "query"),
-    shared=forward,
+    segments=BOTH,
+    shared=deletions,
     reference="Jain & Wallace 2019, arXiv:1902.10186",
 )
+LEAVE_ONE_OUT_SIGNED = LEAVE_ONE_OUT._replace(find=leave_one_out_signed, signed=True)

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from attnjax.config import AnalysisConfig
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.rules import HELD
@@ -29,6 +30,7 @@ class Method(NamedTuple):
     fit        (stages, params, batches, key) -> any tree: once a run, from training data
     shared     (stages, params, batch) -> any tree: work that several methods or questions use, done
                once for all that name the same function
+    tuned      (method, AnalysisConfig) -> the method by the configuration's own settings for it
     on_host    computes with NumPy: it is not compiled
     encoders   those it is defined for; () for all
     reference  the paper
@@ -42,9 +44,14 @@ class Method(NamedTuple):
     exactness: Callable[..., Float[Array, " batch"]] | None = None
     fit: Callable[..., Any] | None = None
     shared: Shared | None = None
+    tuned: Callable[["Method", AnalysisConfig], "Method"] | None = None
     on_host: bool = False
     encoders: tuple[str, ...] = ()
     reference: str = ""
+
+    def under(self, config: AnalysisConfig) -> "Method":
+        """The method as the configuration wants it."""
+        return self if self.tuned is None else self.tuned(self, config)
 
     def stages(self, stages: Stages, hold: bool) -> Stages:
         """The model as this method is given it."""

@@ -52,7 +52,7 @@ def blocks(told: Told) -> list[Block]:
         note = f"With {classes} predicted classes, figures by class are in the files only."
         found.append(Paragraph(note, note=True))
     found += [Files(each) for each in (*on_text, *on_query) if each.rows]
-    return [*found, *_matrices(told), *_completeness(analysis.get("completeness"))]
+    return [*found, *_matrices(told), *_completeness(analysis)]
 
 
 def _meaning(told: Told, overall: Table) -> list[Block]:
@@ -264,16 +264,24 @@ def draw_agreement(
     return drawn
 
 
-def _completeness(completeness: dict[str, Any] | None) -> list[Block]:
+def _completeness(analysis: dict[str, Any]) -> list[Block]:
     """How far the attributions of a method are from summing to the output's change."""
+    completeness, exactness = analysis.get("completeness"), analysis.get("exactness") or {}
     if not completeness:
         return []
-    rows = [
-        {"method": spaced(name), "mean error": error["mean"], "largest error": error["max"]}
-        for name, error in completeness.items()
-    ]
+    rows = []
+    for name, error in completeness.items():
+        told = exactness.get(name) or {}
+        shares = {f"share above {k}": v for k, v in (told.get("share_above") or {}).items()}
+        median = {"median error": told["median"]} if "median" in told else {}
+        rows.append(
+            {"method": spaced(name), "mean error": error["mean"]}
+            | {**median, **shares, "largest error": error["max"]}
+        )
+    columns = tuple(dict.fromkeys(name for row in rows for name in row))
     caption = "Completeness error: attributions should sum to the change of the output."
-    table = Table("completeness", caption, ("method", "mean error", "largest error"), rows)
+    rows = [dict.fromkeys(columns) | row for row in rows]
+    table = Table("completeness", caption, columns, rows)
     return [
         Heading("Completeness of integrated gradients"),
         Paragraph(

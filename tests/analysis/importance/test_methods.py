@@ -1,6 +1,6 @@
 """Importance methods: definitions, invariance, and the toy model whose one word matters."""
 
-from functools import cache
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.analysis.importance import METHODS
-from attnjax.analysis.importance.gradient import completeness_error
+from attnjax.analysis.importance import METHODS, method_named
+from attnjax.analysis.importance.path import MOST, integrals
 from attnjax.model.attention import attention_weights, forward
 from attnjax.model.quick import literal, stages_by_hand
 from attnjax.model.rules import HELD
@@ -68,7 +68,7 @@ def test_depends_on_neither_padding_nor_batch_mates_nor_order(method, encoder, a
         np.testing.assert_allclose(moved[segment], found[order], rtol=1e-5, atol=1e-6)
         assert found.any(axis=1).all()
         for row, length in enumerate(lengths[segment]):
-            assert (found[row] >= 0).all()
+            assert method_named(method).signed or (found[row] >= 0).all()
             assert not found[row, [0, *range(length + 1, found.shape[1])]].any()
     for row in range(3):
         one = batch_of(
@@ -113,27 +113,48 @@ def test_gradients_equal_finite_differences(segment, hold):
         np.testing.assert_allclose(norm[0, position], np.linalg.norm(slopes), rtol=1e-5)
 
 
-def incompleteness(stages, params, batch):
-    return np.asarray(quick_jit(lambda p, b: completeness_error(stages, p, b, KEY))(params, batch))
+def integrated(stages, params, batch, completeness=0.01):
+    return jax.device_get(quick_jit(partial(integrals(completeness), stages))(params, batch))
 
 
 @pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
-def test_integrated_gradients_are_complete(encoder, attention, pair):
+def test_integrated_gradients_are_as_complete_as_is_asked_for(encoder, attention, pair):
     stages, params = small_model(encoder, attention, pair)
-    batch = batch_of(sentences([5, 2, 7]), sentences([3, 1, 2], seed=1) if pair else None)
-    error = incompleteness(stages, params, batch)
-    assert error.shape == (3,)
-    assert (error <= 2e-3).all()  # the CNN's ReLU has kinks, which points on a path step over
+    params["embed"]["table"] *= 4  # the path crosses steep places
+    query = sentences([3, 1, 2, 5], seed=1) if pair else None
+    batch = batch_of(sentences([5, 2, 7, 3]), query)
+    found = integrated(stages, params, batch, 1e-4)
+    assert (found.error < 1e-4).all()
+    assert (found.points < MOST).all()
 
 
-def test_completeness_error_shows_a_path_that_is_held_constant():
+def test_a_row_is_cut_as_if_it_were_alone():
+    """Whatever rows are beside it, and however many of them take turns in the lanes."""
+    stages, params = small_model("average", "dot")
+    params["embed"]["table"] *= 20
+    rows = sentences([5, 2, 7, 3, 9] * 4)
+    whole = integrated(stages, params, batch_of(rows), 1e-3)
+    assert len(set(whole.points.tolist())) > 3
+    for row in (0, 1, 7, 19):
+        alone = integrated(stages, params, batch_of(rows[row : row + 1]), 1e-3)
+        length = len(rows[row])
+        assert alone.points == whole.points[row]
+        np.testing.assert_allclose(
+            whole.contributions.text[row, :length], alone.contributions.text[0], atol=1e-5
+        )
+
+
+def test_what_cannot_be_complete_ends_and_tells():
     stages, params = small_model("average", "dot")
     batch = batch_of(sentences([5, 2, 7]))
-    assert (incompleteness(stages.under(HELD), params, batch) > 2e-3).any()
+    held = integrated(stages.under(HELD), params, batch, 1e-3)
+    assert (held.error > 2e-3).any()
+    np.testing.assert_array_equal(held.points[held.error > 2e-3], MOST)
 
 
 @pytest.mark.usefixtures("double_precision")
 def test_integrated_gradients_equal_many_small_steps():
+    """A dense midpoint sum in float64, by the vectors and without the factors' shortcut."""
     stages, params = small_model(dtype=jnp.float64)
     batch = batch_of(sentences([4]), dtype=np.float64)
     embedded = stages.embed(params, batch)
@@ -149,12 +170,15 @@ def test_integrated_gradients_equal_many_small_steps():
         lambda vectors: jax.lax.map(lambda middle: jax.grad(outcome)(middle * vectors), middles)
     )(embedded.text)
     expected = np.abs(np.asarray(embedded.text * slopes.mean(axis=0))[0].sum(axis=-1))[1:-1]
-    found = explain("integrated_gradients", stages, params, batch)["text"][0, 1:-1]
-    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    found = integrated(stages, params, batch, 1e-5).contributions.text[0, 1:-1]
+    np.testing.assert_allclose(np.abs(found), expected, rtol=1e-4)
 
 
-def deletions(stages, params, rows, query, segment, dtype):
-    """Total variation after deleting each word of the last pair, by running what is left."""
+def deletions(stages, params, rows, query, segment, dtype, signed=False):
+    """Total variation after deleting each word of the last pair, by running what is left.
+
+    signed  by how much the probability of the class predicted of all words falls
+    """
     last = batch_of(rows[-1:], query and query[-1:], dtype=dtype)
     whole = probability(stages, params, last)
     changed = query if segment == "query" else rows
@@ -168,7 +192,8 @@ def deletions(stages, params, rows, query, segment, dtype):
         else:
             batch = batch_of(shorter, query[-1:], dtype=dtype)
         rest = probability(stages, params, batch)
-        distances.append(np.abs(rest[0] - whole[0]).sum() / 2)
+        fallen = whole[0] - rest[0]
+        distances.append(fallen[whole[0].argmax()] if signed else np.abs(fallen).sum() / 2)
     return distances
 
 
@@ -196,6 +221,21 @@ def test_leave_one_out_equals_running_the_shorter_sentence(encoder, attention, p
         assert min(expected) > 1e-6
         np.testing.assert_allclose(found[1, 1 : len(expected) + 1], expected, rtol=0, atol=1e-12)
         np.testing.assert_allclose(generic[segment], found, rtol=0, atol=1e-12)
+
+
+@pytest.mark.usefixtures("double_precision")
+def test_the_signed_form_is_the_fall_of_the_predicted_class():
+    stages, params = small_model("average", "dot", True, dtype=jnp.float64)
+    rows, query = sentences([3, 5]), sentences([2, 4], seed=1)
+    batch = batch_of(rows, query, length=9, query_length=7, dtype=np.float64)
+    signs = set()
+    variation = explain("leave_one_out", stages, params, batch)
+    for segment, found in explain("leave_one_out_signed", stages, params, batch).items():
+        expected = deletions(stages, params, rows, query, segment, np.float64, signed=True)
+        signs |= set(np.sign(expected))
+        np.testing.assert_allclose(found[1, 1 : len(expected) + 1], expected, rtol=0, atol=1e-12)
+        assert (np.abs(found) <= variation[segment] + 1e-12).all()
+    assert signs == {-1, 1}
 
 
 @pytest.mark.usefixtures("double_precision")
@@ -240,7 +280,7 @@ def test_no_words_and_unknown_words_are_defined(method):
     found = explain(method, stages, params, batch_of(rows, query))
     for segment, filled in (("text", 2), ("query", 3)):
         assert np.isfinite(found[segment]).all()
-        assert (found[segment][filled, 1:3] > 0).all(), "an unknown word is a word"
+        assert (found[segment][filled, 1:3] != 0).all(), "an unknown word is a word"
         assert not np.delete(found[segment], filled, axis=0).any()
 
 
