@@ -139,8 +139,8 @@ def _halve(
     probability: Callable[[Factors], Float[Array, " rows"]], ones: Factors, panels: _Panels
 ) -> _Panels:
     """Each row's worst panel becomes its left half, and the next empty one its right half."""
-    numbers = jnp.arange(SPLITS + 1)[None, :]
-    on_left = numbers == panels.error.argmax(axis=1, keepdims=True)
+    numbers = jnp.arange(SPLITS + 1, dtype=panels.splits.dtype)[None, :]
+    on_left = numbers == panels.error.argmax(axis=1, keepdims=True).astype(numbers.dtype)
     on_right = numbers == panels.splits[:, None] + 1
     low, width, first, last = (
         jnp.where(on_left, values, 0).sum(axis=1)
