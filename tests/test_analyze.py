@@ -125,6 +125,7 @@ def test_no_ceiling_of_the_same_seed_or_other_examples(run, trained, capsys):
 )
 def test_no_ceiling_of_another_model(run, trained, capsys, group, name, value, message):
     other = shutil.copytree(trained / "seed_1", run.parent / "other")
+    shutil.rmtree(other / "checkpoints")  # which know what they were trained with
     config = json.loads((other / "config.json").read_text())
     config[group][name] = value
     (other / "config.json").write_text(json.dumps(config))
