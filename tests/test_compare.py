@@ -252,7 +252,7 @@ MISTAKES = {
     "twice": (["a", "b", "./a/"], "./a/ is named twice"),
     "unfinished": (["a", "unfinished"], "unfinished is not finished: it has no results.json"),
     "foreign": (["a", "foreign"], "foreign is no attnjax run"),
-    "other results": (["a", "odd"], "odd/results.json is not the results of an attnjax run"),
+    "other results": (["a", "odd"], "odd/results.json is damaged .it has no 'config'.; restore"),
     "other version": (["a", "version"], "version/results.json is of another version: .*no field"),
     "no analysis": (["a", "bare"], r"bare has no analysis.examples.jsonl \(analysis.examples=0;"),
     "fewer examples": (["a", "fewer"], "on 40 and 30 examples; analyse both again with the same"),

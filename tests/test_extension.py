@@ -106,6 +106,7 @@ SURE = Answer(
     entropy_blocks,
     files=("tables/entropy.*",),
     compared={("entropy", "nats"): Wording("entropy", None, "nats", "0 is sure.")},
+    sentence=lambda told: f"Its output has {told.analysis['entropy']['nats']['mean']:.3f} nats.",
 )
 ENTROPY = Question(ask_entropy, answer_entropy, empty={"entropy": None}, record=("entropy",))
 OWN = (
@@ -257,6 +258,8 @@ def test_the_report_shows_the_answer_of_the_question(runs):
     assert f"{mean:.3f}" in section
     assert (runs / "seed_0" / "tables" / "entropy.csv").exists()
     assert '<a href="#entropy">Entropy</a>' in page
+    assert f'<p class="answer">Its output has {mean:.3f} nats.</p>' in section
+    assert f"<dd>Its output has {mean:.3f} nats.</dd>" in page.partition("<main>")[0]
 
 
 def test_what_the_answer_compares_is_compared(runs, tmp_path):

@@ -178,6 +178,7 @@ def test_a_missing_package_is_named(tmp_path, package):
 import sys
 sys.modules[{package!r}] = None
 from attnjax.config import DataConfig
+from attnjax.data.tfds import read_tfds
 from attnjax.errors import UserError
 try:
     read_tfds(DataConfig(name="snli", path={str(tmp_path)!r}), "nli")

@@ -148,7 +148,9 @@ def test_pointing_at_a_word_shows_its_numbers(fresh, reported):
     number = int(found[2].split()[1])
     example = reported[2][number]
     values = {"attention": example["attention"], **example["importance"]}
-    numbers = [f"{name.replace('_', ' ')} {v[2]:.4g}" for name, v in values.items()]
+    numbers = [
+        f"{name.replace('_', ' ')} {v[2]:.4g}".replace("-", "−") for name, v in values.items()
+    ]
     assert found[0] == f"“{example['tokens'][2]}”: {' · '.join(numbers)}"
 
 
@@ -229,7 +231,8 @@ def test_no_width_scrolls_the_page_sideways(each_page, width):
     assert window == width
     assert content <= width
     inner = each_page.run(
-        "return [...document.querySelectorAll('.wide')].some(e => e.scrollWidth > e.clientWidth)"
+        "const wide = [...document.querySelectorAll('.wide')];"
+        "return !wide.length || wide.some(e => e.scrollWidth > e.clientWidth)"
     )
     assert inner or width > 600, "wide tables scroll in their own box"
 
