@@ -64,7 +64,7 @@ def random_ranks(
 
     drawn = jax.vmap(of_row)(batch.rows)
     order = jnp.lexsort((drawn, ~words), axis=-1)
-    return jnp.argsort(order, axis=-1)
+    return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
 def of_segment(
@@ -133,7 +133,8 @@ def proximity(
     keep: Bool[Array, "batch features"], count: Int[Array, " batch"]
 ) -> Float[Array, " batch"]:
     """Weight of a sample, in (0, 1]: lime's exponential kernel of the cosine distance."""
-    left = keep.sum(axis=-1) / jnp.maximum(count, 1)
+    kept, of = (each.astype(jnp.float32) for each in (keep.sum(axis=-1), count))
+    left = kept / jnp.maximum(of, 1)
     distance = 100 * (1 - jnp.sqrt(left))
     return jnp.sqrt(jnp.exp(-jnp.square(distance / KERNEL_WIDTH)))
 
@@ -235,7 +236,7 @@ def shapley_values(orders: int) -> Shared:
             return jax.lax.fori_loop(0, most.astype(jnp.int32), come, (empty, nobody))[0]
 
         def add(sums: Any, number: Int[Array, ""]) -> Any:
-            ranks = random_ranks(key, number, batch).astype(jnp.int32)
+            ranks = random_ranks(key, number, batch)
             last = words.sum(axis=-1).astype(jnp.int32)[:, None] - 1
             found = (gains(ranks) + gains(last - ranks)) / 2
             return (sums[0] + found, sums[1] + jnp.square(found)), None

@@ -98,7 +98,7 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         alone = batch._replace(query=None)
         drawn = [random_ranks(key, jnp.asarray(k), alone) for k in range(ORDERS)]
         ranks = [*(order_of(each, words) for each in values), *drawn]
-        found = jax.lax.map(measured, jnp.stack([each.astype(jnp.int32) for each in ranks]))
+        found = jax.lax.map(measured, jnp.stack(ranks))
         rows = {
             name: {each: part[place] for each, part in found.items()}
             for place, name in enumerate(names)
@@ -125,7 +125,7 @@ def order_of(
     [[0, 3, 1, 3]] with all but the first place being words -> [[3, 0, 2, 1]]
     """
     order = jnp.lexsort((-values, ~words), axis=-1)
-    return jnp.argsort(order, axis=-1)
+    return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
 def _ceiling(share: Float[Array, ""], count: Int[Array, " batch"]) -> Int[Array, " batch"]:

@@ -79,7 +79,7 @@ def test_other_baselines_stand_in_the_place_of_the_word(baseline):
 
 def test_each_text_is_optimised_by_itself():
     stages, params = small_model("average", "dot", pair=True)
-    method = MASK.under(AnalysisConfig(mask_steps=20))
+    method = MASK.under(AnalysisConfig(mask_steps=20, mask_price=0.0))
     batch = batch_of(sentences([5, 2]), sentences([2, 3], seed=1))
     compiled = quick_jit(lambda p, b: method.shared(stages, p, b, KEY))
     both = compiled(params, batch)

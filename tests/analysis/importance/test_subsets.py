@@ -98,11 +98,11 @@ def test_lime_is_the_weighted_ridge_regression_of_its_samples(pair, monkeypatch)
 def test_shapley_values_of_all_orders_are_those_of_the_definition(monkeypatch):
     stages, params, batch = small(lengths=(3, 3))
     words = np.asarray(features(batch))
-    orders = jnp.asarray(list(permutations(range(3))))
+    orders = jnp.asarray(list(permutations(range(3))), jnp.int32)
 
     def ranks(key, number, batch):
         del key
-        whole = jnp.full(words.shape, 9).at[:, 1:4].set(orders[number][None])
+        whole = jnp.full(words.shape, 9, jnp.int32).at[:, 1:4].set(orders[number][None])
         return jnp.where(features(batch), whole, 9)
 
     monkeypatch.setattr(subsets, "random_ranks", ranks)
