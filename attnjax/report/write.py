@@ -53,9 +53,8 @@ def write_report(folder: epath.Path) -> None:
     remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
     remove(folder, (each for answer in ANSWERS.values() for each in answer.files))
     told = Told(folder, results, analysis, examples)
-    answers = (*ANSWERS.values(), DATA)
-    sections = [(each, each.blocks(told), each.sentence(told)) for each in answers]
-    sections = [section for section in sections if section[1]]
+    found = [(each, each.blocks(told)) for each in (*ANSWERS.values(), DATA)]
+    sections = [(each, blocks, each.sentence(told)) for each, blocks in found if blocks]
     scores = scores_table(results)
     metrics = read_json_lines(folder / METRICS, METRICS_SHAPE)
     for table in (scores, *(each for _, blocks, _ in sections for each in _tables(blocks))):
@@ -80,7 +79,7 @@ def write_report(folder: epath.Path) -> None:
         sections=sections,
         sentences={
             "scores": scores_sentence(results, examples),
-            **{each.name: found for each, _, found in sections},
+            **{each.name: said for each, _, said in sections},
             "examples": sentence(examples),
             "training": training_sentence(metrics, results.get("best") or {}),
         },

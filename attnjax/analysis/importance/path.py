@@ -60,7 +60,7 @@ class _Panels(NamedTuple):
 
 @cache  # equal settings are one function: what is compiled for it is compiled once
 def integrals(completeness: float) -> Callable[..., Path]:
-    """Builds (stages, params, batch, key) -> Path: each row's error below `completeness`, if it can.
+    """Builds (stages, params, batch, key) -> Path, errors below `completeness` where they can be.
 
     At place a of the path from zero, a token contributes the derivative of the probability of the
     class predicted at the full input by the token's factor, all factors being a. At most MOST

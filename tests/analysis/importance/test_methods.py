@@ -10,6 +10,7 @@ from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.importance.path import MOST, integrals
+from attnjax.config import AnalysisConfig
 from attnjax.model.attention import attention_weights, forward
 from attnjax.model.quick import literal, stages_by_hand
 from attnjax.model.rules import HELD
@@ -23,20 +24,35 @@ MODELS = [
 ]
 
 
+FEW = AnalysisConfig(lime_samples=100, smoothgrad_samples=2, shapley_orders=4, mask_steps=30)
+DRAWN = ("lime", "shapley", "smoothgrad", "mask")  # they repeat the model: slow to compile and run
+MAY_BE_ZERO = ("mask", "guided_grad_cam", "deep_taylor")  # of a whole text
+
+
+def defined(method, encoder, pair):
+    """Whether the method is for such models; those that repeat the model are tried on one alone."""
+    encoders = method_named(method).encoders
+    return (not encoders or encoder in encoders) and (method not in DRAWN or encoder == "average")
+
+
 @cache
 def compiled(stages, method, segments):
     """One function for a model: it is compiled once for each shape."""
+    tuned = method_named(method).under(FEW)
 
-    def every(params, batch):
-        return {each: METHODS[method](stages, params, batch, KEY, each) for each in segments}
+    def every(params, batch, fitted):
+        found = {}
+        for each in segments:
+            found[each] = tuned(stages, params, batch, KEY, each, fitted)
+        return found
 
     return quick_jit(every)
 
 
-def explain(method, stages, params, batch):
-    """{segment: importance} of every segment that the batch has."""
-    segments = ("text",) if batch.query is None else ("text", "query")
-    return jax.tree.map(np.asarray, compiled(stages, method, segments)(params, batch))
+def explain(method, stages, params, batch, fitted=None):
+    """{segment: importance} of every segment that the batch has and the method measures."""
+    segments = ("text",) if batch.query is None else method_named(method).segments
+    return jax.tree.map(np.asarray, compiled(stages, method, segments)(params, batch, fitted))
 
 
 @cache
@@ -53,22 +69,31 @@ def slow(stages):
     return stages._replace(quick=literal(stages.encode, stages.decode))
 
 
-@pytest.mark.parametrize(("encoder", "attention", "pair"), MODELS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "encoder", "attention", "pair"),
+    [
+        pytest.param(method, *model.values, id=f"{method}-{model.id}")
+        for method in METHODS
+        for model in MODELS
+        if defined(method, *model.values[::2])
+    ],
+)
 def test_depends_on_neither_padding_nor_batch_mates_nor_order(method, encoder, attention, pair):
     stages, params = small_model(encoder, attention, pair)
+    record = method_named(method)
     lengths = {"text": [5, 2, 1], "query": [3, 1, 2]}
     rows, query = sentences(lengths["text"]), sentences(lengths["query"], seed=1)
     batch = batch_of(rows, query if pair else None)
-    together = explain(method, stages, params, batch)
+    fitted = None if record.fit is None else record.fit(stages, params, [batch], KEY)
+    together = explain(method, stages, params, batch, fitted)
     order = np.array([2, 0, 1])
-    moved = explain(method, stages, params, jax.tree.map(lambda a: a[order], batch))
-    assert set(together) == ({"text", "query"} if pair else {"text"})
+    moved = explain(method, stages, params, jax.tree.map(lambda a: a[order], batch), fitted)
+    assert set(together) == set(record.segments if pair else ("text",))
     for segment, found in together.items():
         np.testing.assert_allclose(moved[segment], found[order], rtol=1e-5, atol=1e-6)
-        assert found.any(axis=1).all()
+        assert found.any() if method in MAY_BE_ZERO else found.any(axis=1).all()
         for row, length in enumerate(lengths[segment]):
-            assert method_named(method).signed or (found[row] >= 0).all()
+            assert record.signed or (found[row] >= 0).all()
             assert not found[row, [0, *range(length + 1, found.shape[1])]].any()
     for row in range(3):
         one = batch_of(
@@ -76,8 +101,8 @@ def test_depends_on_neither_padding_nor_batch_mates_nor_order(method, encoder, a
             query[row : row + 1] if pair else None,
             length=10,
             query_length=6 if pair else None,
-        )
-        for segment, alone in explain(method, stages, params, one).items():
+        )._replace(rows=jnp.array([row], jnp.int32))
+        for segment, alone in explain(method, stages, params, one, fitted).items():
             length = lengths[segment][row] + 2
             expected = together[segment][row, :length]
             np.testing.assert_allclose(alone[0, :length], expected, rtol=1e-5, atol=1e-6)
@@ -271,9 +296,9 @@ def test_deleting_the_only_word_leaves_sos_and_eos(encoder):
     np.testing.assert_allclose(found, [[0, expected, 0, 0, 0]], rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [each for each in METHODS if defined(each, "average", True)])
 def test_no_words_and_unknown_words_are_defined(method):
-    stages, params = small_model(pair=True)
+    stages, params = small_model("average", pair=True)
     nothing, empty = np.array([], np.int32), np.array([SOS, EOS], np.int32)
     unknown = np.array([SOS, UNK, UNK, EOS], np.int32)
     rows, query = [nothing, empty, unknown, empty], [nothing, empty, empty, unknown]
@@ -287,12 +312,20 @@ def test_no_words_and_unknown_words_are_defined(method):
 def test_a_single_sequence_has_no_query_to_explain():
     stages, params = small_model()
     batch = batch_of(sentences([3]))
-    for method in METHODS.values():
-        with pytest.raises(ValueError, match="needs pairs"):
-            method(stages, params, batch, KEY, "query")
+    for name in METHODS:
+        if "query" in method_named(name).segments and name not in DRAWN:
+            with pytest.raises(ValueError, match="needs pairs"):
+                method_named(name)(stages, params, batch, KEY, "query")
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [  # by stages written by hand, which have no other backward pass, and do not attend
+        each
+        for each in METHODS
+        if not method_named(each).encoders and each not in ("lrp", "gradient_x_attention")
+    ],
+)
 def test_finds_the_only_word_that_matters(method):
     """A model whose logit sums -x * y over word vectors (x, y), all zero but that of word 9."""
     stages, _ = small_model()
@@ -317,4 +350,5 @@ def test_finds_the_only_word_that_matters(method):
     found = explain(method, toy, params, batch)["text"]
     assert found[0].argmax() == 2
     assert found[0, 2] > 0.1
-    assert (np.delete(found[0], 2) < 1e-6).all()
+    # LIME's samples are few: what a word's neighbours in them do is taken for its own.
+    assert (np.abs(np.delete(found[0], 2)) < (0.05 if method == "lime" else 1e-6)).all()

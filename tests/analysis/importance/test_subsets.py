@@ -73,7 +73,7 @@ def test_lime_is_the_weighted_ridge_regression_of_its_samples(pair, monkeypatch)
     monkeypatch.setattr(subsets, "_accumulate", seen)
     found = quick_jit(lambda p, b: regression(41)(stages, p, b, KEY))(params, batch)
     jax.effects_barrier()
-    kept, value, weight = (np.stack(each) for each in zip(*samples, strict=True))
+    kept, value, weight = (np.stack(each).astype(float) for each in zip(*samples, strict=True))
     assert kept.shape == (41, *words.shape)
     assert (kept[0] == words).all()
     classes = np.asarray(forward(stages, params, batch).probabilities.argmax(axis=-1))
@@ -84,15 +84,18 @@ def test_lime_is_the_weighted_ridge_regression_of_its_samples(pair, monkeypatch)
         expected = Ridge(alpha=1.0).fit(
             kept[:, row][:, on], value[:, row], sample_weight=weight[:, row]
         )
-        np.testing.assert_allclose(found.weights[row][on], expected.coef_, rtol=1e-9)
-        np.testing.assert_allclose(found.intercept[row], expected.intercept_, rtol=1e-9)
+        # What the callback was given is in float32.
+        np.testing.assert_allclose(found.weights[row][on], expected.coef_, rtol=1e-4, atol=1e-7)
+        np.testing.assert_allclose(found.intercept[row], expected.intercept_, rtol=1e-5)
         determination = expected.score(kept[:, row][:, on], value[:, row], weight[:, row])
-        np.testing.assert_allclose(found.determination[row], determination, rtol=1e-9)
+        np.testing.assert_allclose(found.determination[row], determination, rtol=1e-4)
         distance = 100 * (1 - np.sqrt(sizes / on.sum()))
-        np.testing.assert_allclose(weight[1:, row], np.sqrt(np.exp(-(distance**2) / 625)))
+        np.testing.assert_allclose(
+            weight[1:, row], np.sqrt(np.exp(-(distance**2) / 625)), rtol=1e-5
+        )
         one = restricted(batch, jnp.asarray(kept[7].astype(bool)))
         output = forward(stages, params, one).probabilities[row, classes[row]]
-        np.testing.assert_allclose(value[7, row], output, rtol=1e-12)
+        np.testing.assert_allclose(value[7, row], output, rtol=1e-6)
 
 
 def test_shapley_values_of_all_orders_are_those_of_the_definition(monkeypatch):
