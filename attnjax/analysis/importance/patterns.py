@@ -65,7 +65,7 @@ def pattern(found: Moments, w: Float[Array, "in out"]) -> Float[Array, "in out"]
     mean = (found.outputs / jnp.maximum(found.samples, 1))[None, :]
     direction = found.crossed / active - found.inputs / active * mean
     along = jnp.sum(w * direction, axis=0)
-    known = (found.active >= jnp.minimum(FEWEST, found.samples)) & (jnp.abs(along) > 1e-12)
+    known = (found.active >= FEWEST) & (jnp.abs(along) > 1e-12)
     return jnp.where(known[None, :], direction / jnp.where(known, along, 1)[None, :], 0)
 
 
