@@ -135,7 +135,18 @@ def torch_steps(*measured: str) -> str:
     )
 
 
-TABLES = (scores, techniques, agreement, analysis, steps, torch_steps)
+def coverage() -> str:
+    """How often intervals over examples hold the true mean: percentile bootstrap, ours."""
+    found = stored("coverage")["examples"]
+    counts = [str(each["examples"]) for each in next(iter(found.values()))]
+    rows = [
+        [name, *(f"{each['percentile']:.2f}, {each['ours']:.2f}" for each in cells)]
+        for name, cells in found.items()
+    ]
+    return rows_of(["examples", *counts], rows)
+
+
+TABLES = (scores, techniques, agreement, analysis, steps, torch_steps, coverage)
 
 
 def page() -> str:
