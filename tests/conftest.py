@@ -14,6 +14,10 @@ from attnjax.runtime import set_compiler, use_compile_cache
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 set_compiler()  # as every command does
+# Tests run small programs a few times: optimised code would cost more than it saves.
+os.environ["XLA_FLAGS"] += (
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 # Most of the time of a test is compilation: workers, processes that tests start and later runs
 # share what is compiled. Commands take the folder from the environment (train.compile_cache=auto).
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))

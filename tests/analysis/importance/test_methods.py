@@ -26,6 +26,11 @@ MODELS = [
 
 FEW = AnalysisConfig(lime_samples=100, smoothgrad_samples=2, shapley_orders=4, mask_steps=30)
 DRAWN = ("lime", "shapley", "smoothgrad", "mask")  # they repeat the model: slow to compile and run
+TWINS = {  # signed -> what it is the sign of: the same work, read twice
+    "gradient_x_input": "gradient",
+    "integrated_gradients_signed": "integrated_gradients",
+    "leave_one_out_signed": "leave_one_out",
+}
 MAY_BE_ZERO = ("mask", "guided_grad_cam", "deep_taylor")  # of a whole text
 
 
@@ -74,6 +79,7 @@ def slow(stages):
     [
         pytest.param(method, *model.values, id=f"{method}-{model.id}")
         for method in METHODS
+        if method not in TWINS
         for model in MODELS
         if defined(method, *model.values[::2])
     ],
@@ -356,3 +362,15 @@ def test_finds_the_only_word_that_matters(method):
     assert found[0, 2] > 0.1
     # LIME's samples are few: what a word's neighbours in them do is taken for its own.
     assert (np.abs(np.delete(found[0], 2)) < (0.05 if method == "lime" else 1e-6)).all()
+
+
+@pytest.mark.parametrize("signed", TWINS)
+def test_a_signed_form_has_the_size_of_its_twin(signed):
+    """That of leaving out, for two classes: half the sum of both probabilities' changes."""
+    stages, params = small_model("average", "dot", pair=True, classes=2)
+    batch = batch_of(sentences([5, 2]), sentences([3, 1], seed=1))
+    found = explain(signed, stages, params, batch)
+    twin = explain(TWINS[signed], stages, params, batch)
+    for segment, values in found.items():
+        assert (values < 0).any() or segment == "query"
+        np.testing.assert_allclose(np.abs(values), twin[segment], rtol=1e-5, atol=1e-7)

@@ -123,7 +123,7 @@ def test_an_explanation_that_ignores_the_parameters_is_shown_up(monkeypatch):
     """Position stays as it is, whatever is drawn anew; what reads the decoder does not."""
 
     def position(stages, params, batch, key):
-        return jnp.where(batch.words, jnp.arange(batch.tokens.shape[1])[None] + 1.0, 0)
+        return jnp.where(batch.words, jnp.arange(1.0, 1 + batch.tokens.shape[1])[None], 0)
 
     monkeypatch.setitem(METHODS, "position", Method(position))
     stages, params, batch = small()
