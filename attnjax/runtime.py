@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from functools import cache
 from typing import Any
 
 from attnjax.errors import UserError
@@ -122,16 +123,26 @@ def refuse_unknown_flags() -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if set(flags.split()) <= {AUTOTUNING_OFF, FUSING_ON}:
         return
+    if told := _tried(flags):
+        raise UserError(f"JAX cannot start with XLA_FLAGS={flags!r} ({told}); unset or correct it")
+
+
+@cache
+def _tried(flags: str) -> str:
+    """What XLA says against these flags, which the environment has; "" where it takes them."""
     start = "import jax; jax.config.update('jax_platforms', 'cpu'); jax.devices()"
-    tried = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True)
-    if tried.returncode:
-        lines = tried.stderr.strip().splitlines() or [f"status {tried.returncode}"]
-        wrong = ("Unknown flag", "Couldn't interpret", "Could not open")
-        told = [line.partition("] ")[2] or line for line in lines if any(w in line for w in wrong)]
-        raise UserError(
-            f"JAX cannot start with XLA_FLAGS={flags!r} ({(told or lines[-1:])[0]:.200}); unset "
-            "or correct it"
-        )
+    tried = subprocess.run(
+        [sys.executable, "-c", start],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "XLA_FLAGS": flags},
+    )
+    if not tried.returncode:
+        return ""
+    lines = tried.stderr.strip().splitlines() or [f"status {tried.returncode}"]
+    wrong = ("Unknown flag", "Couldn't interpret", "Could not open")
+    told = [line.partition("] ")[2] or line for line in lines if any(w in line for w in wrong)]
+    return (told or lines[-1:])[0][:200]
 
 
 def fuse_outputs() -> None:
