@@ -12,12 +12,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from attnjax.analysis_config import AnalysisConfig
 from attnjax.checks import check
 from attnjax.errors import UserError, suggest
-from attnjax.fields import coerce, option, options
-
-MANY = 10**9  # texts, words or steps: more is a slip of the keyboard
-LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
+from attnjax.fields import LARGEST, MANY, coerce, option, options
 
 
 @dataclass(frozen=True)
@@ -241,107 +239,6 @@ class RelevanceConfig:
     weight: float = option(0.0, "of the relevance loss", least=0.0, most=1e6, swept="relevance")
     second_order: bool = option(
         True, "the target moves with the parameters; False holds it constant"
-    )
-
-
-@dataclass(frozen=True)
-class AnalysisConfig:
-    """What is measured on the test split after training."""
-
-    examples: int = option(
-        -1,
-        "of the test split, at random; -1 takes all, 0 skips the analysis",
-        least=0,
-        most=MANY,
-        unlimited=True,
-    )
-    methods: tuple[str, ...] = option(
-        ("gradient", "leave_one_out"), "how important each word is", registered=True
-    )
-    questions: tuple[str, ...] = option(
-        ("agreement", "permutation", "adversarial_attention", "uniform_attention", "robustness"),
-        "what is asked about the model",
-        registered=True,
-    )
-    pairs: tuple[str, ...] = option(
-        ("attention",),
-        "of explanations, compared by every measure: attention (with each importance), all, or "
-        "names such as attention~gradient; of the others Kendall's tau is told",
-    )
-    detach_attention: bool = option(
-        True, "hold attention constant in gradients, as Jain & Wallace do"
-    )
-    chunk_size: int = option(
-        128,
-        "examples in one compiled call: bounds memory, changes no result",
-        least=1,
-        most=1_000_000,
-        incidental=True,
-    )
-    completeness: float = option(
-        0.01,
-        "integrated gradients: error of their sum, in probability, down to which the path is cut "
-        "finer, at most 512 points",
-        least=1e-5,
-        most=1.0,
-    )
-    top_k: int = option(10, "words that the top-k measures look at", least=1, most=1_000_000)
-    permutations: int = option(
-        100, "of attention, per example; 0 skips the permutation test", least=0, most=1_000_000
-    )
-    adversaries: int = option(
-        5, "attentions sought per example; 0 skips adversarial attention", least=0, most=10_000
-    )
-    adversary_steps: int = option(500, "of their optimizer", least=1, most=1_000_000)
-    adversary_epsilon: float = option(
-        0.05, "largest total variation of the output that still counts", least=0.0, most=1.0
-    )
-    robustness: tuple[float, ...] = option(
-        (0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
-        "norms of the worst case that accuracy is measured under; empty skips it",
-        lists="norms",
-        least=0,
-        most=LARGEST,
-    )
-    robustness_steps: int = option(1, "ascent steps of the worst case", least=1, most=10_000)
-    lrp_epsilon: float = option(
-        0.0,
-        "lrp: stabiliser of its denominators; 0 is the exact rule, with gates held",
-        least=0.0,
-        most=1e6,
-    )
-    smoothgrad_samples: int = option(50, "smoothgrad: noisy copies", least=2, most=1_000_000)
-    smoothgrad_sigma: float = option(
-        0.15,
-        "smoothgrad: standard deviation of its noise, in the range of all word vectors' entries",
-        least=0.0,
-        most=1e6,
-    )
-    smoothgrad_form: str = option(
-        "product",
-        "smoothgrad: with the vector; norm; root of the mean square; root of the variance",
-        choices=("product", "norm", "squared", "variance"),
-    )
-    lime_samples: int = option(1000, "lime: texts it looks at", least=100, most=1_000_000)
-    shapley_orders: int = option(
-        20, "shapley: random orders, each with its reverse", least=4, most=1_000_000
-    )
-    mask_price: float = option(0.03, "mask: of a word, in probability", least=0.0, most=1.0)
-    mask_steps: int = option(300, "mask: of its optimizer", least=1, most=1_000_000)
-    mask_goal: str = option(
-        "deletion",
-        "mask: the fewest words without which the class is lost, or which alone keep it",
-        choices=("deletion", "preservation"),
-    )
-    mask_baseline: str = option(
-        "zero",
-        "mask: what stands in a deleted word's place",
-        choices=("zero", "mean", "unknown"),
-    )
-    removal: str = option(
-        "delete",
-        "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",
-        choices=("delete", "zero", "unknown"),
     )
 
 

@@ -9,6 +9,9 @@ from typing import Any, NamedTuple
 
 from attnjax.errors import UserError, encodable
 
+MANY = 10**9  # texts, words or steps: more is a slip of the keyboard
+LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
+
 
 class Option(NamedTuple):
     """What is known of one field.
