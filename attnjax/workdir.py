@@ -42,8 +42,10 @@ EXAMPLES_README = "analysis/README.md"
 PROFILE = "profile"
 RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
 EXPLAINED = "explained"
-FOLDERS = ("analysis", FIGURES, TABLES, PROFILE, "tensorboard", EXPLAINED, CHECKPOINTS)
-FOLDERS = (*FOLDERS, f"{CHECKPOINTS}/latest", f"{CHECKPOINTS}/best")  # all that a run writes into
+FOLDERS = (  # all that a run writes into
+    *("analysis", FIGURES, TABLES, PROFILE, "tensorboard", EXPLAINED),
+    *(CHECKPOINTS, f"{CHECKPOINTS}/latest", f"{CHECKPOINTS}/best"),
+)
 
 # The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
 _SCORES = {str: (float, None)}
@@ -243,10 +245,15 @@ def delete(path: epath.Path) -> None:
 
 
 def append_text(path: epath.Path, text: str) -> None:
-    """Adds to the end of a file; objects on gs:// have no append and are written anew."""
+    """Adds to the end of a file; objects on gs:// have no append and are written anew.
+
+    Raises UserError where a link of that name lies there: another file would grow.
+    """
     if "://" in str(path):
         path.write_text((path.read_text() if path.exists() else "") + text)
     else:
+        if os.path.islink(path):
+            raise UserError(f"{path} is a symbolic link; move it away, or choose another --workdir")
         with path.open("a") as file:
             file.write(text)
 

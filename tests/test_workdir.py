@@ -182,6 +182,15 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_not_followed(tmp_path):
     assert not (tmp_path / "results.json").is_symlink()
 
 
+def test_nothing_is_added_through_a_link(tmp_path):
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / "metrics.jsonl").symlink_to(precious)
+    with pytest.raises(UserError, match=r"metrics\.jsonl is a symbolic link; move it away"):
+        append_text(epath.Path(tmp_path / "metrics.jsonl"), "row\n")
+    assert precious.read_text() == "mine"
+
+
 def test_a_failed_write_leaves_the_file_as_it_was_and_nothing_beside_it(tmp_path, monkeypatch):
     path = epath.Path(tmp_path / "results.json")
     write_text(path, "old")
