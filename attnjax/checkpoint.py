@@ -19,11 +19,12 @@ from etils import epath
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, several_processes
 from attnjax.types import Params, TrainState
-from attnjax.workdir import misfit
+from attnjax.workdir import misfit, read_json
 
 logger = logging.getLogger(__name__)
 
 RECORD = "run"  # the item of a checkpoint that says what run it is of; earlier versions wrote none
+RECORD_SHAPE = {"config": dict, "vocabulary": str}
 SHAPES = {  # of what is saved beside the arrays
     "latest": {
         "step": int,
@@ -114,22 +115,15 @@ class Checkpoints:
 
         Empty where none tells, as those of earlier versions; None where there is none at all.
         """
-        import orbax.checkpoint as ocp
-
         known = None
         for name in SHAPES:
-            if not (self._folder / name).exists():
-                continue
-            manager = self._manager(name)
-            for step in sorted(manager.all_steps(), reverse=True):
+            folder = self._folder / name
+            steps = [each.name for each in folder.iterdir()] if folder.exists() else []
+            for step in sorted((int(each) for each in steps if each.isdecimal()), reverse=True):
                 known = {}
-                if not (self._folder / name / str(step) / RECORD).exists():
-                    continue
-                wanted = ocp.args.Composite(**{RECORD: ocp.args.JsonRestore()})
-                with contextlib.suppress(Exception):  # damage, whatever Orbax calls it
-                    found = manager.restore(step, args=wanted)[RECORD]
-                    if not misfit(found, {"config": dict, "vocabulary": str}):
-                        return found
+                # Orbax would start JAX, which must not have met its devices yet.
+                with contextlib.suppress(UserError):  # damage, or a checkpoint that does not tell
+                    return read_json(folder / str(step) / RECORD / "metadata", RECORD_SHAPE)
         return known
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:

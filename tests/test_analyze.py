@@ -371,7 +371,7 @@ def test_texts_that_cannot_be_explained(run, texts, options, message):
     [
         (["--workdir={none}"], "holds no run"),
         ([], "needs --workdir"),
-        (["--workdir={run}", "--config.analysis.methods=lime"], "analysis.methods"),
+        (["--workdir={run}", "--config.analysis.methods=limo"], "analysis.methods"),
         (["--workdir={run}", "--config.analysis.method=gradient"], "did you mean"),
         (["--workdir={run}", "--config.train.epochs=9"], "trained with train.epochs=2, not 9"),
         (["--workdir={run}", "--config.data.min_count=9"], "trains nothing"),

@@ -111,7 +111,7 @@ def test_help_says_of_every_field_what_it_means_and_may_be(capsys):
     assert f"(one of none, {', '.join(TECHNIQUES)})" in words
     assert f"(any of {', '.join(METHODS)})" in words
     assert "share_encoder=False one encoder for text and query, where data is scarce (True" in words
-    assert "there is no validation split (between 0 and 1)" in words
+    assert "there is no test split (between 0 and 1)" in words
     assert "-1 never cuts (-1, or 1 to 1,000,000,000)" in words
     assert max(map(len, shown.splitlines())) <= 100
     headings = [line.split(":")[0] for line in shown.splitlines() if line[:1].isalpha()][3:]
@@ -122,7 +122,7 @@ def test_help_says_of_every_field_what_it_means_and_may_be(capsys):
 @pytest.mark.parametrize(
     ("part", "fields"),
     [
-        ("epsilon", ["adversary.epsilon", "analysis.adversary_epsilon"]),
+        ("y.epsilon", ["adversary.epsilon"]),
         ("relevance.", ["relevance.weight", "relevance.second_order"]),
         ("--config.train.epochs", ["train.epochs"]),
     ],
@@ -136,7 +136,10 @@ def test_help_on_a_part_of_a_name_prints_the_fields_that_have_it(part, fields, c
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("epsilom", "with 'epsilom' in its name; did you mean adversary.epsilon?"),
+        (
+            "epsilom",
+            "with 'epsilom' in its name; did you mean adversary.epsilon, analysis.lrp_epsilon?",
+        ),
         ("learning_rat3", "did you mean train.learning_rate?"),
         ("seeed", "did you mean seed, data.seed?"),
         ("zzz", "in its name; --help alone prints all"),

@@ -32,7 +32,7 @@ from attnjax.sweeps.points import SWEPT
 from attnjax.types import HParams
 
 PAIRS = ("attention", "leave_one_out~gradient")
-CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("*.py"))
+CONFIGS = sorted((pathlib.Path(__file__).parents[1] / "configs").glob("[!_]*.py"))
 
 
 def test_round_trip():
