@@ -94,7 +94,7 @@ class Run(NamedTuple):
         """Whether the model reads two texts."""
         return self.config.task != "classification"
 
-    def encode(self, texts: Sequence[Text]) -> EncodedSplit:
+    def encode(self, texts: Sequence[Text | None]) -> EncodedSplit:
         """Turns strings, or (premise, hypothesis) or (story, question[, candidates]), into ids.
 
         Raises UserError for a text of the wrong form, or one without a token.
@@ -104,11 +104,11 @@ class Run(NamedTuple):
             raise UserError(problem)
         return encode(examples, checked.words, self.vocab, self.labels)
 
-    def _checked(self, texts: Sequence[Text]) -> tuple[list[Example], Checked]:
+    def _checked(self, texts: Sequence[Text | None]) -> tuple[list[Example], Checked]:
         examples = [self._marked(number, text) for number, text in enumerate(texts)]
         return examples, check_texts(examples, self.config.data.max_length)
 
-    def predict(self, texts: Sequence[Text]) -> Predictions:
+    def predict(self, texts: Sequence[Text | None]) -> Predictions:
         """Predicts the class of each text, or of each pair.
 
         Of a question's candidates those that no training example had for an answer are left out.
@@ -139,7 +139,9 @@ class Run(NamedTuple):
             checked.cut,
         )
 
-    def explain(self, texts: Sequence[Text], methods: Sequence[str] | None = None) -> Explanations:
+    def explain(
+        self, texts: Sequence[Text | None], methods: Sequence[str] | None = None
+    ) -> Explanations:
         """Attention and importance of every word, for strings or pairs as `predict` takes them.
 
         methods  names of `analysis.importance.METHODS`; default: those the run was analysed with.

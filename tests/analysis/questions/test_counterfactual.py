@@ -189,7 +189,9 @@ def test_depends_on_neither_padding_nor_batch_mates_nor_order(method, pair):
                     shared = min(len(one), len(other))
                     assert not one[shared:].any()
                     one, other = one[:shared], other[:shared]
-                np.testing.assert_allclose(one, other, atol=1e-6, err_msg=name)
+                # Steps of an optimizer carry rounding on: README of benchmarks, limits.
+                close = 1e-5 if method == "adversarial" else 1e-6
+                np.testing.assert_allclose(one, other, atol=close, err_msg=name)
 
     compare([3], None)
     compare([2], 40)
