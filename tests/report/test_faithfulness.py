@@ -1,0 +1,77 @@
+"""The sections on faithfulness, randomisation and continuity: tables, curves, sentences."""
+
+import pytest
+from etils import epath
+
+from attnjax.report.answers import ANSWERS
+from attnjax.report.answers.answer import Figures, Shown, Told
+
+NAMES = ("faithfulness", "randomisation", "continuity")
+
+
+def summary(mean, undefined=0):
+    interval = None if mean is None else [mean - 0.05, mean + 0.05]
+    return {"mean": mean, "std": 0.1, "ci95": interval, "undefined": undefined}
+
+
+def analysis(examples=40):
+    measures = ("aopc", "aopc_least_first", "comprehensiveness", "sufficiency", "flip")
+    means = {"attention": 0.1, "lrp": 0.4, "leave_one_out": 0.3, "random": 0.06}
+    faithful = {name: dict.fromkeys(measures, summary(mean)) for name, mean in means.items()}
+    faithful["lrp"]["flip"] = summary(None, examples)
+    curve = {"most_first": [0.0, 0.2, 0.3], "least_first": [0.0, 0.01, 0.02]}
+    stages = ("decode", "score", "encode", "embed")
+    return {
+        "examples": examples,
+        "faithfulness": faithful,
+        "faithfulness_curves": dict.fromkeys(means, curve),
+        "randomisation": {name: dict.fromkeys(stages, summary(means[name])) for name in means},
+        "continuity": {"attention": summary(0.02), "lrp": summary(0.5)},
+    }
+
+
+@pytest.fixture
+def told(tmp_path):
+    return Told(epath.Path(tmp_path), {"analysis": analysis()}, analysis(), [])
+
+
+def test_each_explanation_has_a_row_and_a_missing_figure_a_dash(told):
+    blocks = ANSWERS["faithfulness"].blocks(told)
+    (table,) = [each.table for each in blocks if isinstance(each, Shown)]
+    rows = {row[0]: row[1:] for row in table.text()}
+    assert list(rows) == ["attention", "lrp", "leave one out", "random"]
+    assert rows["lrp"][0] == "0.400 [0.350 … 0.450]"
+    assert rows["lrp"][-1] == "–"
+    (figures,) = [each for each in blocks if isinstance(each, Figures)]
+    assert len(figures.figures) == 1
+    assert (told.folder / "figures" / "faithfulness.svg").exists()
+
+
+def test_sentences_name_the_extremes_attention_and_chance(told):
+    assert ANSWERS["faithfulness"].sentence(told) == (
+        "Without the words that it names, the predicted class loses probability: "
+        "comprehensiveness of lrp 0.40 (0.35 to 0.45) and attention 0.10 (0.05 to 0.15); random "
+        "order 0.06."
+    )
+    assert ANSWERS["randomisation"].sentence(told) == (
+        "With nothing left of what was learnt, the explanation that stays most alike is lrp: "
+        "Spearman's rho 0.40 (0.35 to 0.45)."
+    )
+    assert ANSWERS["continuity"].sentence(told) == (
+        "Beside the text, the explanation that changes most is lrp 0.50 (0.45 to 0.55) and "
+        "attention 0.02 (-0.03 to 0.07) of its norm."
+    ).replace("-", "−")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_not_asked_is_left_out(name, tmp_path):
+    nothing = Told(epath.Path(tmp_path), {}, {name: None, "examples": 3}, [])
+    assert ANSWERS[name].blocks(nothing) == []
+    assert ANSWERS[name].sentence(nothing) == ""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_few_examples_bear_no_interval(name, tmp_path):
+    few = Told(epath.Path(tmp_path), {}, analysis(4), [])
+    assert "(" not in ANSWERS[name].sentence(few)
+    assert ANSWERS[name].blocks(few)
