@@ -68,8 +68,8 @@ EXAMPLES_SHAPE = {
     "label": (str, None),
     "prediction": str,
     "probabilities": [float],
-    "attention": [float],
-    "importance": {str: [float]},
+    "attention": [(float, None)],
+    "importance": {str: [(float, None)]},
     "agreement": {str: {str: (float, None)}},
 }
 
@@ -344,7 +344,9 @@ def misfit(value: Any, shape: Any, where: str = "") -> str:
         return f"'{where}' is no {name}" if where else f"it is no {name}"
     inner: list[tuple[Any, Any]] = []
     if isinstance(shape, list):
-        if isinstance(shape[0], type) and all(_is_of(each, shape[0]) for each in value):
+        kinds = shape[0] if isinstance(shape[0], tuple) else (shape[0],)
+        simple = all(kind is None or isinstance(kind, type) for kind in kinds)
+        if simple and all(any(_is_of(each, kind) for kind in kinds) for each in value):
             return ""  # as most are: the quick way
         inner = [(number, shape[0]) for number in range(len(value))]
     elif isinstance(shape, dict):

@@ -271,3 +271,9 @@ def test_shapes(value, wrong):
 def test_what_names_no_folder(path):
     with pytest.raises(UserError, match="a folder is named by a text or a path, not by"):
         absolute(path)
+
+
+def test_a_list_may_hold_nulls_where_the_shape_says_so():
+    assert misfit({"a": [None, 1.0]}, {"a": [(float, None)]}) == ""
+    assert misfit({"a": [None, "x"]}, {"a": [(float, None)]}) == "'a.1' is no number"
+    assert misfit({"a": [None, 1.0]}, {"a": [float]}) == "'a.0' is no number"
