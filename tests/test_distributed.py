@@ -249,7 +249,10 @@ def test_processes_with_different_data_end_before_training(alone, tmp_path):
         (["--processes=2", "--process=0"], "belong together"),
         (["--coordinator=here", "--processes=2", "--process=0"], "must be HOST:PORT"),
         (["--coordinator=here:70000", "--processes=2", "--process=0"], "must be HOST:PORT"),
-        (["--coordinator=here:1", "--processes=0", "--process=0"], "must lie between 1 and 1,000,000"),
+        (
+            ["--coordinator=here:1", "--processes=0", "--process=0"],
+            "must lie between 1 and 1,000,000",
+        ),
         (["--coordinator=here:1", "--processes=2", "--process=2"], "between 0 and 1"),
         (["--coordinator=here:1", "--processes=two", "--process=0"], "two"),
         (["--coordinator_timeout=0"], "must lie between 1 and 1,000,000 seconds"),

@@ -1,15 +1,17 @@
 """What the documents say is what the repository holds."""
 
+import pathlib
 import re
 
 import pytest
-from conftest import ROOT
 
 from attnjax import shipped
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.questions import QUESTIONS
 from attnjax.perturb.techniques import TECHNIQUES
 from benchmarks import document
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_the_page_of_figures_is_what_the_stored_results_give():

@@ -2,19 +2,21 @@
 
 import json
 import os
+import pathlib
 import shutil
 import subprocess
 import sys
 import zipfile
 
 import pytest
-from conftest import ROOT
 
 import attnjax
 from attnjax import shipped
 from attnjax.__main__ import LONG, SHORT, main
 from attnjax.config import OPTIONS
 from attnjax.errors import UserError
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 def test_every_configuration_is_listed_with_what_it_is(capsys):
