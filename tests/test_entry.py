@@ -107,8 +107,8 @@ def test_bash_completes_commands_fields_and_choices(tmp_path):
     found = completed("attnjax train --config.model.", tmp_path)
     assert found == [f"--config.{name}=" for name in OPTIONS if name.startswith("model.")]
     assert "bilstm" in completed("attnjax train --config.model.encoder=", tmp_path)
-    several = completed("attnjax train --config.analysis.methods=gradient,leave", tmp_path)
-    assert several == ["gradient,leave_one_out"]
+    several = completed("attnjax train --config.analysis.methods=gradient,shap", tmp_path)
+    assert several == ["gradient,shapley"]
     assert completed("attnjax sweep --sweep.eps", tmp_path) == ["--sweep.epsilon="]
 
 
