@@ -130,10 +130,15 @@ def make_continuity(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 
 
 def disturbed(stages: Stages, delta: Float[Array, "batch length embed"]) -> Stages:
-    """The model with something added to the text's vectors, under every set of rules."""
+    """The model with something added to the text's vectors, under every set of rules.
+
+    What else a method looks up, such as the vectors of all words, stays as it is.
+    """
 
     def embed(params: Params, batch: Batch) -> Embedded:
         embedded = stages.embed(params, batch)
+        if embedded.text.shape != delta.shape:
+            return embedded
         return embedded._replace(text=embedded.text + delta)
 
     def under(rules: Rules) -> Stages:

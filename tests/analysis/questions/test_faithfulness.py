@@ -164,3 +164,14 @@ def test_what_does_not_move_holds_still(monkeypatch):
     assert (found["total"]["max_sensitivity"] > 0.05 * bound).all()
     assert (found["total"]["max_sensitivity"] <= bound).all()
     assert (found["attention"]["max_sensitivity"][:2] > 0).all()
+
+
+def test_methods_that_look_up_all_words_can_be_asked_again():
+    stages, params, batch = small()
+    config = dataclasses.replace(
+        CONFIG, methods=("smoothgrad", "mask"), smoothgrad_samples=2, mask_steps=3
+    )
+    ask = make_continuity(stages, config, seed=0)
+    found = quick_jit(lambda p, b: ask(p, b, given(stages, p, b, jnp.zeros(b.tokens.shape))))
+    found = jax.tree.map(np.asarray, found(params, batch))["continuity"]
+    assert (found["smoothgrad"]["max_sensitivity"] > 0).all()
