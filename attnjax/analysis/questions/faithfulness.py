@@ -6,6 +6,8 @@ deleted and the text closes up, its vector becomes zero, or the unknown word tak
 the probability of the class that was predicted of the whole example.
 """
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -19,7 +21,7 @@ from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.question import About, Given, Question
 from attnjax.config import AnalysisConfig
 from attnjax.model.attention import attend, forward
-from attnjax.types import UNK, Batch, Params, Stages
+from attnjax.types import UNK, Batch, Params, Stages, Trace
 
 MOST = 10  # words that are removed one after the other, for AOPC
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.5)  # of ERASER
@@ -46,51 +48,9 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 
     def ask(params: Params, batch: Batch, given: Given) -> dict[str, Any]:
         trace, words = given.trace, batch.words
-        classes = trace.logits.argmax(axis=-1)
-        whole = of_classes(trace.probabilities, classes)
-        count = words.sum(axis=-1).astype(jnp.int32)
 
         def output(keep: Bool[Array, "batch length"]) -> Array:
             return _without(stages, params, batch, words & ~keep, config.removal)
-
-        def drop(keep: Bool[Array, "batch length"]) -> Float[Array, " batch"]:
-            return whole - of_classes(output(keep), classes)
-
-        def measured(ranks: Int[Array, "batch length"]) -> dict[str, Array]:
-            last = count[:, None] - 1 - ranks
-
-            def first_gone(number: Int[Array, ""]) -> Array:
-                return jnp.stack([drop(words & (ranks >= number)), drop(words & (last >= number))])
-
-            curve = jax.lax.map(first_gone, jnp.arange(MOST + 1, dtype=jnp.int32))
-            curve = jnp.moveaxis(curve, -1, 0)  # [batch, K + 1, 2]
-            counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
-            several = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
-            aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / several
-
-            def share_gone(share: Float[Array, ""]) -> tuple[Array, Array]:
-                number = _ceiling(share, count)[:, None]
-                left = output(words & (ranks >= number))
-                fell = whole - of_classes(left, classes)
-                return fell, left.argmax(axis=-1) != classes
-
-            grid = jnp.asarray((*SHARES, *STEPS), whole.dtype)
-            gone, flipped = jax.lax.map(share_gone, grid)
-            alone = jax.lax.map(
-                lambda share: drop(words & (ranks < _ceiling(share, count)[:, None])),
-                jnp.asarray(SHARES, whole.dtype),
-            )
-            flipped = flipped[len(SHARES) :]
-            first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
-            flip = jnp.where(flipped.any(axis=0) & (count > 0), first, jnp.nan)
-            return {
-                "aopc": aopc[:, 0],
-                "aopc_least_first": aopc[:, 1],
-                "comprehensiveness": gone[: len(SHARES)].mean(axis=0),
-                "sufficiency": alone.mean(axis=0),
-                "flip": flip,
-                "curve": jnp.moveaxis(curve, 1, 2),
-            }
 
         names = ["attention", *given.explanations]
         values = [trace.weights, *(each["text"] for each in given.explanations.values())]
@@ -98,7 +58,7 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         alone = batch._replace(query=None)
         drawn = [random_ranks(key, jnp.asarray(k), alone) for k in range(ORDERS)]
         ranks = [*(order_of(each, words) for each in values), *drawn]
-        found = jax.lax.map(measured, jnp.stack(ranks))
+        found = jax.lax.map(partial(_measured, output, trace, words), jnp.stack(ranks))
         rows = {
             name: {each: part[place] for each, part in found.items()}
             for place, name in enumerate(names)
@@ -115,6 +75,56 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         }
 
     return ask
+
+
+def _measured(
+    output: Callable[[Bool[Array, "batch length"]], Float[Array, "batch classes"]],
+    trace: Trace,
+    words: Bool[Array, "batch length"],
+    ranks: Int[Array, "batch length"],
+) -> dict[str, Array]:
+    """The measures of one order of the words, and "curve"; output  of the words that are kept."""
+    classes = trace.logits.argmax(axis=-1)
+    whole = of_classes(trace.probabilities, classes)
+    count = words.sum(axis=-1).astype(jnp.int32)
+
+    def drop(keep: Bool[Array, "batch length"]) -> Float[Array, " batch"]:
+        return whole - of_classes(output(keep), classes)
+
+    last = count[:, None] - 1 - ranks
+
+    def first_gone(number: Int[Array, ""]) -> Array:
+        return jnp.stack([drop(words & (ranks >= number)), drop(words & (last >= number))])
+
+    curve = jax.lax.map(first_gone, jnp.arange(MOST + 1, dtype=jnp.int32))
+    curve = jnp.moveaxis(curve, -1, 0)  # [batch, K + 1, 2]
+    counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
+    several = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
+    aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / several
+
+    def share_gone(share: Float[Array, ""]) -> tuple[Array, Array]:
+        number = _ceiling(share, count)[:, None]
+        left = output(words & (ranks >= number))
+        fell = whole - of_classes(left, classes)
+        return fell, left.argmax(axis=-1) != classes
+
+    grid = jnp.asarray((*SHARES, *STEPS), whole.dtype)
+    gone, flipped = jax.lax.map(share_gone, grid)
+    alone = jax.lax.map(
+        lambda share: drop(words & (ranks < _ceiling(share, count)[:, None])),
+        jnp.asarray(SHARES, whole.dtype),
+    )
+    flipped = flipped[len(SHARES) :]
+    first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
+    flip = jnp.where(flipped.any(axis=0) & (count > 0), first, jnp.nan)
+    return {
+        "aopc": aopc[:, 0],
+        "aopc_least_first": aopc[:, 1],
+        "comprehensiveness": gone[: len(SHARES)].mean(axis=0),
+        "sufficiency": alone.mean(axis=0),
+        "flip": flip,
+        "curve": jnp.moveaxis(curve, 1, 2),
+    }
 
 
 def order_of(
