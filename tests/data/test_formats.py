@@ -34,7 +34,7 @@ def parquet(rows):
         ("a.json", "\ufeff" + json.dumps(ROWS, indent=1)),
         ("a.JSON", "\n".join(map(json.dumps, ROWS))),
         ("a.jsonl", json.dumps(ROWS)),
-        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode())),
+        ("a.json.gz", gzip.compress(json.dumps(ROWS).encode(), mtime=0)),
         ("a.json", json.dumps({"version": 1, "data": ROWS})),
         ("a.json", json.dumps({key: [row[key] for row in ROWS] for key in ROWS[0]})),
         ("a.json", json.dumps({key: {"0": ROWS[0][key], "1": ROWS[1][key]} for key in ROWS[0]})),
