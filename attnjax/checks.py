@@ -100,6 +100,14 @@ def _check_analysis(run: Any) -> None:
     analysis, table = run.analysis, REGISTERED.get("analysis.methods", {})
     for name in analysis.methods:
         refuse_encoder(name, table.get(name), run.model.encoder)
+    questions = REGISTERED.get("analysis.questions", {})
+    for name in analysis.questions:
+        needs = getattr(questions.get(name), "needs", "")
+        if needs and not attrgetter(needs)(run):
+            raise UserError(
+                f"analysis.questions has '{name}', which needs --config.{needs}=COLUMN: "
+                f"{options(type(run))[needs].meaning}"
+            )
     for pair in analysis.pairs:
         if pair in ("attention", "all"):
             continue
