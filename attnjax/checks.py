@@ -58,6 +58,10 @@ def check(run: Any) -> None:
         raise UserError(
             "data.source='files' needs a folder: --config.data.path=DIR with train and test files"
         )
+    if data.source == "tfds" and data.fields.rationale:
+        raise UserError(
+            "data.fields.rationale is read from files: set --config.data.source=files and data.path"
+        )
     if data.source == "tfds" and not data.name:
         raise UserError("data.source='tfds' needs --config.data.name, such as 'imdb_reviews'")
     if data.source == "babi_simulator":

@@ -39,17 +39,20 @@ def find_rationale(
     if own is None:
         count = len(tokenize(text))
         return tuple(_numbers(each, count, "the text", column, place) for each in people)
-    starts = _starts(own, tokenize(text), listed, place)
     found = [_numbers(each, len(own), listed, column, place) for each in people]
-    return spread_words(found, starts)
+    return place_words(found, own, text, listed, place)
 
 
-def spread_words(people: Sequence[Sequence[int]], starts: Sequence[int]) -> Rationale:
-    """Numbers of longer pieces of a text -> those of the words in them.
+def place_words(
+    people: Sequence[Sequence[int]], pieces: Sequence[str], text: str, listed: str, place: str
+) -> Rationale:
+    """Numbers of pieces of a text, its sentences for example -> those of the words in them.
 
-    starts  the number of the first word of each piece, and at the end that of all words
-    spread_words([(0, 2)], [0, 2, 3, 4]) == ((0, 1, 3),)
+    listed  what the pieces are called, and place  of the row, for messages
+    Raises UserError where the pieces have not the words of the text.
+    place_words([(1,)], ["It isn't", "so bad"], "It isn't so bad", "", "") == ((3, 4),)
     """
+    starts = _starts(pieces, tokenize(text), listed, place)
     return tuple(
         tuple(word for piece in each for word in range(starts[piece], starts[piece + 1]))
         for each in people

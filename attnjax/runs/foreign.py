@@ -151,15 +151,16 @@ def _inseq(row: Mapping[str, Any], stem: str, place: str) -> Iterator[Foreign]:
 
 
 def _spans(value: Any, place: str) -> list[tuple[int, int]]:
-    found = [
-        (each.get("start_token"), each.get("end_token")) if isinstance(each, dict) else (None, None)
-        for each in (value if isinstance(value, list) else [None])
-    ]
-    if not all(type(a) is int and type(b) is int and 0 <= a <= b for a, b in found):
-        raise UserError(
-            f"{place}: needs soft_rationale_predictions, one number a word, or "
-            "hard_rationale_predictions, a list of spans with start_token and end_token"
-        )
+    found: list[tuple[int, int]] = []
+    for each in value if isinstance(value, list) else [None]:
+        span = each if isinstance(each, dict) else {}
+        start, end = span.get("start_token"), span.get("end_token")
+        if not (type(start) is int and type(end) is int and 0 <= start <= end):
+            raise UserError(
+                f"{place}: needs soft_rationale_predictions, one number a word, or "
+                "hard_rationale_predictions, a list of spans with start_token and end_token"
+            )
+        found.append((start, end))
     return found
 
 

@@ -135,10 +135,18 @@ def _orders(number: int, seed: int, count: int) -> list[Values]:
 
 
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
-    """Every measure with its interval, by class as well."""
+    """Every measure with its interval; by class; and of the examples with the right prediction.
+
+    Where it is wrong, a signed explanation is for a class that people have not named words for.
+    """
     predictions, labels = about.study.predictions, about.labels
+    right = predictions == about.truth
     answer = {
-        name: {**describe(measures), "by_class": by_class(measures, predictions, labels)}
+        name: {
+            **describe(measures),
+            "by_class": by_class(measures, predictions, labels),
+            "right": describe({each: values[right] for each, values in measures.items()}),
+        }
         for name, measures in found["plausibility"].items()
     }
     return {"plausibility": answer or None}

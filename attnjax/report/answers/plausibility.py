@@ -54,25 +54,21 @@ def _rows(found: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _tables(found: dict[str, Any]) -> tuple[Table, Table]:
-    """Of all examples, and by predicted class."""
+    """Of all examples, and of those with the right prediction and by predicted class."""
     columns = ("explanation", *(words.label for words in MEASURES.values()))
     caption = "How well explanations find the words that people name as the reason for the label"
     labels = dict.fromkeys(label for each in found.values() for label in each["by_class"])
-    parts = {
-        label: {
-            name: each["by_class"][label]
-            for name, each in found.items()
-            if label in each["by_class"]
-        }
+    parts = {"right": {name: each["right"] for name, each in found.items()}} | {
+        f"is {label}": {name: each["by_class"][label] for name, each in found.items()}
         for label in labels
     }
-    rows = [{"predicted": label, **row} for label, part in parts.items() for row in _rows(part)]
+    rows = [{"prediction": part, **row} for part, each in parts.items() for row in _rows(each)]
     return (
         Table("plausibility", f"{caption}.", columns, _rows(found)),
         Table(
             "plausibility_by_class",
-            f"{caption}, by predicted class.",
-            ("predicted", *columns),
+            f"{caption}, where the prediction is right and by predicted class.",
+            ("prediction", *columns),
             rows,
         ),
     )
@@ -94,11 +90,12 @@ def _blocks(told: Told) -> list[Block]:
             f"People named words as the reason for the label in {len(named):,} of "
             f"{len(told.examples):,} examples; the others are left out. Each person is compared "
             "with alone. Of signed explanations, what speaks most for the predicted class comes "
-            f"first. The row {FLOOR} is the floor: the mean over random orders.{people}"
+            f"first, so that a wrong prediction counts against them. The row {FLOOR} is the floor: "
+            f"the mean over random orders.{people}"
         ),
         Shown(table, table.caption),
         Files(table),
-        Folded("By predicted class", [Shown(classes, classes.caption)]),
+        Folded("Right predictions, and by predicted class", [Shown(classes, classes.caption)]),
         Files(classes),
         Terms([(words.label, words.meaning) for words in MEASURES.values()]),
     ]

@@ -95,6 +95,8 @@ def test_the_answer_counts_what_nobody_named_and_tells_classes_apart():
     attention = answer["plausibility"]["attention"]
     assert attention["iou"]["undefined"] == 2
     assert attention["by_class"]["yes"]["f1"]["mean"] is None
+    # Of four predictions 0, 1, 0, 1 the first and the third are right.
+    assert attention["right"]["iou"]["undefined"] == 0
     nobody = ASK(study(None), AnalysisConfig(), 0)
     assert ANSWER(nobody, About(study(None), AnalysisConfig(), (), np.zeros(4, int))) == {
         "plausibility": None
