@@ -3,6 +3,8 @@
 python -m attnjax.analyze --workdir=runs/sst [--config.analysis.FIELD=VALUE ...] [--second=DIR]
 python -m attnjax.analyze --workdir=runs/sst --input=my_texts.jsonl [--output=DIR]
 python -m attnjax.analyze --workdir=runs/sst --text="A fine film." [--query="..."] [--output=DIR]
+python -m attnjax.analyze --workdir=runs/sst --explanations=FILE.jsonl [--output=DIR]
+python -m attnjax.analyze --workdir=runs/sst --export=DIR
 
 The first reads the data again, trains nothing, and rewrites results.json, analysis/ and the report;
 --second names the same run trained with another seed, whose explanations give the ceiling of every
@@ -10,6 +12,11 @@ agreement. The second reads the columns that config.data.fields names (a label i
 .txt a text a line, and of --input=- standard input: lines, JSON or a table. It writes
 examples.jsonl, examples.html and, of texts that cannot be read, skipped.jsonl to --output (default
 WORKDIR/explained/my_texts). The third explains one text; --query is its hypothesis or question.
+The fourth scores another tool's explanations of test examples beside the run's own, by agreement,
+faithfulness and, where the data has people's rationales, plausibility. A line of FILE is {"id":
+row of the test split, "method": NAME, "values": [one number a word]}, for pairs with
+"query_values"; ERASER's and inseq's JSON are read too. The run's own files stay as they are. The
+fifth writes the run's explanations in these forms.
 """
 
 import os
@@ -26,6 +33,7 @@ with starting(__name__):
     from attnjax.errors import UserError
     from attnjax.runs.again import reanalyse
     from attnjax.runs.explained import explain_file, explain_stream, explain_text, explained
+    from attnjax.runs.external import export, score_explanations
     from attnjax.runs.loaded import read_config
     from attnjax.runtime import keep_heap, use_compile_cache
     from attnjax.workdir import find_workdir
@@ -49,7 +57,9 @@ def analyze(arguments: list[str], stop: Stop) -> None:
         ("input", "JSONL, JSON, CSV, TSV, Parquet or .txt file of texts to explain; - reads stdin"),
         ("text", "one text to explain"),
         ("query", "the hypothesis or question that goes with --text"),
-        ("output", "folder for what is found in --input or --text"),
+        ("explanations", "JSONL or JSON file of another tool's explanations to score"),
+        ("export", "folder for the run's explanations in the forms of other tools"),
+        ("output", "folder for what is found in --input, --text or --explanations"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
     workdir = _workdir(arguments)
@@ -60,28 +70,39 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
-    given = {name: values[name].value for name in ("input", "text", "query", "output", "second")}
+    names = ("input", "text", "explanations", "export", "query", "output", "second")
+    given = {name: values[name].value for name in names}
     _refuse_combination(given, config)
     path, text = given["input"], given["text"]
     if text is not None:
         explain_text(config, workdir, text, given["query"], given["output"])
+    elif (file := given["explanations"]) is not None:
+        output = given["output"] or explained(workdir, _stem(file))
+        score_explanations(config, workdir, file, output, stop)
+    elif given["export"] is not None:
+        export(workdir, given["export"])
     elif path == "-":
         explain_stream(config, workdir, sys.stdin.buffer.read(), given["output"])
     elif path is not None:
-        name = os.path.basename(path)
-        stem = name[: len(name) - len(suffix_of(name, (*SUFFIXES, *LINES)))]
-        explain_file(config, workdir, path, given["output"] or explained(workdir, stem))
+        explain_file(config, workdir, path, given["output"] or explained(workdir, _stem(path)))
     else:
         reanalyse(config, workdir, given["second"], stop)
 
 
+def _stem(path: str) -> str:
+    """The name of a data file without its ending."""
+    name = os.path.basename(path)
+    return name[: len(name) - len(suffix_of(name, (*SUFFIXES, *LINES)))]
+
+
 def _refuse_combination(given: dict[str, str | None], config: RunConfig) -> None:
     """Raises UserError for flags that have nothing to do with each other."""
-    texts = [f"--{name}" for name in ("input", "text") if given[name] is not None]
-    if not texts and given["output"] is not None:
+    wanted = ("input", "text", "explanations", "export")
+    texts = [f"--{name}" for name in wanted if given[name] is not None]
+    if texts in ([], ["--export"]) and given["output"] is not None:
         raise UserError("--output says where to explain --input, which is missing")
-    if len(texts) == 2:
-        raise UserError("--input and --text each say what to explain; leave one out")
+    if len(texts) > 1:
+        raise UserError(f"{texts[0]} and {texts[1]} each say what to do; leave one out")
     if texts and given["second"] is not None:
         raise UserError(f"--second compares two runs on the test split; leave out {texts[0]}")
     pair = config.task != "classification"

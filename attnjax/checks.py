@@ -58,6 +58,10 @@ def check(run: Any) -> None:
         raise UserError(
             "data.source='files' needs a folder: --config.data.path=DIR with train and test files"
         )
+    if data.source == "tfds" and data.fields.rationale:
+        raise UserError(
+            "data.fields.rationale is read from files: set --config.data.source=files and data.path"
+        )
     if data.source == "tfds" and not data.name:
         raise UserError("data.source='tfds' needs --config.data.name, such as 'imdb_reviews'")
     if data.source == "babi_simulator":
@@ -100,6 +104,14 @@ def _check_analysis(run: Any) -> None:
     analysis, table = run.analysis, REGISTERED.get("analysis.methods", {})
     for name in analysis.methods:
         refuse_encoder(name, table.get(name), run.model.encoder)
+    questions = REGISTERED.get("analysis.questions", {})
+    for name in analysis.questions:
+        needs = getattr(questions.get(name), "needs", "")
+        if needs and not attrgetter(needs)(run):
+            raise UserError(
+                f"analysis.questions has '{name}', which needs --config.{needs}=COLUMN: "
+                f"{options(type(run))[needs].meaning}"
+            )
     for pair in analysis.pairs:
         if pair in ("attention", "all"):
             continue

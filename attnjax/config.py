@@ -30,6 +30,19 @@ class FieldsConfig:
     question: str = option("question", "qa: what is asked about it")
     answer: str = option("answer", "qa: the class")
     candidates: str = option("candidates", "qa: the answers to choose from, where there are some")
+    rationale: str = option(
+        "",
+        "the words of the text (premise, story) that people name as the reason for the label: "
+        "numbers from 0, or one 0 or 1 for each word, or a list of such lists, one for each "
+        "person; empty reads none. The releases have: SST leaves, bAbI supporting",
+        incidental=True,
+    )
+    tokens: str = option(
+        "tokens",
+        "the words that rationale numbers count, where a row lists its own; else those of the text "
+        "as it is split here",
+        incidental=True,
+    )
 
 
 @dataclass(frozen=True)

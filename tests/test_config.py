@@ -90,6 +90,7 @@ def test_the_roles_of_the_fields():
         "incidental": {
             *(f"train.{name}" for name in (*pace.split(), "compile_cache", "keep_heap")),
             "analysis.chunk_size",
+            *("data.fields.rationale", "data.fields.tokens"),
         },
         "own": {
             *("data.path", "data.vectors", "data.unlabelled"),

@@ -22,6 +22,9 @@ RANGES: dict[str, Range] = {
     "jensen_shannon": (0.0, float(np.log(2))),
     "max_jsd": (0.0, float(np.log(2))),
     "median_change": (0.0, 1.0),
+    "average_precision": (0.0, 1.0),
+    "f1": (0.0, 1.0),
+    "iou": (0.0, 1.0),
 }
 
 

@@ -225,4 +225,5 @@ def _collected(found: dict[str, Any], split: EncodedSplit, config: AnalysisConfi
         probabilities.argmax(axis=1),
         probabilities,
         split.row_numbers,
+        split.rationales,
     )

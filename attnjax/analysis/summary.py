@@ -96,6 +96,7 @@ def records(
             "importance": {
                 name: values[row] for name, values in on_text.items() if name != "attention"
             },
+            "agreement": {},  # readers rely on it; where the question is asked it is filled
         }
         if on_query:
             record["query_importance"] = {name: values[row] for name, values in on_query.items()}

@@ -13,6 +13,7 @@ import numpy as np
 
 from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
+from attnjax.data.rationales import place_words
 
 PEOPLE = ("Mary", "John", "Daniel", "Sandra")
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")
@@ -28,6 +29,7 @@ THERE = {2: {GET: 1.0, DROP: 0.2}, 3: {GET: 0.2, DROP: 0.2}}
 QUESTIONS_PER_STORY = 5
 WINDOW = 5  # statements before the question, one of which must be about what is asked
 TRAIN_QUESTIONS, TEST_QUESTIONS = 10_000, 1_000
+SUPPORTING = "supporting"  # the data.fields.rationale of bAbI
 
 
 class StoryQuestion(NamedTuple):
@@ -50,14 +52,20 @@ class _Action(NamedTuple):
     target: str  # a place for MOVE, else an object
 
 
-def to_example(question: StoryQuestion, place: str = "") -> Example:
-    """Returns the question as the example that every other source gives, story sentences joined."""
+def to_example(question: StoryQuestion, place: str = "", supporting: bool = False) -> Example:
+    """Returns the question as the example that every other source gives, story sentences joined.
+
+    supporting  the words of the supporting facts are its rationale
+    """
+    text = " ".join(question.story)
+    facts = [sorted(set(question.supporting))]
     return Example(
-        text=" ".join(question.story),
+        text=text,
         query=question.question,
         label=question.answer,
         group=question.group,
         place=place,
+        rationale=place_words(facts, question.story, text, "story", place) if supporting else None,
     )
 
 
@@ -71,11 +79,12 @@ def read_babi(config: DataConfig) -> Splits:
         "train": config.train_examples if config.train_examples > 0 else TRAIN_QUESTIONS,
         "test": TEST_QUESTIONS,
     }
+    supporting = config.fields.rationale == SUPPORTING
     splits: Splits = {}
     for number, (split, size) in enumerate(sizes.items()):
         seed = np.random.SeedSequence([config.seed, task, number]).generate_state(1)[0]
         splits[split] = [
-            to_example(each, f"simulated {split}, question {n}")
+            to_example(each, f"simulated {split}, question {n}", supporting)
             for n, each in enumerate(simulate_questions(task, size, int(seed)), 1)
         ]
     return splits

@@ -26,6 +26,7 @@ class EncodedSplit:
     labels      [rows] class numbers, -1 where unlabelled
     candidates  [rows, classes], True on allowed answers, or None
     numbers     [rows] what random draws for a row start from; None: its position
+    rationales  for each person the numbers of the words they name, None of a row without; or None
     """
 
     tokens: Sequence[np.ndarray]
@@ -33,6 +34,7 @@ class EncodedSplit:
     labels: np.ndarray
     candidates: np.ndarray | None
     numbers: np.ndarray | None = None
+    rationales: Sequence[tuple[tuple[int, ...], ...] | None] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -51,6 +53,7 @@ class EncodedSplit:
             self.labels[rows],
             None if candidates is None else candidates[rows],
             self.row_numbers[rows],
+            None if self.rationales is None else [self.rationales[row] for row in rows],
         )
 
 

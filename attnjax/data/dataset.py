@@ -96,6 +96,7 @@ def load_dataset(config: RunConfig) -> Dataset:
             f"every row of the train split has the label '{''.join(alone)}'; "
             "training needs at least two classes"
         )
+    _require_rationales(splits["test"], data.fields.rationale)
     # A class may have lost its last row of train by now, and still counts in the other splits.
     others = [each._replace(candidates=()) for each in (*splits["validation"], *splits["test"])]
     labels = label_names([*splits["train"], *others])
@@ -236,4 +237,28 @@ def encode(
         query=[vocabulary.ids(each.query or []) for each in words] if pair else None,
         labels=np.array([numbers.get(each.label, -1) for each in examples], np.int32),
         candidates=candidates,
+        rationales=_rationales(examples, words),
     )
+
+
+def _rationales(
+    examples: Sequence[Example], words: Sequence[Tokenized]
+) -> list[tuple[tuple[int, ...], ...] | None] | None:
+    """Each row's rationales, of the words that are left of its text; None where no row has any."""
+    if all(each.rationale is None for each in examples):
+        return None
+    return [
+        None
+        if each.rationale is None
+        else tuple(tuple(n for n in person if n < len(read.text)) for person in each.rationale)
+        for each, read in zip(examples, words, strict=True)
+    ]
+
+
+def _require_rationales(rows: list[Example], column: str) -> None:
+    """Raises UserError unless somebody named a word of one of these rows."""
+    if column and not any(any(each.rationale or ()) for each in rows):
+        raise UserError(
+            f"{rows[0].place}: neither this nor another row of the test split has a word in the "
+            f"rationale '{column}'; name the right column by --config.data.fields.rationale"
+        )

@@ -13,6 +13,8 @@ class Example(NamedTuple):
     candidates  the answers allowed for this row; empty allows every known answer
     group       rows of one group (a bAbI story) stay in the same split
     place       where the row was read, for messages: "train.csv, line 7"
+    rationale   for each person the numbers of the text's words that they name as the reason for
+                the label; None where nobody was asked
     columns     what else the row of a file of texts to explain holds
     problem     why such a row cannot be read; empty where it can
     """
@@ -23,6 +25,7 @@ class Example(NamedTuple):
     candidates: tuple[str, ...] = ()
     group: str = ""
     place: str = ""
+    rationale: tuple[tuple[int, ...], ...] | None = None
     columns: Mapping[str, Any] | None = None
     problem: str = ""
 

@@ -19,6 +19,7 @@ from attnjax.data.folders import (
 from attnjax.data.formats import LINES, SUFFIXES, read_rows, suffix_of
 from attnjax.data.labels import settle
 from attnjax.data.lines import read_lines
+from attnjax.data.rationales import find_rationale
 from attnjax.data.releases import LAYOUTS, read_release, recognise
 from attnjax.data.splits import TARGETS
 from attnjax.errors import UserError, suggest
@@ -197,7 +198,13 @@ def _examples(
                     told.add(columns[0])
                     notes.append(f"{path.name}: column '{columns[0]}' is read as '{wanted[part]}'")
         try:
-            example = _example(row, found[tuple(row)], wanted, task, place, labelled)
+            columns = found[tuple(row)]
+            example = _example(row, columns, wanted, task, place, labelled)
+            if labelled and config.fields.rationale:
+                texts = [row[each] for each in columns[PARTS[task][0]]]
+                names = config.fields.rationale, config.fields.tokens
+                rationale = find_rationale(row, *names, texts, example.text, place)
+                example = example._replace(rationale=rationale)
         except UserError as error:
             yield _Row(place, row, error)
         else:

@@ -11,6 +11,7 @@ from attnjax.report.wording import pair_label, spaced
 
 SHOWN = 5  # examples of each kind, or fewer:
 CELLS = 4_000  # words in colour that the examples of a kind have together; at least one is shown
+PEOPLE = "people's words"
 WORDS = 200  # of one text that a page shows at once; the others are folded
 MOST = 12_000  # words in colour of one text, folded ones too; examples.jsonl has all
 
@@ -109,15 +110,28 @@ def signed_names(examples: Iterable[dict[str, Any]]) -> set[str]:
 
 
 def shown(example: dict[str, Any], signed: Collection[str]) -> dict[str, Any]:
-    """The example with attention and every importance as rows over the same words."""
+    """The example with people's words, attention and every importance as rows over the words."""
     facts = [
         f"τ({pair_label(pair)}) {formatted(found.get('kendall'))}"
         for pair, found in example["agreement"].items()
         if "attention" in pair.split("~")
     ]
-    explanations = {"attention": example["attention"]} | _named(example["importance"])
+    people = people_of(example)
+    explanations = {PEOPLE: people} if people else {}
+    explanations |= {"attention": example["attention"]} | _named(example["importance"])
     on_query = _named(example.get("query_importance") or {})
     return card(example, facts, {"": explanations}, on_query, signed=signed)
+
+
+def people_of(example: dict[str, Any]) -> list[float]:
+    """The share of the people who named each word as the reason for the label; [] of nobody."""
+    people = example.get("rationale") or []
+    if not any(people):
+        return []
+    return [
+        sum(word in person for person in people) / len(people)
+        for word in range(len(example["tokens"]))
+    ]
 
 
 def shown_adversarial(example: dict[str, Any]) -> dict[str, Any]:

@@ -13,8 +13,8 @@ from attnjax.workdir import (
     write_json_lines,
 )
 
-# The hard rationale is this share of the words, at least one. ERASER takes the mean length of human
-# rationales, which the data here does not have; 0.2 is one of the shares at which it compares soft
+# The hard rationale is the mean share of the words that people name, as in ERASER, at least one
+# word; where no people were asked it is this, one of the shares at which ERASER compares soft
 # scores (1, 5, 10, 20 and 50 %).
 SHARE = 0.2
 
@@ -25,21 +25,25 @@ def write_rationales(folder: epath.Path, examples: list[dict[str, Any]]) -> list
         return []
     vocabulary = folder / VOCABULARY
     labels = read_json(vocabulary, {"labels": [str]})["labels"] if vocabulary.exists() else None
-    names = []
+    names, share = [], people_share(examples)
     for explanation in ("attention", *examples[0]["importance"]):
         name = RATIONALES.format(explanation)
-        write_json_lines(folder / name, rationales(examples, explanation, labels))
+        write_json_lines(folder / name, rationales(examples, explanation, labels, share))
         names.append(name)
     return names
 
 
 def rationales(
-    examples: list[dict[str, Any]], explanation: str, labels: Sequence[str] | None
+    examples: list[dict[str, Any]],
+    explanation: str,
+    labels: Sequence[str] | None,
+    share: float = SHARE,
 ) -> Iterator[dict[str, Any]]:
     """One ERASER object per example for "attention" or the name of an importance method.
 
     The text is document "ID", the query of a pair "ID_query". Soft scores are the explanation
     divided by its sum. Class scores need the labels in the order of the probabilities.
+    share  of the words in a hard rationale
     """
     for each in examples:
         number = str(each["id"])
@@ -54,7 +58,7 @@ def rationales(
             "rationales": [
                 {
                     "docid": document,
-                    "hard_rationale_predictions": spans(top_words(scores)),
+                    "hard_rationale_predictions": spans(top_words(scores, share)),
                     "soft_rationale_predictions": soft_scores(scores),
                 }
                 for document, scores in documents.items()
@@ -65,6 +69,17 @@ def rationales(
         if labels and probabilities and len(labels) == len(probabilities):
             row["classification_scores"] = dict(zip(labels, probabilities, strict=True))
         yield row
+
+
+def people_share(examples: list[dict[str, Any]]) -> float:
+    """The mean share of a text's words that a person names, over those who name any; else SHARE."""
+    shares = [
+        len(person) / len(each["tokens"])
+        for each in examples
+        for person in each.get("rationale") or []
+        if person
+    ]
+    return math.fsum(shares) / len(shares) if shares else SHARE
 
 
 def soft_scores(values: Sequence[float | None]) -> list[float]:

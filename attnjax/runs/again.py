@@ -19,7 +19,7 @@ from attnjax.runs.analysed import (
     meet_devices,
     write_results,
 )
-from attnjax.runs.loaded import load_run, read_config
+from attnjax.runs.loaded import Run, load_run, read_config
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.stop import Stop
 from attnjax.workdir import (
@@ -49,12 +49,7 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     other = None if second is None else _other_seed(config, find_workdir(second))
     parallel = meet_devices(config)[1]
     run = load_run(folder)
-    dataset = load_dataset(config)
-    if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
-        raise UserError(
-            f"the data at {config.data.path or config.data.name} gives another vocabulary than "
-            f"{folder} was trained with; say where that data is with --config.data.path=DIR"
-        )
+    dataset = load_same(config, run)
     if other is not None:
         _require_same_examples(other, config, dataset)
     params = parallel.replicate(run.params)
@@ -68,6 +63,17 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     write_results(folder, results, analysed, stop)
     write_report(folder)
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
+
+
+def load_same(config: RunConfig, run: Run) -> Dataset:
+    """The data that the run was trained on; raises UserError where it is other data now."""
+    dataset = load_dataset(config)
+    if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
+        raise UserError(
+            f"the data at {config.data.path or config.data.name} gives another vocabulary than "
+            f"{run.folder} was trained with; say where that data is with --config.data.path=DIR"
+        )
+    return dataset
 
 
 def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:

@@ -50,11 +50,15 @@ def analyse(
     parallel: Parallel,
     params: Params,
     stop: Stop,
+    rows: np.ndarray | None = None,
 ) -> Analysed:
-    """Explains test examples and asks the questions that the configuration asks."""
-    if config.analysis.examples == 0:
+    """Explains test examples and asks the questions that the configuration asks.
+
+    rows  the numbers of the examples, ascending; None: as `analysis.examples` says
+    """
+    if rows is None and config.analysis.examples == 0:
         return Analysed(nothing(), iter(()), {})
-    rows = analysed_rows(config, dataset)
+    rows = analysed_rows(config, dataset) if rows is None else rows
     split = dataset.splits["test"].take(rows)
     (found,) = study(
         config.analysis,
@@ -65,7 +69,7 @@ def analyse(
         lambda: training_rows(config, dataset),
         stop.check,
     )
-    words = analysed_words(config, dataset)
+    words = words_of(config, dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
@@ -117,5 +121,10 @@ def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
 
 def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
     """The words of these rows, as many of each as the model sees."""
-    examples = [dataset.examples["test"][row] for row in analysed_rows(config, dataset)]
+    return words_of(config, dataset, analysed_rows(config, dataset))
+
+
+def words_of(config: RunConfig, dataset: Dataset, rows: np.ndarray) -> list[Tokenized]:
+    """The words of rows of the test split, as many of each as the model sees."""
+    examples = [dataset.examples["test"][row] for row in rows]
     return [tokenize_example(each, config.data.max_length) for each in examples]

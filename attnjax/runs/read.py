@@ -217,8 +217,8 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
     for pair, measures in row["agreement"].items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in compared():
-        if row.get(part):
-            quantities[part, name] = _number(row[part][name])
+        for of, found in _measured(part, name, row.get(part) or {}).items():
+            quantities[of, name] = _number(found)
     return AnalysedExample(
         int(row["id"]),
         tokens,
@@ -229,6 +229,17 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
         quantities,
         arrays,
     )
+
+
+def _measured(part: str, name: str, found: dict[str, Any]) -> dict[str, float | None]:
+    """What is measured -> the value; some parts have a measure for each explanation."""
+    if name in found:
+        return {part: found[name]}
+    return {
+        f"{part} of {each}": values[name]
+        for each, values in found.items()
+        if isinstance(values, dict) and name in values
+    }
 
 
 def _number(value: float | None) -> float:

@@ -129,6 +129,12 @@ def test_people_never_move_where_they_are():
 def test_examples_hold_the_whole_story():
     question = simulate_questions(1, 2, seed=0)[1]
     example = to_example(question, "here")
+    assert example.rationale is None
+    rated = to_example(question, "here", supporting=True)
+    named = [tokenize(question.story[fact]) for fact in sorted(set(question.supporting))]
+    words = [tokenize(rated.text)[n] for n in rated.rationale[0]]
+    assert words == [word for fact in named for word in fact] != []
+    assert rated._replace(rationale=None) == example
     assert example == simulate(1, 2, seed=0)[1]._replace(place="here")
     assert example.text == " ".join(question.story)
     assert (example.query, example.label) == (question.question, question.answer)

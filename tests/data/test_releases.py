@@ -18,7 +18,7 @@ from miniatures import (
 )
 from sklearn.datasets import _twenty_newsgroups as scikit
 
-from attnjax.config import DataConfig
+from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.babi import simulate_questions
 from attnjax.data.examples import Example
 from attnjax.data.releases import LAYOUTS, read_release, recognise
@@ -104,6 +104,14 @@ def test_sst5_has_five_classes(tmp_path):
     config = DataConfig(path=write(tmp_path, TREES), name="sst5")
     splits = read_release(config, "classification")
     assert [row.label for row in splits["train"]] == ["3", "2", "0", "1"]
+
+
+def test_the_leaves_on_the_sentences_side_are_its_rationale(tmp_path):
+    fields = FieldsConfig(rationale="leaves")
+    config = DataConfig(path=write(tmp_path, TREES), name="sst5", fields=fields)
+    splits = read_release(config, "classification")
+    assert [row.rationale for row in splits["train"]] == [((2,),), ((),), ((0,),), ((5,),)]
+    assert [row.rationale for row in splits["test"]] == [((),), ((),)]
 
 
 def test_sst_as_trees_is_sst_as_lines(real_data, tmp_path):

@@ -1,6 +1,6 @@
 """One question put to a trained model, as a record; `report.answers` has how it is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,6 +27,8 @@ class Study(NamedTuple):
     found          question -> what `ask` returned
     predictions    [rows] class numbers; probabilities  [rows, classes]
     numbers        [rows] of the rows in their data set's split
+    rationales     for each person the numbers of the text's words that they name as the reason for
+                   the label, None of a row without; None where no row has any
     """
 
     explanations: dict[Segment, dict[str, Ragged]]
@@ -35,6 +37,7 @@ class Study(NamedTuple):
     predictions: np.ndarray
     probabilities: np.ndarray
     numbers: np.ndarray
+    rationales: Sequence[tuple[tuple[int, ...], ...] | None] | None = None
 
 
 class About(NamedTuple):
@@ -60,6 +63,7 @@ class Question(NamedTuple):
     record  the parts of what was found that examples.jsonl has for each example
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
+    needs   the field of the configuration that must be set where it is asked; "" for none
     """
 
     ask: Callable[..., Any]
@@ -69,3 +73,4 @@ class Question(NamedTuple):
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
     over: Literal["rows", "explanations"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
+    needs: str = ""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from attnjax.config import DataConfig
-from attnjax.data.babi import StoryQuestion, to_example
+from attnjax.data.babi import SUPPORTING, StoryQuestion, to_example
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_lines
 from attnjax.data.releases.folders import first_with, read_text
@@ -35,8 +35,9 @@ def read_babi(root: Path, config: DataConfig) -> Splits:
     files = tasks[wanted]
     if "test" not in files:
         raise UserError(f"{root}: has {files['train'].name} but no test file; unpack it again")
+    supporting = config.fields.rationale == SUPPORTING
     return {
-        split: [to_example(question, place) for place, question in read_questions(path)]
+        split: [to_example(question, place, supporting) for place, question in read_questions(path)]
         for split, path in files.items()
     }
 

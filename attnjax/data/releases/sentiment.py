@@ -7,11 +7,13 @@ from pathlib import Path
 from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_lines
+from attnjax.data.rationales import place_words
 from attnjax.data.releases.folders import by_number, first_line, first_with, read_text
 from attnjax.errors import UserError
 
 _TREE = re.compile(r"\(([0-4]) \(?.*\)$")
-_LEAF = re.compile(r"\([0-4] ([^()\s]+)\)")
+_LEAF = re.compile(r"\(([0-4]) ([^()\s]+)\)")
+LEAVES = "leaves"  # the data.fields.rationale of the trees
 _SST_FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 _BINARY = {"0": "0", "1": "0", "3": "1", "4": "1"}  # 2, neutral, is dropped
 
@@ -27,13 +29,16 @@ def find_sst(path: Path) -> Path | None:
 def read_sst(root: Path, config: DataConfig) -> Splits:
     """Reads whole sentences: "0"/"1" without the neutral ones; "0".."4" if data.name is "sst5".
 
+    With data.fields.rationale=leaves the words rated on the sentence's side are its rationale.
+
     "(3 (2 A) (4 joy))" -> text "A joy", label "1", or "3" of five
     """
-    five = config.name == "sst5"
-    return {split: list(_trees(root / name, five)) for split, name in _SST_FILES.items()}
+    five, rated = config.name == "sst5", config.fields.rationale == LEAVES
+    return {split: list(_trees(root / name, five, rated)) for split, name in _SST_FILES.items()}
 
 
-def _trees(path: Path, five: bool) -> Iterator[Example]:
+def _trees(path: Path, five: bool, rated: bool) -> Iterator[Example]:
+    """rated  the words whose own rating is on the side of the sentence's are its rationale"""
     for number, line in read_lines(path):
         line = line.strip()
         if not line:
@@ -44,8 +49,21 @@ def _trees(path: Path, five: bool) -> Iterator[Example]:
         if tree is None or not leaves or line.count("(") != line.count(")"):
             raise UserError(f"{place}: not a whole bracketed tree; fetch the release again")
         label = tree[1] if five else _BINARY.get(tree[1])
-        if label is not None:
-            yield Example(" ".join(leaves), None, label, place=place)
+        if label is None:
+            continue
+        words = [word for _, word in leaves]
+        example = Example(" ".join(words), None, label, place=place)
+        if rated:
+            side = _sign(tree[1])
+            alike = [n for n, (each, _) in enumerate(leaves) if side and _sign(each) == side]
+            rationale = place_words([alike], words, example.text, "leaves", place)
+            example = example._replace(rationale=rationale)
+        yield example
+
+
+def _sign(rating: str) -> int:
+    """-1 of "0" and "1", 0 of "2", 1 of "3" and "4"."""
+    return (rating > "2") - (rating < "2")
 
 
 def find_imdb(path: Path) -> Path | None:

@@ -7,6 +7,7 @@ from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
+from attnjax.report.answers.plausibility import PLAUSIBILITY
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
@@ -15,6 +16,7 @@ ANSWERS: dict[str, Answer] = {
     "faithfulness": FAITHFULNESS,
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
+    "plausibility": PLAUSIBILITY,
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
