@@ -67,7 +67,7 @@ def analyse(
     )
     words = analysed_words(config, dataset)
     truth = [dataset.labels[number] for number in split.labels]
-    summary = summarise(found, config.analysis, dataset.labels, split.labels)
+    summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
     return Analysed(summary, lines, found.explanations["text"])
 

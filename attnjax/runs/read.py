@@ -217,7 +217,7 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
     for pair, measures in row["agreement"].items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in compared():
-        if row.get(part):
+        if name in (row.get(part) or {}):
             quantities[part, name] = _number(row[part][name])
     return AnalysedExample(
         int(row["id"]),

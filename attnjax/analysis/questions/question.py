@@ -1,6 +1,6 @@
 """One question put to a trained model, as a record; `report.answers` has how it is shown."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,10 +12,14 @@ from attnjax.types import Segment, Trace
 
 
 class Given(NamedTuple):
-    """What a question over rows is given: the batch's forward pass and its explanations."""
+    """What a question over rows is given: the batch's forward pass and its explanations.
+
+    fitted  what it has learnt from training data, where it is fitted
+    """
 
     trace: Trace
     explanations: dict[str, dict[Segment, Float[Array, "batch length"]]]
+    fitted: Any = None
 
 
 class Study(NamedTuple):
@@ -41,12 +45,14 @@ class About(NamedTuple):
     """What an answer may need beside what was found.
 
     labels  class names; truth  [rows] class numbers
+    words   (text, query or None) of each row, as people wrote them; None where they are not known
     """
 
     study: Study
     config: AnalysisConfig
     labels: tuple[str, ...]
     truth: np.ndarray
+    words: Sequence[tuple[list[str], list[str] | None]] | None = None
 
 
 class Question(NamedTuple):
@@ -60,6 +66,8 @@ class Question(NamedTuple):
     record  the parts of what was found that examples.jsonl has for each example
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
+    fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
+            learnt
     """
 
     ask: Callable[..., Any]
@@ -69,3 +77,4 @@ class Question(NamedTuple):
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
     over: Literal["rows", "explanations"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
+    fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None
