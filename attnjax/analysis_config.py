@@ -99,6 +99,34 @@ class AnalysisConfig:
         "mask: what stands in a deleted word's place",
         choices=("zero", "mean", "unknown"),
     )
+    information_state: str = option(
+        "context",
+        "information and replacement: the state whose knowledge of each word is told",
+    )
+    information_rate: float = option(
+        0.1,
+        "information: twice the share of a state's variance that the noise may make up",
+        above=0.0,
+        below=1.0,
+    )
+    information_probes: int = option(
+        32, "information: random probes; 0 takes the exact Jacobian", least=0, most=1_000_000
+    )
+    information_steps: int = option(
+        0,
+        "information: of the optimiser, from the linearised solution, such as 60; 0 keeps that",
+        least=0,
+        most=1_000_000,
+    )
+    information_draws: int = option(
+        16,
+        "information: of noise, in each step and for the distortion that is told",
+        least=1,
+        most=1_000_000,
+    )
+    information_whiten: bool = option(
+        False, "information: states made uncorrelated, not only divided by their deviations"
+    )
     removal: str = option(
         "delete",
         "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",

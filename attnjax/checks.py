@@ -10,6 +10,11 @@ from attnjax.fields import Option, options
 
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 
+SIMULATED = {  # data.source -> data.name
+    "babi_simulator": ("1", "2", "3"),
+    "reverse_simulator": tuple(str(length) for length in range(2, 21)),
+}
+
 # field -> the table whose names it may have beside its own choices. The modules that hold a table
 # put it here when they are imported, so that a line in the table is all that a new entry needs.
 # Where none has, as in a process that only reads configurations, any name passes.
@@ -64,10 +69,10 @@ def check(run: Any) -> None:
         )
     if data.source == "tfds" and not data.name:
         raise UserError("data.source='tfds' needs --config.data.name, such as 'imdb_reviews'")
-    if data.source == "babi_simulator":
-        _check_choice("data.name", data.name, ("1", "2", "3"))
+    if data.source in SIMULATED:
+        _check_choice("data.name", data.name, SIMULATED[data.source])
         if run.task != "qa":
-            raise UserError(f"data.source='babi_simulator' is a qa task, not task='{run.task}'")
+            raise UserError(f"data.source='{data.source}' is a qa task, not task='{run.task}'")
     if (model.encoder, model.attention, model.hidden_dim) == ("average", "additive", 1):
         raise UserError("model.hidden_dim must be at least 2: additive attention is half as wide")
     if model.encoder == "cnn" and model.hidden_dim % 4:
@@ -112,6 +117,16 @@ def _check_analysis(run: Any) -> None:
                 f"analysis.questions has '{name}', which needs --config.{needs}=COLUMN: "
                 f"{options(type(run))[needs].meaning}"
             )
+    if analysis.information_state not in (states := states_of_encoder(run.model)):
+        raise UserError(
+            f"analysis.information_state names '{analysis.information_state}', which the encoder "
+            f"'{run.model.encoder}' lacks; it has {', '.join(states)}"
+        )
+    if "known_word" in analysis.questions and run.data.source != "reverse_simulator":
+        raise UserError(
+            "analysis.questions asks known_word, and which word must be known is known of "
+            f"data.source='reverse_simulator' alone, not of '{run.data.source}'; leave it out"
+        )
     for pair in analysis.pairs:
         if pair in ("attention", "all"):
             continue
@@ -128,6 +143,15 @@ def _check_analysis(run: Any) -> None:
                     f"analysis.pairs names '{each}', which this run does not explain with"
                     f"{suggest(each, known)}"
                 )
+
+
+def states_of_encoder(model: Any) -> tuple[str, ...]:
+    """The states of a model that information is measured in, in order of depth.
+
+    model  a `config.ModelConfig`
+    """
+    del model  # all encoders so far have one layer of states
+    return ("embedding", "encoder", "context", "logits")
 
 
 def refuse_encoder(name: str, method: Any, encoder: str) -> None:

@@ -50,9 +50,15 @@ class DataConfig:
     """Where examples come from and how they become token ids."""
 
     source: str = option(
-        "babi_simulator", "what is read", choices=("tfds", "files", "babi_simulator")
+        "babi_simulator",
+        "what is read",
+        choices=("tfds", "files", "babi_simulator", "reverse_simulator"),
     )
-    name: str = option("1", "tfds: the official name; babi_simulator: the task; files: unused")
+    name: str = option(
+        "1",
+        "tfds: the official name; babi_simulator: the task; reverse_simulator: symbols of a text; "
+        "files: unused",
+    )
     path: str = option(
         "", "files: the folder, or one file; tfds: data_dir, empty for TFDS's own default", own=True
     )

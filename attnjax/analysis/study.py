@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import Any
 
 import jax
@@ -117,6 +116,19 @@ def make_find(name: str, method: Method, stages: Stages, seed: int) -> Callable[
     return find
 
 
+def make_ask(
+    build: Callable[..., Any], stages: Stages, config: AnalysisConfig, seed: int
+) -> Callable[..., Any]:
+    """Builds the row function of a question that is fitted: params are the pair with its fit."""
+    ask = build(stages, config, seed)
+
+    def fitted(params: Any, batch: Batch, given: Given) -> Any:
+        own, learnt = params
+        return ask(own, batch, given._replace(fitted=learnt))
+
+    return fitted
+
+
 def _row_call(
     config: AnalysisConfig,
     stages: Stages,
@@ -127,15 +139,16 @@ def _row_call(
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name).under(config) for name in config.methods}
     owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
-    fit = cache(lambda method, own, name: _fit(name, method, own, seed, engine, training))
-    first = {
-        each.fit: name for name, each in reversed(methods.items())
-    }  # they share what is learnt
+    asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
+    learn = _learner(seed, engine, training)
     fitted = {
-        name: fit(methods[first[each.fit]], owns[name], first[each.fit])
+        name: learn(each.fit, owns[name], f"importance method '{name}'")
         for name, each in methods.items()
     }
-    asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
+    known = {
+        name: learn(each.fit and each.fit(config), stages, f"question '{name}'")
+        for name, each in asked.items()
+    }
     common = {name: each for name, each in methods.items() if each.shared and not each.apart}
     works = [(each.shared, owns[name]) for name, each in common.items()]
     works = list(dict.fromkeys([*works, *([(traced, stages)] if asked else [])]))
@@ -146,7 +159,10 @@ def _row_call(
         if not each.on_host
     }
     asks = {
-        name: engine.compile(each.ask, (stages, config, seed), None) for name, each in asked.items()
+        name: engine.compile(each.ask, (stages, config, seed), None)
+        if each.fit is None
+        else engine.compile(make_ask, (each.ask, stages, config, seed), known[name])
+        for name, each in asked.items()
     }
 
     def call(batch: Batch) -> list[Any]:
@@ -178,24 +194,29 @@ def _row_call(
     return call
 
 
-def _fit(
-    name: str,
-    method: Method,
-    stages: Stages,
-    seed: int,
-    engine: Engine,
-    training: Callable[[], Iterable[Batch]] | None,
-) -> Sequence[Any] | None:
-    """What a method has learnt from training data, for each run; None where it learns nothing."""
-    if method.fit is None:
-        return None
-    if training is None:
-        raise UserError(
-            f"the importance method '{name}' is fitted on training data, which is not at hand "
-            "here; use python -m attnjax.analyze on the run's own data"
-        )
-    key = jax.random.key(seed)
-    return [method.fit(stages, params, training(), key) for params in engine.params]
+def _learner(
+    seed: int, engine: Engine, training: Callable[[], Iterable[Batch]] | None
+) -> Callable[..., Sequence[Any] | None]:
+    """(fit, stages, what asks for it) -> what is learnt from training data, for each run.
+
+    What asks for the same fit shares it; None of what learns nothing.
+    """
+    learnt: dict[Any, Sequence[Any]] = {}
+
+    def learn(fit: Any, stages: Stages, who: str) -> Sequence[Any] | None:
+        if fit is None:
+            return None
+        if training is None:
+            raise UserError(
+                f"the {who} is fitted on training data, which is not at hand here; use "
+                "python -m attnjax.analyze on the run's own data"
+            )
+        if fit not in learnt:
+            key = jax.random.key(seed)
+            learnt[fit] = [fit(stages, params, training(), key) for params in engine.params]
+        return learnt[fit]
+
+    return learn
 
 
 def _collected(found: dict[str, Any], split: EncodedSplit, config: AnalysisConfig) -> Study:

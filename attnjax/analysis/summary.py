@@ -24,11 +24,15 @@ def nothing() -> dict[str, dict[str, Any]]:
 
 
 def summarise(
-    found: Study, config: AnalysisConfig, labels: tuple[str, ...], truth: np.ndarray
+    found: Study,
+    config: AnalysisConfig,
+    labels: tuple[str, ...],
+    truth: np.ndarray,
+    words: Sequence[tuple[list[str], list[str] | None]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """ "analysis": that object of results.json; "results": what questions add to results.json.
 
-    labels  class names; truth  [rows] class numbers
+    labels  class names; truth  [rows] class numbers; words  as `records` has them, None: not known
     "model" holds the scores on these examples, which "uniform_attention" is to be compared with;
     what is switched off is None. Each question answers for itself.
     """
@@ -39,7 +43,7 @@ def summarise(
         "examples": len(found.predictions),
         "model": scores(truth, found.probabilities, losses),
     }
-    about = About(found, config, labels, truth)
+    about = About(found, config, labels, truth, words)
     for name, question in wanted(config).items():
         summary[question.place] |= question.answer(found.found[name], about)
     if found.exactness:

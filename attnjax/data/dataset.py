@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from attnjax.checks import SIMULATED
 from attnjax.config import DataConfig, RunConfig
 from attnjax.data.account import Account, told
 from attnjax.data.babi import read_babi
@@ -15,6 +16,7 @@ from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
+from attnjax.data.reverse import read_reverse
 from attnjax.data.splits import cut
 from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
@@ -112,7 +114,7 @@ def load_dataset(config: RunConfig) -> Dataset:
         "cut": sum(cut.values()),
         "words": len(vocabulary),
         "mean_length": float(np.mean([len(each.text) for each in words["train"]])),
-        **told(account, splits, words, encoded, data.source == "babi_simulator"),
+        **told(account, splits, words, encoded, data.source in SIMULATED),
     }
     vectors = None
     if data.vectors:
@@ -144,6 +146,7 @@ def _read(config: RunConfig) -> tuple[Reading, dict[str, dict[str, int]]]:
         "files": lambda: read_files(data, config.task),
         "tfds": lambda: read_tfds(data, config.task),
         "babi_simulator": lambda: settle(read_babi(data), {}, [], [], (), config.task),
+        "reverse_simulator": lambda: settle(read_reverse(data), {}, [], [], (), config.task),
     }
     reading = readers[data.source]()
     splits, moved = reading.splits, {}

@@ -33,13 +33,15 @@ FILES = (COMPARISON, PAGE, FIGURES, TABLES)  # all that a comparison's folder ho
 OPEN = ("accuracy", "kendall")  # measures that are not folded away
 RUN_COLOURS = (*COLOURS, GREY)
 MARKERS = "osD^vP"  # no multiple of the colours: 42 runs are told apart
+KEPT = "retained"  # what a state retains of the words: drawn in order of depth
 KINDS = {"most": "differs most", "least": "differs least", "random": "at random"}
 
 
 def write_comparison(folder: epath.Path) -> epath.Path:
     """Writes comparison.html, figures/ and tables/ from comparison.json; returns the page."""
     found = read_json(folder / COMPARISON)
-    remove(folder, (f"{FIGURES}/means_*.*", *(f"{TABLES}/*.{end}" for end in ("csv", "tex"))))
+    drawn = (f"{FIGURES}/means_*.*", f"{FIGURES}/information.*")
+    remove(folder, (*drawn, *(f"{TABLES}/*.{end}" for end in ("csv", "tex"))))
     tables = {table.name: table for table in build_tables(found)}
     for table in tables.values():
         write_table(folder, table)
@@ -72,6 +74,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
             }
             for name, figure in figures.items()
         ],
+        information=inline(draw_information(folder, found)),
         sentences=[_sentence(each, signed) for each in found["sentences"]],
         legend=legend(bool(signed)),
         number=formatted,
@@ -96,8 +99,10 @@ def units(found: dict[str, Any]) -> list[str]:
 
 
 def build_tables(found: dict[str, Any]) -> list[Table]:
-    """Scores, configuration, differences, agreement, and the ceiling where seeds give one."""
+    """Scores, configuration, differences, agreement; information and a ceiling if there is one."""
     tables = [_scores(found), _configuration(found), _differences(found), _agreement(found)]
+    if _states(found):
+        tables.append(_information(found))
     return [*tables, _ceiling(found)] if found["ceiling"] else tables
 
 
@@ -185,7 +190,61 @@ def _ceiling(found: dict[str, Any]) -> Table:
 
 
 def _measures(found: dict[str, Any]) -> list[str]:
-    return list(dict.fromkeys(each["measure"] for each in found["means"]))
+    return list(dict.fromkeys(each["measure"] for each in found["means"] if each["of"] != KEPT))
+
+
+def _states(found: dict[str, Any]) -> list[str]:
+    """The states that all runs tell the information of, in order of depth."""
+    return list(dict.fromkeys(each["measure"] for each in found["means"] if each["of"] == KEPT))
+
+
+def _kept(found: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(run or condition, state) -> its mean."""
+    return {(each["name"], each["measure"]): each for each in found["means"] if each["of"] == KEPT}
+
+
+def _information(found: dict[str, Any]) -> Table:
+    kept = _kept(found)
+    rows = [
+        {"state": spaced(state)}
+        | {
+            unit: Estimate(each["mean"], each["ci95"], each["std"])
+            for unit in units(found)
+            if (each := kept[unit, state])
+        }
+        for state in _states(found)
+    ]
+    caption = "What each state retains of a word, nats per dimension, in order of depth."
+    return Table("information", caption, ("state", *units(found)), rows)
+
+
+def draw_information(folder: epath.Path, found: dict[str, Any]) -> list[Drawn]:
+    """One line a run through the states, from the word vectors to the logits, with bands."""
+    states, kept = _states(found), _kept(found)
+    if not states:
+        return []
+    figure, axes = new_axes()
+    depth = [place / max(len(states) - 1, 1) for place in range(len(states))]
+    handles = {}
+    for number, unit in enumerate(units(found)):
+        colour = RUN_COLOURS[number % len(RUN_COLOURS)]
+        marker = MARKERS[number % len(MARKERS)]
+        means = [(x, kept[unit, state]) for x, state in zip(depth, states, strict=True)]
+        known = [(x, each) for x, each in means if each["mean"] is not None]
+        if not known:
+            continue
+        places, means = [x for x, _ in known], [each["mean"] for _, each in known]
+        (handles[unit],) = axes.plot(places, means, f"-{marker}", color=colour, markersize=4)
+        low, high = zip(*[each["ci95"] or [each["mean"]] * 2 for _, each in known], strict=True)
+        axes.fill_between(places, low, high, color=colour, alpha=0.2, linewidth=0)
+    if not handles:
+        return []
+    axes.set_xticks(depth, [lines_of(spaced(state), 0.7) for state in states])
+    axes.set_ylim(bottom=0)
+    label_axes(axes, "state, in order of depth", "retained, nats per dimension")
+    draw_legend(figure, list(handles.values()), list(handles))
+    caption = "What each state retains of a word: means over the texts and 95 % intervals."
+    return [save_figure(figure, folder, "information", caption)]
 
 
 def draw_means(folder: epath.Path, found: dict[str, Any]) -> list[Drawn]:

@@ -105,6 +105,8 @@ def _tables(blocks: list[Block]) -> list[Table]:
 def _data_name(data: dict[str, Any]) -> str:
     if data["source"] == "babi_simulator":
         return f"bAbI task {data['name']}, simulated"
+    if data["source"] == "reverse_simulator":
+        return f"Reversed sequences of {data['name']} symbols, simulated"
     return data["name"] or data["path"]
 
 

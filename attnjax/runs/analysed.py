@@ -71,7 +71,7 @@ def analyse(
     )
     words = words_of(config, dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]
-    summary = summarise(found, config.analysis, dataset.labels, split.labels)
+    summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
     return Analysed(summary, lines, found.explanations["text"])
 

@@ -12,7 +12,7 @@ from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, summarise
 from attnjax.config import RunConfig
 from attnjax.data.dataset import Dataset
-from attnjax.runs.analysed import analysed_rows, engine_on, training_rows
+from attnjax.runs.analysed import analysed_rows, analysed_words, engine_on, training_rows
 from attnjax.runtime import quick_compile
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, across
@@ -84,7 +84,9 @@ class Analyst:
             lambda: training_rows(config, self.dataset),
             self.stop.check,
         )
-        return [summarise(each, settings, self.dataset.labels, split.labels) for each in studies]
+        words = analysed_words(config, self.dataset)
+        labels = self.dataset.labels
+        return [summarise(each, settings, labels, split.labels, words) for each in studies]
 
     def _together(self, params: Sequence[Params], size: int, runs: Runs) -> Engine:
         """The engine of several runs, through all of which a batch goes at one go.

@@ -55,8 +55,9 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     stages, params = small_model("average")
     whole = split_of(LENGTHS)
     every = dataclasses.replace(SETTINGS, questions=tuple(QUESTIONS))
-    found = asked(every, stages, params, whole)
-    part = asked(every, stages, params, whole.take(SOME))
+    training = [batch_of(sentences([4, 3, 6], seed=7))]
+    found = asked(every, stages, params, whole, lambda: training)
+    part = asked(every, stages, params, whole.take(SOME), lambda: training)
     assert set(found.found) == set(QUESTIONS)
     assert np.ptp(found.found["adversarial_attention"]["adversarial"]["max_jsd"]) > 1e-3
     for name in set(QUESTIONS) - {"agreement"}:
@@ -256,7 +257,7 @@ def test_a_question_sees_the_trace_and_the_explanations(monkeypatch):
 
 def test_questions_that_are_not_asked_leave_what_is_empty():
     stages, params = small_model("average")
-    split = split_of([3, 4])
+    split, training = split_of([3, 4]), [batch_of(sentences([4, 3, 6], seed=7))]
     for settings in (
         dataclasses.replace(SETTINGS, questions=()),
         dataclasses.replace(SETTINGS, permutations=0, adversaries=0, robustness=(), questions=()),
@@ -264,7 +265,7 @@ def test_questions_that_are_not_asked_leave_what_is_empty():
             SETTINGS, permutations=0, adversaries=0, robustness=(), questions=tuple(QUESTIONS)
         ),
     ):
-        found = asked(settings, stages, params, split)
+        found = asked(settings, stages, params, split, lambda: training)
         summary = summarise(found, settings, ("a", "b", "c"), split.labels)
         assert summary["results"] == {"robustness": None}
         assert summary["analysis"]["permutation"] is None

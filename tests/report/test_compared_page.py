@@ -110,6 +110,25 @@ def test_scores_have_the_seeds_mean_and_deviation(folder):
     assert scores.text()[-1] == ["s (2 seeds)", "–", "0.850 ± 0.071", "–"]
 
 
+def test_what_states_retain_is_drawn_in_order_of_depth(folder, tmp_path):
+    found = json.loads((folder / "comparison.json").read_text())
+    names = dict.fromkeys(each["name"] for each in found["means"])
+    for place, name in enumerate(names):
+        for state, mean in (("embedding", 1.5), ("encoder", 0.4), ("context", 0.3)):
+            mean = mean + place / 100
+            row = {"name": name, "of": "retained", "measure": state, "mean": mean, "std": None}
+            found["means"].append(row | {"ci95": [mean - 0.01, mean + 0.01]})
+    (tmp_path / "comparison.json").write_text(json.dumps(found))
+    page = write_comparison(epath.Path(tmp_path)).read_text()
+    section = page[page.index('<section id="information">') :].partition("</section>")[0]
+    assert "1.500" in section
+    assert "<svg" in (tmp_path / "figures" / "information.svg").read_text()
+    assert not (tmp_path / "figures" / "means_encoder.svg").exists()
+    (table,) = (each for each in build_tables(found) if each.name == "information")
+    assert [row[0] for row in table.text()] == ["embedding", "encoder", "context"]
+    assert 'id="information"' not in (folder / "comparison.html").read_text()
+
+
 def test_runs_without_a_second_seed_are_told_apart(page):
     def once(sizes, compared):
         return _trained_once(

@@ -26,6 +26,7 @@ from attnjax.analysis.importance.gradient import (
     INTEGRATED_GRADIENTS,
     INTEGRATED_GRADIENTS_SIGNED,
 )
+from attnjax.analysis.importance.information import INFORMATION, REPLACEMENT
 from attnjax.analysis.importance.mask import MASK
 from attnjax.analysis.importance.method import Method, as_method
 from attnjax.analysis.importance.patterns import PATTERN_ATTRIBUTION, PATTERN_NET
@@ -60,6 +61,8 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "lime": LIME,
     "shapley": SHAPLEY,
     "mask": MASK,
+    "information": INFORMATION,
+    "replacement": REPLACEMENT,
     "gradient_x_attention": GRADIENT_X_ATTENTION,
     "attention_norm": ATTENTION_NORM,
 }

@@ -8,6 +8,8 @@ from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
 from attnjax.analysis.questions.plausibility import PLAUSIBILITY
+from attnjax.analysis.questions.information import INFORMATION
+from attnjax.analysis.questions.known_word import KNOWN_WORD
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
 from attnjax.analysis.questions.sanity import CONTINUITY, RANDOMISATION
@@ -24,6 +26,8 @@ QUESTIONS: dict[str, Question] = {
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
     "plausibility": PLAUSIBILITY,
+    "information": INFORMATION,
+    "known_word": KNOWN_WORD,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

@@ -12,10 +12,14 @@ from attnjax.types import Segment, Trace
 
 
 class Given(NamedTuple):
-    """What a question over rows is given: the batch's forward pass and its explanations."""
+    """What a question over rows is given: the batch's forward pass and its explanations.
+
+    fitted  what it has learnt from training data, where it is fitted
+    """
 
     trace: Trace
     explanations: dict[str, dict[Segment, Float[Array, "batch length"]]]
+    fitted: Any = None
 
 
 class Study(NamedTuple):
@@ -44,12 +48,14 @@ class About(NamedTuple):
     """What an answer may need beside what was found.
 
     labels  class names; truth  [rows] class numbers
+    words   (text, query or None) of each row, as people wrote them; None where they are not known
     """
 
     study: Study
     config: AnalysisConfig
     labels: tuple[str, ...]
     truth: np.ndarray
+    words: Sequence[tuple[list[str], list[str] | None]] | None = None
 
 
 class Question(NamedTuple):
@@ -64,6 +70,8 @@ class Question(NamedTuple):
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
     needs   the field of the configuration that must be set where it is asked; "" for none
+    fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
+            learnt
     """
 
     ask: Callable[..., Any]
@@ -74,3 +82,4 @@ class Question(NamedTuple):
     over: Literal["rows", "explanations"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
     needs: str = ""
+    fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None

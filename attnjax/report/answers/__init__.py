@@ -8,6 +8,8 @@ from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
 from attnjax.report.answers.plausibility import PLAUSIBILITY
+from attnjax.report.answers.information import INFORMATION
+from attnjax.report.answers.known_word import KNOWN_WORD
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
@@ -17,6 +19,8 @@ ANSWERS: dict[str, Answer] = {
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
     "plausibility": PLAUSIBILITY,
+    "information": INFORMATION,
+    "known_word": KNOWN_WORD,
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
