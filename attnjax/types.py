@@ -97,8 +97,8 @@ class Layer(NamedTuple):
     values   of each head, through its part of the output map
     inputs   what stands beside self-attention and is added to it
     sums     inputs + sum over heads and tokens of weights * values + bias
-    gain     what the layer norm after the sums multiplies them by, once centred: scale / deviation.
-             None where nothing normalises what is handed on (pre-LN)
+    attended what the feed-forward part is added to: the sums, in post-LN through their layer norm
+    gain     what that layer norm multiplies centred sums by: scale / deviation; None in pre-LN
     states   what the layer hands on
     """
 
@@ -106,6 +106,7 @@ class Layer(NamedTuple):
     values: Float[Array, "batch heads length width"]
     inputs: Float[Array, "batch length width"]
     sums: Float[Array, "batch length width"]
+    attended: Float[Array, "batch length width"]
     gain: Float[Array, "batch length width"] | None
     states: Float[Array, "batch length width"]
 

@@ -160,7 +160,7 @@ def _layer(
     def seen() -> Layer:
         gain = None if shape.pre else _gain(weights["attention_norm"], sums)
         handed = _through(weights["output"], values)
-        real, found = mask[..., None], Layer(attention, handed, x, sums, gain, states)
+        real, found = mask[..., None], Layer(attention, handed, x, sums, between, gain, states)
         return jax.tree.map(
             lambda each: jnp.where(real if each.ndim == 3 else real[:, None], each, 0), found
         )
