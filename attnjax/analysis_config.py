@@ -26,8 +26,8 @@ class AnalysisConfig:
     )
     pairs: tuple[str, ...] = option(
         ("attention",),
-        "of explanations, compared by every measure: attention (with each importance), all, or "
-        "names such as attention~gradient; of the others Kendall's tau is told",
+        "of explanations, compared by every measure: attention (each kind, with each importance), "
+        "all, or names such as attention~gradient; of the others Kendall's tau is told",
     )
     detach_attention: bool = option(
         True, "hold attention constant in gradients, as Jain & Wallace do"

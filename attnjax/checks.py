@@ -80,6 +80,11 @@ def check(run: Any) -> None:
             f"model.hidden_dim={model.hidden_dim} must be a multiple of 4: "
             "the cnn encoder shares it among four kernel sizes"
         )
+    if model.encoder == "transformer" and model.hidden_dim % model.heads:
+        raise UserError(
+            f"model.hidden_dim={model.hidden_dim} must be a multiple of model.heads={model.heads}: "
+            "the heads of the transformer encoder share it evenly"
+        )
 
 
 def _check_adversary(run: Any) -> None:

@@ -119,9 +119,20 @@ class ModelConfig:
     )
     hidden_dim: int = option(
         128,
-        "bilstm: width per direction; cnn: filters in all; average: width",
+        "bilstm: width per direction; cnn: filters in all; average, transformer: width",
         least=1,
         most=100_000,
+    )
+    layers: int = option(2, "transformer: of self-attention", least=1, most=1000)
+    heads: int = option(4, "transformer: that share the width in a layer", least=1, most=1000)
+    feedforward: int = option(
+        0,
+        "transformer: width between the two maps after self-attention; 0: four times hidden_dim",
+        least=0,
+        most=1_000_000,
+    )
+    norm: str = option(
+        "pre", "transformer: layer norm before each part or after its sum", choices=("pre", "post")
     )
 
 

@@ -79,6 +79,38 @@ class Encoded(NamedTuple):
     query: Float[Array, "batch width"] | None
 
 
+class Inner(NamedTuple):
+    """What disturbs self-attention, in every layer of the text's encoder; None adds nothing.
+
+    score   [layers, batch, heads, length, length], added to the unnormalised scores
+    factor  likewise, multiplies the weights
+    """
+
+    score: Float[Array, "layers batch heads length length"] | None = None
+    factor: Float[Array, "layers batch heads length length"] | None = None
+
+
+class Layer(NamedTuple):
+    """One layer of self-attention, as it is analysed; rows and columns off the tokens are 0.
+
+    weights  of each head, from a token (row) to all: each token's row sums to 1
+    values   of each head, through its part of the output map
+    inputs   what stands beside self-attention and is added to it
+    sums     inputs + sum over heads and tokens of weights * values + bias
+    attended what the feed-forward part is added to: the sums, in post-LN through their layer norm
+    gain     what that layer norm multiplies centred sums by: scale / deviation; None in pre-LN
+    states   what the layer hands on
+    """
+
+    weights: Float[Array, "batch heads length length"]
+    values: Float[Array, "batch heads length width"]
+    inputs: Float[Array, "batch length width"]
+    sums: Float[Array, "batch length width"]
+    attended: Float[Array, "batch length width"]
+    gain: Float[Array, "batch length width"] | None
+    states: Float[Array, "batch length width"]
+
+
 class Perturbation(NamedTuple):
     """The only way to disturb a forward pass; None adds nothing.
 
@@ -139,22 +171,26 @@ class Stages(NamedTuple):
 
     init    key -> params
     embed   (params, batch) -> Embedded
-    encode  (params, Embedded, batch) -> Encoded
+    encode  (params, Embedded, batch) -> Encoded; what disturbs self-attention, an `Inner`, may come
+            last, by name
     score   (params, Encoded) -> scores [batch, length]
     decode  (params, Encoded, attention weights [batch, length], batch) -> logits
     quick   shortcuts to the same values
     under   `model.rules.Rules` -> the same model with another backward pass
+    layers  (params, Embedded, batch, segment) -> every `Layer` of that segment's encoder, first to
+            last; () of an encoder without self-attention
     """
 
     init: Callable[[Key[Array, ""]], Params]
     embed: Callable[[Params, Batch], Embedded]
-    encode: Callable[[Params, Embedded, Batch], Encoded]
+    encode: Callable[..., Encoded]
     score: Callable[[Params, Encoded], Float[Array, "batch length"]]
     decode: Callable[
         [Params, Encoded, Float[Array, "batch length"], Batch], Float[Array, "batch classes"]
     ]
     quick: Quick
     under: Callable[[Any], "Stages"]
+    layers: Callable[[Params, Embedded, Batch, Segment], tuple[Layer, ...]]
 
 
 class HParams(NamedTuple):

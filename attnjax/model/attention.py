@@ -8,8 +8,8 @@ from attnjax.types import Batch, Encoded, Params, Perturbation, Stages, Trace
 
 
 def attention_weights(
-    scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
-) -> Float[Array, "batch length"]:
+    scores: Float[Array, "*many length"], words: Bool[Array, "*many length"]
+) -> Float[Array, "*many length"]:
     """Softmax of the scores over words (Bahdanau et al., arXiv:1409.0473, eq. 6).
 
     scores  unnormalised, in nats; words  True where attention may fall.

@@ -3,7 +3,9 @@
 An encoder maps (inputs, mask) to (states, summary), both independent of what stands off the mask,
 where states are 0. Everything is written in terms of `Rules`, a field of every module, so that one
 model has several backward passes. `ENCODERS` and `ATTENTIONS` are the tables that a new one joins
-by one line; an encoder without the field `rules` keeps its own backward pass. Initial values follow
+by one line; an encoder without the field `rules` keeps its own backward pass, and any field that
+`ModelConfig` has by the same name is set from there. One with self-attention takes an `Inner` as
+well, and its method `trace` hands out its layers. Initial values follow
 `torch.nn`'s defaults, as the reference models do: uniform within 1/sqrt(fan-in), and within
 1/sqrt(hidden) for the LSTM.
 """
@@ -17,8 +19,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.checks import REGISTERED
+from attnjax.model import transformer
 from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, final_states
 from attnjax.model.rules import PLAIN, Part, Rules, plain_linear
+from attnjax.types import Inner, Layer
 
 
 def _uniform(bound: float) -> Callable[..., Any]:
@@ -159,6 +163,48 @@ class Average(nn.Module):
         return states, self.rules.attend(shares, states)
 
 
+class Transformer(nn.Module):
+    """Layers of self-attention over all tokens; summary is the state of the first token.
+
+    feedforward  0: four times `hidden`; norm  "pre" or "post"
+    """
+
+    hidden: int
+    layers: int = 2
+    heads: int = 4
+    feedforward: int = 0
+    norm: str = "pre"
+    rules: Rules = PLAIN
+
+    @property
+    def shape(self) -> transformer.Shape:
+        """What its functions need to know beside the parameters."""
+        return transformer.Shape(self.heads, self.norm == "pre", self.rules)
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        inner: Inner | None = None,
+    ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
+        sizes = transformer.Sizes(
+            inputs.shape[-1], self.hidden, self.feedforward or 4 * self.hidden, self.layers
+        )
+        initial = transformer.initial(sizes, self.norm == "pre")
+        weights = {name: self.param(name, init) for name, init in initial.items()}
+        return transformer.encode(self.shape, weights, inputs, mask, inner)
+
+    def trace(
+        self,
+        weights: Any,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+    ) -> tuple[Layer, ...]:
+        """The layers under these weights, first to last."""
+        return transformer.trace(self.shape, weights, inputs, mask)
+
+
 class Additive(nn.Module):
     """Additive scores v . tanh(W h + b [+ W_q q + b_q]) (arXiv:1409.0473, section A.1.2)."""
 
@@ -190,7 +236,7 @@ class Dot(nn.Module):
         if query is None:
             vector = self.param("vector", _uniform(width**-0.5), (width,))
             return jnp.einsum("blw,w->bl", states, vector) * width**-0.5
-        return jnp.einsum("blw,bw->bl", states, query) * width**-0.5
+        return self.rules.match(states, query[:, None, :])[..., 0] * width**-0.5
 
 
 class Uniform(nn.Module):
@@ -237,6 +283,6 @@ class Decoder(nn.Module):
         return rules.linear(Affine(self.classes, name="logits")(context))
 
 
-ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average}
+ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average, "transformer": Transformer}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
 REGISTERED.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

@@ -23,6 +23,7 @@ from attnjax.types import (
     Embedded,
     Encoded,
     Factors,
+    Layer,
     Params,
     Quick,
     Read,
@@ -94,7 +95,10 @@ def stages_by_hand(
 
         return stages_by_hand(init, embed, encode, score, held)
 
-    return Stages(init, embed, encode, score, decode, literal(encode, decode), under)
+    def layers(*_: Any) -> tuple[Layer, ...]:
+        return ()
+
+    return Stages(init, embed, encode, score, decode, literal(encode, decode), under, layers)
 
 
 def delete(

@@ -51,14 +51,37 @@ def plain_attend(
     return jnp.einsum("bl,blw->bw", weights, states)
 
 
+def plain_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+    """Layer normalisation over the last axis (Ba et al., arXiv:1607.06450, eq. 4)."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    return _standardised(centred, _deviation(centred, epsilon), scale, bias)
+
+
+def plain_match(
+    queries: Float[Array, "*many asking width"], keys: Float[Array, "*many asked width"]
+) -> Float[Array, "*many asking asked"]:
+    """The dot product of every query with every key."""
+    return jnp.einsum("...qd,...kd->...qk", queries, keys)
+
+
+def plain_mix(
+    weights: Float[Array, "*many asking asked"], values: Float[Array, "*many asked width"]
+) -> Float[Array, "*many asking width"]:
+    """The values' weighted sum for every query."""
+    return jnp.einsum("...qk,...kd->...qd", weights, values)
+
+
 class Rules(NamedTuple):
     """How each kind of operation answers when it is differentiated.
 
     linear  (x, w, b), ... -> sum of x w + b: a layer, or several that meet in one sum
     add     (a, b) -> a + b: cells, residuals
     gate    (gate, source) -> gate * source: LSTM gates, the product of two sequences
-    act     (function, x) -> function(x): tanh, ReLU
+    act     (function, x) -> function(x): tanh, ReLU, GELU
     attend  (weights, states) -> their weighted sum: attention over words
+    norm    (x, scale, bias, epsilon) -> layer normalisation
+    match   (queries, keys) -> their dot products: the scores of self-attention
+    mix     (weights, values) -> their weighted sums: self-attention
     """
 
     linear: Callable[..., Array] = plain_linear
@@ -66,6 +89,9 @@ class Rules(NamedTuple):
     gate: Callable[[Array, Array], Array] = plain_gate
     act: Callable[[Callable[[Array], Array], Array], Array] = plain_act
     attend: Callable[[Array, Array], Array] = plain_attend
+    norm: Callable[[Array, Array, Array, float], Array] = plain_norm
+    match: Callable[[Array, Array], Array] = plain_match
+    mix: Callable[[Array, Array], Array] = plain_mix
 
     @property
     def encodes_plainly(self) -> bool:
@@ -83,6 +109,29 @@ def held_attend(
 ) -> Float[Array, "batch width"]:
     """sum_t a_t h_t, with the attention weights constant."""
     return plain_attend(jax.lax.stop_gradient(weights), states)
+
+
+def held_mix(
+    weights: Float[Array, "*many asking asked"], values: Float[Array, "*many asked width"]
+) -> Float[Array, "*many asking width"]:
+    """The values' weighted sums, with the weights constant."""
+    return plain_mix(jax.lax.stop_gradient(weights), values)
+
+
+def held_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
+    """Layer normalisation, with the deviation constant (Ali et al., arXiv:2202.07304, eq. 10)."""
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    deviation = jax.lax.stop_gradient(_deviation(centred, epsilon))
+    return _standardised(centred, deviation, scale, bias)
+
+
+def _deviation(centred: Array, epsilon: float) -> Array:
+    return jnp.sqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + epsilon)
+
+
+def _standardised(centred: Array, deviation: Array, scale: Array, bias: Array) -> Array:
+    ones = (1,) * (centred.ndim - 1)
+    return centred / deviation * scale.reshape(*ones, -1) + bias.reshape(*ones, -1)
 
 
 def held_act(function: Callable[[Array], Array], x: Array) -> Array:
@@ -108,12 +157,35 @@ _held.defvjp(lambda function, x: (function(x), x), _held_backward)
 
 PLAIN = Rules()
 
-# Attention weights are constant, as Jain & Wallace (arXiv:1902.10186) take their gradients.
+# Attention over words is constant, as Jain & Wallace (arXiv:1902.10186) take their gradients.
 HELD = Rules(attend=held_attend)
 
-# Gates, attention and the ratios f(x) / x are constant: the model is then affine in its inputs,
-# and its gradient times input is LRP with epsilon 0.
-FROZEN = Rules(gate=held_gate, act=held_act, attend=held_attend)
+# Gates, attention, deviations and the ratios f(x) / x are constant: the model is then affine in its
+# inputs, and its gradient times input is LRP with epsilon 0.
+FROZEN = Rules(gate=held_gate, act=held_act, attend=held_attend, norm=held_norm, mix=held_mix)
+
+
+@jax.custom_vjp
+def _halved(x: Array) -> Array:
+    return x
+
+
+_halved.defvjp(lambda x: (x, None), lambda _, grad: (grad / 2,))
+
+
+def _shared(product: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """The product of two inputs, each of which gets half of its relevance."""
+    return lambda a, b: product(_halved(a), _halved(b))
+
+
+# AttnLRP (Achtibat et al., arXiv:2402.05602, eq. 13 and 15): attention is differentiated, and both
+# factors of a product get half of what each would get alone.
+ATTENTION_LRP = FROZEN._replace(
+    gate=_shared(plain_gate),
+    attend=_shared(plain_attend),
+    match=_shared(plain_match),
+    mix=_shared(plain_mix),
+)
 
 
 @cache
@@ -124,7 +196,8 @@ def lrp(epsilon: float) -> Rules:
     The relevance of an input is the input times the gradient under these rules, the gradient of
     the explained score itself. A sum z sends R_i = z_i R / (z + epsilon sign z) to its parts z_i,
     the bias among them; so the gradient, R / z, is multiplied by z / (z + epsilon sign z). Gates
-    and attention weights get nothing, and activations hand on what they get.
+    and attention weights get nothing, and activations hand on what they get. So does layer
+    normalisation, whose centring is exact.
 
     Parts 3 and -1 of z = 2, relevance 2, epsilon 0.5: 3 * 2 / 2.5 = 2.4 and -0.8.
     """
@@ -145,6 +218,8 @@ def lrp(epsilon: float) -> Rules:
         gate=held_gate,
         act=held_act,
         attend=lambda weights, states: stabilised(held_attend(weights, states)),
+        norm=held_norm,
+        mix=lambda weights, values: stabilised(held_mix(weights, values)),
     )
 
 
@@ -230,4 +305,6 @@ Z_PLUS = Rules(
     gate=held_gate,
     act=held_act,
     attend=held_attend,
+    norm=held_norm,
+    mix=held_mix,
 )

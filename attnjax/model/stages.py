@@ -22,6 +22,8 @@ from attnjax.types import (
     Embedded,
     Encoded,
     Factors,
+    Inner,
+    Layer,
     Params,
     Quick,
     Read,
@@ -94,6 +96,7 @@ def build_stages(
             jitted(decode, network),
             _quick(network),
             under,
+            partial(layers, network),
         )
 
     return under(PLAIN)
@@ -102,21 +105,23 @@ def build_stages(
 def encoder_under(rules: Rules, config: ModelConfig) -> Any:
     """The encoder's module; raises UserError where it is not written in terms of Rules."""
     encoder = ENCODERS[config.encoder]
-    if "rules" in encoder.__dataclass_fields__:
-        return encoder(config.hidden_dim, rules=rules)
+    fields = set(encoder.__dataclass_fields__)
+    more = {name: getattr(config, name) for name in fields & {*config.__dataclass_fields__}}
+    if "rules" in fields:
+        return encoder(config.hidden_dim, rules=rules, **more)
     if not rules.encodes_plainly:
         raise UserError(
             f"the encoder '{config.encoder}' has no backward pass but its own: its module lacks "
             "the field rules"
         )
-    return encoder(config.hidden_dim)
+    return encoder(config.hidden_dim, **more)
 
 
 def jitted(stage: Callable[..., Any], network: Network) -> Callable[..., Any]:
     """One stage of the network; traced once a shape, however often a program uses it."""
 
-    def bound(*arguments: Any) -> Any:
-        return stage(network, *arguments)
+    def bound(*arguments: Any, **named: Any) -> Any:
+        return stage(network, *arguments, **named)
 
     bound.__name__ = stage.__name__
     return jax.jit(bound)
@@ -164,14 +169,26 @@ def encode(
     embedded: Embedded,
     batch: Batch,
     factors: Factors | None = None,
+    inner: Inner | None = None,
 ) -> Encoded:
     """States of the text and the query's summary; with factors, of vectors times one a token."""
     text, query = factors or (None, None)
-    states, _ = _run(network, params, "text", embedded.text, batch.mask, text)
+    states, _ = _run(network, params, "text", embedded.text, batch.mask, text, inner)
     if embedded.query is None:
         return Encoded(states, None)
     _, summary = _run(network, params, "query", embedded.query, batch.query_mask, query)
     return Encoded(states, summary)
+
+
+def layers(
+    network: Network, params: Params, embedded: Embedded, batch: Batch, segment: Segment = "text"
+) -> tuple[Layer, ...]:
+    """The layers of self-attention over one segment; () where its encoder has none."""
+    if not hasattr(network.encoder, "trace"):
+        return ()
+    mask = segments.tokens(batch, segment) != PAD
+    weights = _weights_of(network, params, segment)
+    return network.encoder.trace(weights, segments.values(embedded, segment), mask)
 
 
 def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
@@ -207,9 +224,17 @@ def _weights_of(network: Network, params: Params, segment: Segment) -> Any:
 
 
 def _run(
-    network: Network, params: Params, segment: Segment, vectors: Array, mask: Any, factors: Any
+    network: Network,
+    params: Params,
+    segment: Segment,
+    vectors: Array,
+    mask: Any,
+    factors: Any,
+    inner: Inner | None = None,
 ) -> Any:
     weights = _weights_of(network, params, segment)
+    if inner is not None:
+        return network.encoder.apply({"params": weights}, vectors, mask, inner)
     if factors is None:
         return network.encoder.apply({"params": weights}, vectors, mask)
     scaled = scale_vectors

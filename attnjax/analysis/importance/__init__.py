@@ -14,6 +14,14 @@ from attnjax.analysis.importance.activation import (
     GRADIENT_X_ATTENTION,
     GUIDED_GRAD_CAM,
 )
+from attnjax.analysis.importance.attention import (
+    ALTI,
+    ATTENTION_LAST,
+    ATTENTION_LRP_METHOD,
+    GRADIENT_ATTENTION,
+    NORM_ATTENTION,
+    ROLLOUT,
+)
 from attnjax.analysis.importance.deletion import (
     LEAVE_ONE_OUT,
     LEAVE_ONE_OUT_SIGNED,
@@ -65,6 +73,12 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "replacement": REPLACEMENT,
     "gradient_x_attention": GRADIENT_X_ATTENTION,
     "attention_norm": ATTENTION_NORM,
+    "attention_last": ATTENTION_LAST,
+    "rollout": ROLLOUT,
+    "norm_attention": NORM_ATTENTION,
+    "alti": ALTI,
+    "attn_lrp": ATTENTION_LRP_METHOD,
+    "gradient_attention": GRADIENT_ATTENTION,
 }
 REGISTERED["analysis.methods"] = METHODS
 

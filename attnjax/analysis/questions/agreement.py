@@ -4,7 +4,7 @@ Explanations are lists of ragged rows. `analysis.pairs` says which pairs are mea
 all others Kendall's tau is, for twenty explanations make 190 pairs.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from functools import cache
 from itertools import combinations
 from typing import Any
@@ -15,6 +15,7 @@ from jaxtyping import Array
 
 from attnjax.analysis.agreement import kendall_p_value, measures
 from attnjax.analysis.findings import by_class, describe
+from attnjax.analysis.importance import method_named
 from attnjax.analysis.questions.question import About, Question, Study
 from attnjax.analysis.rows import Ragged
 from attnjax.config import AnalysisConfig
@@ -135,18 +136,21 @@ def shuffled(
 
 
 def pairs_of(
-    explanations: Mapping[str, Ragged], wanted: tuple[str, ...]
+    explanations: Mapping[str, Ragged],
+    wanted: tuple[str, ...],
+    attentions: Set[str] = frozenset({ATTENTION}),
 ) -> Iterator[tuple[Pairs, tuple[str, ...]]]:
     """Pairs with the names of their measures: those wanted in full, then all others.
 
     wanted  as analysis.pairs: "attention" for each attention against each importance, "all", or
             names of pairs, "attention~gradient"
+    attentions  which of the explanations are attention; they come first in a pair's name
     """
     full: dict[str, tuple[Ragged, Ragged]] = {}
     rest: dict[str, tuple[Ragged, Ragged]] = {}
-    for a, b in combinations(explanations, 2):
+    for a, b in combinations(sorted(explanations, key=lambda name: name not in attentions), 2):
         pair = f"{a}~{b}"
-        with_attention = "attention" in wanted and (a == ATTENTION) != (b == ATTENTION)
+        with_attention = "attention" in wanted and (a in attentions) != (b in attentions)
         chosen = with_attention or "all" in wanted or pair in wanted or f"{b}~{a}" in wanted
         (full if chosen else rest)[pair] = explanations[a], explanations[b]
     yield full, ()
@@ -162,10 +166,12 @@ def measure_pairs(study: Study, config: AnalysisConfig, seed: int) -> dict[str, 
     floors: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     singles: dict[str, Any] = {"agreement": {}, "query_agreement": {}}
     numbers = study.numbers.tolist()
+    kinds = {name: method_named(name).kind for name in config.methods}
+    attentions = {ATTENTION} | {name for name, kind in kinds.items() if kind == "attention"}
     for segment, explanations in study.explanations.items():
         name = "agreement" if segment == "text" else "query_agreement"
         sizes = {each: list(map(np.abs, rows)) for each, rows in explanations.items()}
-        for pairs, names in pairs_of(sizes, config.pairs):
+        for pairs, names in pairs_of(sizes, config.pairs, attentions):
             found[name] |= agree(pairs, config.top_k, names)
             means, single = chance(pairs, config.top_k, seed, numbers, names)
             floors[name] |= means

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.analysis.importance import METHODS, method_named
 from attnjax.report.answers.answer import (
     Answer,
     Block,
@@ -78,7 +79,7 @@ def sentence(told: Told) -> str:
         other: found
         for pair, found in agreement.items()
         for one, other in (pair.split("~"), reversed(pair.split("~")))
-        if one == "attention" and "kendall" in found
+        if one == "attention" and "kendall" in found and _is_importance(other)
     }
     taus = {name: usable(found["kendall"], count) for name, found in pairs.items()}
     known = {name: found for name, found in taus.items() if found}
@@ -103,6 +104,11 @@ def sentence(told: Told) -> str:
     if len(ranked) > NAMED:
         agrees += f", the best and the worst of {len(ranked)} importances"
     return f"Attention agrees {agrees}{floor}"
+
+
+def _is_importance(name: str) -> bool:
+    """Whether the explanation is no attention; a method that is not known here is none."""
+    return name not in METHODS or method_named(name).kind == "importance"
 
 
 def _how_much(tau: dict[str, Any], floor: float) -> str:

@@ -22,6 +22,7 @@ MODELS = [
     pytest.param("cnn", "additive", True, id="cnn-pair"),
     pytest.param("average", "dot", False, id="average"),
 ]
+LAYERED = pytest.param("transformer", "additive", True, id="transformer-pair")
 
 
 FEW = AnalysisConfig(
@@ -38,7 +39,7 @@ TWINS = {  # signed -> what it is the sign of: the same work, read twice
     "integrated_gradients_signed": "integrated_gradients",
     "leave_one_out_signed": "leave_one_out",
 }
-MAY_BE_ZERO = ("mask", "guided_grad_cam", "deep_taylor")  # of a whole text
+MAY_BE_ZERO = ("mask", "guided_grad_cam", "deep_taylor", "gradient_attention")  # of a whole text
 
 
 def defined(method, encoder, pair):
@@ -93,7 +94,7 @@ def slow(stages):
         pytest.param(method, *model.values, id=f"{method}-{model.id}")
         for method in METHODS
         if method not in TWINS
-        for model in MODELS
+        for model in ([LAYERED] if "transformer" in method_named(method).encoders else MODELS)
         if defined(method, *model.values[::2])
     ],
 )

@@ -21,6 +21,7 @@ from attnjax.analysis.questions.question import About, Study
 from attnjax.config import AnalysisConfig
 
 NAMES = ("attention", "gradient", "norm")
+METHODS = ("gradient", "rollout", "lrp", "alti")  # of both kinds, in no order
 MEASURED = {*measures(3), "p_value"}
 
 
@@ -138,6 +139,21 @@ def test_the_pairs_that_are_wanted_are_measured_in_full(wanted, full):
             assert set(measured) == (MEASURED if pair in full else {"kendall", "p_value"})
             for name, values in measured.items():
                 np.testing.assert_array_equal(values, whole[pair][name])
+
+
+def test_every_kind_of_attention_is_measured_against_every_importance():
+    study = study_of(**{n: ragged([5, 3], k) for k, n in enumerate(("attention", *METHODS))})
+    config = AnalysisConfig(methods=METHODS, top_k=3)
+    found = measure_pairs(study, config, 0)["agreement"]
+    full = {pair for pair, measured in found.items() if set(measured) == MEASURED}
+    kinds = ("attention", "rollout", "alti")
+    assert full == {f"{kind}~{each}" for kind in kinds for each in ("gradient", "lrp")}
+    assert set(found) - full == {
+        "attention~rollout",
+        "attention~alti",
+        "rollout~alti",
+        "gradient~lrp",
+    }
 
 
 def test_results_say_of_each_pair_what_was_measured():
