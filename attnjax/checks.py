@@ -155,8 +155,10 @@ def states_of_encoder(model: Any) -> tuple[str, ...]:
 
     model  a `config.ModelConfig`
     """
-    del model  # all encoders so far have one layer of states
-    return ("embedding", "encoder", "context", "logits")
+    encoder = REGISTERED.get("model.encoder", {}).get(model.encoder)
+    count = model.layers if hasattr(encoder, "trace") else 1  # which hands out its layers
+    inner = (f"layer_{place}" for place in range(1, count))
+    return ("embedding", *inner, "encoder", "context", "logits")
 
 
 def refuse_encoder(name: str, method: Any, encoder: str) -> None:

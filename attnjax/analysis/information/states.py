@@ -55,7 +55,8 @@ def states_of(
 ) -> dict[str, Array]:
     """The states in which a segment's words may be known, in order of depth.
 
-    One vector a token [batch, length, units], or one a text [batch, units]. The context is all
+    One vector a token [batch, length, units], or one a text [batch, units]. Of an encoder with
+    several layers those before the last are layer_1, layer_2 and so on. The context is all
     that the decoder reads: of pairs with the query's summary. Of two classes of a single text the
     one trained logit counts; answers that are no candidates count like the others.
     """
@@ -67,9 +68,12 @@ def states_of(
     logits = stages.decode(params, encoded, weights, batch._replace(candidates=None))
     if batch.query is None and logits.shape[-1] == 2:
         logits = logits[:, 1:]
+    layers = stages.layers(params, embedded, batch, segment)
+    last = encoded.states if segment == "text" else encoded.query
     return {
         "embedding": segments.values(embedded, segment),
-        **encoder_states(encoded.states if segment == "text" else encoded.query),
+        **{f"layer_{place}": each.states for place, each in enumerate(layers[:-1], 1)},
+        "encoder": last,
         "context": context,
         "logits": logits,
     }
@@ -86,15 +90,6 @@ def in_order(names: Iterable[str]) -> list[str]:
         return ORDER.index(stem), int(number or 0)
 
     return sorted(names, key=depth)
-
-
-def encoder_states(last: Any) -> dict[str, Array]:
-    """What an encoder gives of one segment, in order of depth: its last states, or its summary.
-
-    The layers of a deeper encoder join here, as layer_1, layer_2 and so on before "encoder", and
-    their names in `checks.states_of_encoder`.
-    """
-    return {"encoder": last}
 
 
 def real_tokens(batch: Batch, segment: Segment) -> Bool[Array, "batch length"]:

@@ -49,7 +49,7 @@ def known(stages, params, batch, name, settings=EXACT, segment="text", fitted=No
     return jax.device_get(quick_jit(found)(params, batch))
 
 
-@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average"])
+@pytest.mark.parametrize("encoder", ["bilstm", "cnn", "average", "transformer"])
 def test_the_states_of_an_encoder_have_the_names_that_a_configuration_may_give(encoder):
     stages, params = small_model(encoder, pair=True)
     batch = corpus(pair=True)
