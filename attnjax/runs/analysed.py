@@ -36,11 +36,13 @@ class Analysed(NamedTuple):
 
     summary       what `analysis.summary.summarise` returns; rows  the lines of examples.jsonl
     explanations  "attention" and each method -> one array a row, over the words of the text
+    cost          method -> seconds an example, and passes
     """
 
     summary: dict[str, dict[str, Any]]
     rows: Iterator[dict[str, Any]]
     explanations: dict[str, Ragged]
+    cost: dict[str, dict[str, Any]]
 
 
 def analyse(
@@ -53,7 +55,7 @@ def analyse(
 ) -> Analysed:
     """Explains test examples and asks the questions that the configuration asks."""
     if config.analysis.examples == 0:
-        return Analysed(nothing(), iter(()), {})
+        return Analysed(nothing(), iter(()), {}, {})
     rows = analysed_rows(config, dataset)
     split = dataset.splits["test"].take(rows)
     (found,) = study(
@@ -69,7 +71,7 @@ def analyse(
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
-    return Analysed(summary, lines, found.explanations["text"])
+    return Analysed(summary, lines, found.explanations["text"], dict(found.cost))
 
 
 def engine_on(parallel: Parallel, params: Params) -> Engine:
@@ -105,9 +107,9 @@ def write_results(
         else:
             delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
         write_json(folder / CONFIG, results["config"])
-        write_json(
-            folder / RESULTS, {**results, **analysed.summary["results"], "analysis": summary}
-        )
+        # Times stand outside of "analysis", which two runs of one configuration have in common.
+        found = {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
+        write_json(folder / RESULTS, {**results, **found})
 
 
 def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
