@@ -132,3 +132,15 @@ class AnalysisConfig:
         "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",
         choices=("delete", "zero", "unknown"),
     )
+    continuity_draws: int = option(
+        10,
+        "continuity: disturbances of each text, and replacements of one of its words",
+        least=1,
+        most=1_000_000,
+    )
+    costly_draws: int = option(
+        2,
+        "continuity: of them, those of methods that take many passes, such as lime and shapley",
+        least=1,
+        most=1_000_000,
+    )

@@ -18,6 +18,9 @@ means                 [{name, runs, of, measure, mean, std, ci95, examples}]: a 
 differences           [{baseline, other, of, measure, baseline_mean, other_mean, difference, ci95,
                       p, p_holm, examples}]: other minus baseline; p_holm over the whole list;
                       null of one run against one, which a second seed may move as far
+by_class              [{name, class, of, measure, mean, ci95, examples}]: what is measured of every
+                      explanation (faithfulness, continuity, randomisation), by label
+cost                  {run: {method: {seconds_per_example, passes}}}
 ceiling               [{condition, explanation, measure, mean, ci95, seed_pairs, examples}]:
                       agreement of the same explanation between two seeds, mean over their pairs
 divergence            {mean, ci95, largest, examples}: Jensen-Shannon divergence of all runs'

@@ -18,7 +18,7 @@ from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, write_results
 from attnjax.runs.loaded import config_of, recorded
-from attnjax.runtime import device_summary, keep_heap, use_compile_cache, versions
+from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
 from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.selection import fallback
@@ -103,7 +103,11 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
         "data": dataset.summary,
         "best": {"step": trained.best_step, "validation": trained.validation},
         "test": test,
-        "timing": {**trained.timing, "analysis_s": time.perf_counter() - started},
+        "timing": {
+            **trained.timing,
+            "analysis_s": time.perf_counter() - started,
+            "analysis_peak_bytes": peak_memory(),
+        },
     }
     write_results(folder, results, analysed, stop)
     if not is_first_process():

@@ -77,6 +77,24 @@ def quick_compile() -> dict[str, str]:
     return {"xla_backend_optimization_level": "1"} if jax.default_backend() == "cpu" else {}
 
 
+def peak_memory() -> float | None:
+    """Bytes that this process has held at most so far, on its devices where they have their own.
+
+    None where the system does not tell. `keep_heap` makes it that of the whole process.
+    """
+    import jax
+
+    told = [each.memory_stats() for each in jax.local_devices()]
+    if all(told):
+        return float(sum(each["peak_bytes_in_use"] for each in told))
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return float(unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+
+
 def keep_heap() -> bool:
     """Makes glibc keep freed memory, so that XLA's buffers are not page-faulted in at every step.
 

@@ -13,22 +13,23 @@ SILENCE = 15.0  # and at the latest with the first that is done after so many
 
 def progress(
     doing: str, total: int, clock: Callable[[], float] = time.monotonic
-) -> Callable[[int], None]:
+) -> Callable[[int | float], None]:
     """Logs what begins; returns a function to call with the number of examples that got done.
 
     doing  in a few words: "analysis: agreement"
+    A part of an example counts as that part.
     """
     start = said = clock()
-    done = told = 0
+    done = told = 0.0
     logger.info("%s: %s example%s", doing, f"{total:,}", "" if total == 1 else "s")
 
-    def advance(count: int) -> None:
+    def advance(count: int | float) -> None:
         nonlocal done, told, said
         done += count
         now = clock()
         far, long = done - told >= SHARE * total, now - said >= SILENCE
-        if done <= total and ((far and now - said >= PAUSE) or long):
-            part = f"{done:,} of {total:,} examples, {now - start:.0f} s"
+        if done <= total + 0.5 and ((far and now - said >= PAUSE) or long):
+            part = f"{round(done):,} of {total:,} examples, {now - start:.0f} s"
             logger.info("%s: %s", doing, part)
             told, said = done, now
 

@@ -38,6 +38,7 @@ class Engine(NamedTuple):
              builders and settings. The row function's parameters are the run's, or with extra, one
              tree a run, the pair of both.
     collect  what the calls return -> NumPy arrays, one tree a run
+    renewed  parameters, one tree a run -> the engine of those, with all that is compiled
     """
 
     params: Sequence[Params]
@@ -45,6 +46,7 @@ class Engine(NamedTuple):
     place: Callable[[Batch], Any]
     compile: Callable[[Builder, tuple[Hashable, ...], Sequence[Any] | None], Call]
     collect: Callable[[Any], list[Any]]
+    renewed: Callable[[Sequence[Params]], "Engine"]
 
 
 def engine_for(
@@ -58,14 +60,24 @@ def engine_for(
 ) -> Engine:
     """The engine of one run."""
 
-    def compile_bound(
-        builder: Builder, settings: tuple[Hashable, ...], extra: Sequence[Any] | None
-    ) -> Call:
-        compiled = compile_rows(of_rows, builder, *settings)
-        own = params if extra is None else (params, replicate(extra[0]))
-        return lambda placed, given: compiled(own, (placed, given))
+    def of(params: Params) -> Engine:
+        def compile_bound(
+            builder: Builder, settings: tuple[Hashable, ...], extra: Sequence[Any] | None
+        ) -> Call:
+            compiled = compile_rows(of_rows, builder, *settings)
+            own = params if extra is None else (params, replicate(extra[0]))
+            return lambda placed, given: compiled(own, (placed, given))
 
-    return Engine([params], devices, place, compile_bound, lambda tree: [collect(tree)])
+        return Engine(
+            [params],
+            devices,
+            place,
+            compile_bound,
+            lambda tree: [collect(tree)],
+            lambda several: of(replicate(several[0])),
+        )
+
+    return of(params)
 
 
 def of_rows(builder: Builder, *settings: Hashable) -> Callable[[Any, Any], Any]:

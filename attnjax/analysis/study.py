@@ -1,29 +1,28 @@
 """A trained model and a split -> explanations of every row, and what the questions found."""
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Collection, Iterable
+from functools import cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from attnjax.analysis.cost import costly
+from attnjax.analysis.explaining import Plan, bind, costs, make_find, plan_methods
 from attnjax.analysis.importance import method_named
-from attnjax.analysis.importance.method import Method, Shared, checked, traced
+from attnjax.analysis.importance.method import traced
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
-from attnjax.analysis.questions.question import Given, Study
-from attnjax.analysis.rows import AtWords, Engine, in_chunks, ragged
+from attnjax.analysis.questions.question import Again, Given, Question, Study
+from attnjax.analysis.rows import Engine, in_chunks, ragged
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
-from attnjax.errors import UserError
-from attnjax.model import segments
-from attnjax.model.attention import forward
-from attnjax.types import Batch, Params, Stages
+from attnjax.types import Batch, Stages
 
 logger = logging.getLogger(__name__)
-
-Work = tuple[Shared, Stages]  # a shared function, and the model that it is given
 
 
 def study(
@@ -38,20 +37,34 @@ def study(
     """Explains every row of the split, and asks; one study for each run of the engine.
 
     training  gives real training batches to the methods that are fitted; check  is called between
-              batches and may raise to stop.
+              programs and may raise to stop.
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
-    call = _row_call(config, stages, seed, engine, training)
+    asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
+    again = {name: each for name, each in wanted(config).items() if each.over == "methods"}
+    plan = plan_methods(config, stages, seed, engine, training, asked, bool(again))
+    call = _row_call(plan, asked, config, seed, engine, check)
+    more = {
+        name: _asked_again(name, each, plan, config, seed, engine, len(split), check)
+        for name, each in again.items()
+    }
     advance = progress(f"analysis: {_doing(config)}", len(split))
+    seconds: dict[str | int, float] = {}
 
     def told(batch: Batch) -> list[Any]:
-        answers = call(batch)
+        answers, took = call(batch)
+        seconds.update({name: seconds.get(name, 0) + each for name, each in took.items()})
         advance(int(np.sum(np.asarray(batch.rows) >= 0)))
+        first = [_on_text(each) for each in answers]
+        for name, ask in more.items():
+            for run, found in zip(answers, ask(batch, first), strict=True):
+                run["questions"][name] = found
         return answers
 
     found = in_chunks(told, split, config.chunk_size, engine.devices, check)
-    studies = [_collected(ragged(each), split, config) for each in found]
+    spent = {name: each / (len(split) * len(found)) for name, each in seconds.items()}
+    studies = [_collected(ragged(each), split, config, plan, spent) for each in found]
     for name, question in wanted(config).items():
         if question.over == "explanations":
             advance = progress(f"analysis: {name.replace('_', ' ')}", len(split) * len(studies))
@@ -68,54 +81,6 @@ def _doing(config: AnalysisConfig) -> str:
     return "; ".join(parts).replace("_", " ")
 
 
-def make_shared(stages: Stages, works: tuple[Work, ...], seed: int) -> Callable[..., Any]:
-    """Builds (params, batch, given) -> (what is seen of the forward pass, what is handed on).
-
-    In one program, which computes only once what these have in common.
-    """
-
-    def compute(params: Params, batch: Batch, given: Any) -> Any:
-        del given
-        trace, key = forward(stages, params, batch), jax.random.key(seed)
-        seen = {
-            "attention": AtWords(trace.weights, batch.words),
-            "probabilities": trace.probabilities,
-        }
-        return seen, tuple(function(own, params, batch, key) for function, own in works)
-
-    return compute
-
-
-def make_find(name: str, method: Method, stages: Stages, seed: int) -> Callable[..., Any]:
-    """Builds (params, batch, shared) -> {"values": segment -> AtWords, perhaps "exactness"}.
-
-    params  with those of a method that is fitted: the pair of both
-    """
-
-    def find(params: Any, batch: Batch, shared: Any) -> dict[str, Any]:
-        key = jax.random.key(seed)
-        params, fitted = params if method.fit is not None else (params, None)
-        if method.apart:
-            shared = method.work(stages, params, batch, key)
-        values = {}
-        for segment in method.segments:
-            if segment == "query" and batch.query is None:
-                continue
-            extras = method.extras(shared, fitted, segment)
-            words = segments.words(batch, segment)
-            found = checked(name, method.find(stages, params, batch, key, **extras), words)
-            values[segment] = AtWords(found, words)
-        if method.exactness is None:
-            return {"values": values}
-        extras = method.extras(shared, fitted)
-        return {
-            "values": values,
-            "exactness": method.exactness(stages, params, batch, key, **extras),
-        }
-
-    return find
-
-
 def make_ask(
     build: Callable[..., Any], stages: Stages, config: AnalysisConfig, seed: int
 ) -> Callable[..., Any]:
@@ -130,96 +95,112 @@ def make_ask(
 
 
 def _row_call(
+    plan: Plan,
+    asked: dict[str, Question],
     config: AnalysisConfig,
-    stages: Stages,
     seed: int,
     engine: Engine,
-    training: Callable[[], Iterable[Batch]] | None,
-) -> Callable[[Batch], list[Any]]:
-    """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
-    methods = {name: method_named(name).under(config) for name in config.methods}
-    owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
-    asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
-    learn = _learner(seed, engine, training)
-    fitted = {
-        name: learn(each.fit, owns[name], f"importance method '{name}'")
-        for name, each in methods.items()
-    }
-    known = {
-        name: learn(each.fit and each.fit(config), stages, f"question '{name}'")
-        for name, each in asked.items()
-    }
-    common = {name: each for name, each in methods.items() if each.shared and not each.apart}
-    works = [(each.shared, owns[name]) for name, each in common.items()]
-    works = list(dict.fromkeys([*works, *([(traced, stages)] if asked else [])]))
-    share = engine.compile(make_shared, (stages, tuple(works), seed), None)
-    finds = {
-        name: engine.compile(make_find, (name, each, owns[name], seed), fitted[name])
-        for name, each in methods.items()
-        if not each.on_host
-    }
+    check: Callable[[], None],
+) -> Callable[[Batch], tuple[list[Any], dict[str | int, float]]]:
+    """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}; seconds."""
+    explain = bind(plan, engine, check)
     asks = {
-        name: engine.compile(each.ask, (stages, config, seed), None)
+        name: engine.compile(each.ask, (plan.stages, config, seed), None)
         if each.fit is None
-        else engine.compile(make_ask, (each.ask, stages, config, seed), known[name])
+        else engine.compile(make_ask, (each.ask, plan.stages, config, seed), plan.known[name])
         for name, each in asked.items()
     }
 
-    def call(batch: Batch) -> list[Any]:
+    def call(batch: Batch) -> tuple[list[Any], dict[str | int, float]]:
         placed = engine.place(batch)
-        seen, shared = share(placed, ())
-        handed = dict(zip(works, shared, strict=True))
-        found = {
-            name: find(placed, handed.get((methods[name].shared, owns[name]), ()))
-            for name, find in finds.items()
-        }
+        found = explain(placed)
         values = {
             name: {segment: each.values for segment, each in one["values"].items()}
-            for name, one in found.items()
+            for name, one in found.methods.items()
         }
         answers = {
-            name: ask(placed, Given(handed[traced, stages], values)) for name, ask in asks.items()
+            name: ask(placed, Given(found.handed[traced, plan.stages], values))
+            for name, ask in asks.items()
         }
-        runs = engine.collect({"seen": seen, "methods": found, "questions": answers})
-        for name, method in methods.items():
+        runs = engine.collect({"seen": found.seen, "methods": found.methods, "questions": answers})
+        seconds = dict(found.seconds)
+        for name, method in plan.methods.items():
             if method.on_host:
-                function, learnt = make_find(name, method, owns[name], seed), fitted[name]
-                whole = jax.tree.map(jnp.asarray, batch)
-                work = engine.collect(handed.get((method.shared, owns[name]), ()))
-                for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
-                    own = params if learnt is None else (params, learnt[number])
-                    run["methods"][name] = jax.device_get(function(own, whole, work[number]))
-        return runs
+                seconds[name] = _on_host(name, plan, engine, batch, found.handed, runs)
+        return runs, seconds
 
     return call
 
 
-def _learner(
-    seed: int, engine: Engine, training: Callable[[], Iterable[Batch]] | None
-) -> Callable[..., Sequence[Any] | None]:
-    """(fit, stages, what asks for it) -> what is learnt from training data, for each run.
-
-    What asks for the same fit shares it; None of what learns nothing.
-    """
-    learnt: dict[Any, Sequence[Any]] = {}
-
-    def learn(fit: Any, stages: Stages, who: str) -> Sequence[Any] | None:
-        if fit is None:
-            return None
-        if training is None:
-            raise UserError(
-                f"the {who} is fitted on training data, which is not at hand here; use "
-                "python -m attnjax.analyze on the run's own data"
-            )
-        if fit not in learnt:
-            key = jax.random.key(seed)
-            learnt[fit] = [fit(stages, params, training(), key) for params in engine.params]
-        return learnt[fit]
-
-    return learn
+def _on_host(
+    name: str, plan: Plan, engine: Engine, batch: Batch, handed: dict[Any, Any], runs: list[Any]
+) -> float:
+    """Adds to each run what a method that is not compiled finds; returns the seconds."""
+    function = make_find(name, plan.methods[name], plan.owns[name], plan.seed, False)
+    learnt, work = plan.fitted[name], plan.work_of(name)
+    whole = jax.tree.map(jnp.asarray, batch)
+    shared = engine.collect(() if work is None else handed[work])
+    started = time.perf_counter()
+    for number, (run, params) in enumerate(zip(runs, engine.params, strict=True)):
+        own = params if learnt is None else (params, learnt[number])
+        run["methods"][name] = jax.device_get(function(own, whole, (shared[number], ())))
+    return time.perf_counter() - started
 
 
-def _collected(found: dict[str, Any], split: EncodedSplit, config: AnalysisConfig) -> Study:
+def _asked_again(
+    name: str,
+    question: Question,
+    plan: Plan,
+    config: AnalysisConfig,
+    seed: int,
+    engine: Engine,
+    examples: int,
+    check: Callable[[], None],
+) -> Callable[[Batch, list[Any]], list[Any]]:
+    """The question's own function of a batch; its work is told of as it goes on."""
+    told = cache(lambda: progress(f"analysis: {name.replace('_', ' ')}", examples))
+
+    def bound(engine: Engine) -> Callable[..., list[dict[str, np.ndarray]]]:
+        explain = bind(plan, engine, check)
+
+        def values(placed: Any, vectors: Any, names: Collection[str]) -> list[dict[str, Any]]:
+            found = explain(placed, vectors, names)
+            return [
+                _on_text(run)
+                for run in engine.collect({"seen": found.seen, "methods": found.methods})
+            ]
+
+        return values
+
+    names = [name for name, each in plan.methods.items() if not each.on_host]
+    again = Again(
+        engine,
+        ("attention", *names),
+        frozenset(each for each in names if costly(plan.methods[each], config)),
+        frozenset(each for each in names if plan.methods[each].fit is not None),
+        bound,
+        lambda count: told()(count),
+    )
+    return question.ask(plan.stages, config, seed, again)
+
+
+def _on_text(run: dict[str, Any]) -> dict[str, np.ndarray]:
+    """ "probabilities", "attention" and each method's values of a batch's texts."""
+    seen = run["seen"]
+    return {
+        "probabilities": seen["probabilities"],
+        "attention": seen["attention"].values,
+        **{name: each["values"]["text"].values for name, each in run["methods"].items()},
+    }
+
+
+def _collected(
+    found: dict[str, Any],
+    split: EncodedSplit,
+    config: AnalysisConfig,
+    plan: Plan,
+    spent: dict[str | int, float],
+) -> Study:
     """The rows' results by kind; warns of importances that are no importances."""
     explanations: dict[Any, dict[str, Any]] = {"text": {"attention": found["seen"]["attention"]}}
     for name in config.methods:
@@ -247,4 +228,11 @@ def _collected(found: dict[str, Any], split: EncodedSplit, config: AnalysisConfi
         probabilities,
         split.row_numbers,
         split.rationales,
+        costs(plan, config, found["methods"], _words(explanations), spent),
     )
+
+
+def _words(explanations: dict[Any, dict[str, Any]]) -> float:
+    """Of an example, in the mean: over all segments that are explained."""
+    each = [next(iter(rows.values())) for rows in explanations.values()]
+    return float(sum(np.mean([len(row) for row in rows]) for rows in each))

@@ -48,11 +48,16 @@ def summarise(
         summary[question.place] |= question.answer(found.found[name], about)
     if found.exactness:
         summary["analysis"]["completeness"] = {
-            name: {"mean": float(np.mean(values)), "max": float(np.max(values))}
+            name: {"mean": _of_known(np.mean, values), "max": _of_known(np.max, values)}
             for name, values in found.exactness.items()
         }
         summary["analysis"]["exactness"] = _exactness(found.exactness)
     return summary
+
+
+def _of_known(function: Any, values: np.ndarray) -> float | None:
+    known = values[~np.isnan(values)]
+    return float(function(known)) if len(known) else None
 
 
 def _exactness(errors: dict[str, np.ndarray]) -> dict[str, Any]:

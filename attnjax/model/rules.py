@@ -308,3 +308,41 @@ Z_PLUS = Rules(
     norm=held_norm,
     mix=held_mix,
 )
+
+
+@jax.custom_vjp
+def _by_squared_weights(x: Array, w: Array, b: Array | None) -> Array:
+    return plain_linear((x, w, b))
+
+
+def _by_squared_weights_backward(found: Any, grad: Array) -> tuple[Any, ...]:
+    """The relevance z g of an output goes to its inputs in proportion to their squared weights.
+
+    Inputs of exactly 0 have no share: they are padding.
+    """
+    (x, w, b), z = found
+    forth, back = (((x.ndim - 1,), (0,)), ((), ())), (((z.ndim - 1,), (1,)), ((), ()))
+    squared, there = jnp.square(w), (x != 0).astype(x.dtype)
+    total = jax.lax.dot_general(there, squared, forth)
+    share = jnp.where(total > 0, z * grad / jnp.where(total > 0, total, 1), 0)
+    relevance = there * jax.lax.dot_general(share, squared, back)
+    slope = relevance / jnp.where(x == 0, 1, x)
+    return slope, jnp.zeros_like(w), None if b is None else jnp.zeros_like(b)
+
+
+_by_squared_weights.defvjp(
+    lambda x, w, b: ((z := _by_squared_weights(x, w, b)), ((x, w, b), z)),
+    _by_squared_weights_backward,
+)
+
+
+def _first_by_squared_weights(*parts: Part) -> Array:
+    """Convolutions, [batch, length, ...], are the first layer of a CNN; attention hands on none."""
+    if len(parts) == 1 and parts[0][0].ndim == 3:
+        return _by_squared_weights(*parts[0])
+    return _positive_parts(parts)
+
+
+# Deep Taylor decomposition with the w^2 rule, of inputs without bounds, in the convolutions, which
+# are the first layer (Montavon et al., arXiv:1512.02479, eq. 14), and Z_PLUS above.
+W_SQUARE = Z_PLUS._replace(linear=_first_by_squared_weights)

@@ -103,7 +103,8 @@ def build_tables(found: dict[str, Any]) -> list[Table]:
     tables = [_scores(found), _configuration(found), _differences(found), _agreement(found)]
     if _states(found):
         tables.append(_information(found))
-    return [*tables, _ceiling(found)] if found["ceiling"] else tables
+    more = (("ceiling", _ceiling), ("by_class", _by_class), ("cost", _cost))
+    return tables + [make(found) for name, make in more if found.get(name)]
 
 
 def _scores(found: dict[str, Any]) -> Table:
@@ -187,6 +188,33 @@ def _ceiling(found: dict[str, Any]) -> Table:
     caption = "Ceiling: agreement of the same explanation between two seeds of one condition."
     columns = ("condition", "explanation", *measures, "pairs of seeds")
     return Table("ceiling", caption, columns, list(rows.values()))
+
+
+def _by_class(found: dict[str, Any]) -> Table:
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for each in found["by_class"]:
+        kind = each["class"], spaced(each["of"]), measured(each["measure"]).label
+        names = ("class", "of", "measure")
+        row = rows.setdefault(kind, dict(zip(names, kind, strict=True)))
+        row[each["name"]] = Estimate(each["mean"], each["ci95"])
+    caption = "The same of the examples of each class, with 95 % bootstrap intervals."
+    columns = ("class", "of", "measure", *units(found))
+    return Table("by_class", caption, columns, list(rows.values()))
+
+
+def _cost(found: dict[str, Any]) -> Table:
+    runs = {name: cost for name, cost in found["cost"].items() if cost}
+    methods = dict.fromkeys(name for cost in runs.values() for name in cost)
+    rows = [
+        {"method": spaced(method)}
+        | {
+            name: 1000 * cost[method]["seconds_per_example"] if method in cost else None
+            for name, cost in runs.items()
+        }
+        for method in methods
+    ]
+    caption = "Milliseconds that each method takes for an example, where the run was analysed."
+    return Table("cost", caption, ("method", *runs), rows)
 
 
 def _measures(found: dict[str, Any]) -> list[str]:

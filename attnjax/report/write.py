@@ -12,6 +12,7 @@ from etils import epath
 
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
+from attnjax.report.cost import COST
 from attnjax.report.data import DATA
 from attnjax.report.examples import chosen, sentence, signed_names
 from attnjax.report.figures import draw_training
@@ -51,9 +52,9 @@ def write_report(folder: epath.Path) -> None:
     analysis = results.get("analysis") or {}
     # What an earlier report of the run has left and this one may not write again.
     remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
-    remove(folder, (each for answer in ANSWERS.values() for each in answer.files))
+    remove(folder, (each for answer in (*ANSWERS.values(), COST) for each in answer.files))
     told = Told(folder, results, analysis, examples)
-    found = [(each, each.blocks(told)) for each in (*ANSWERS.values(), DATA)]
+    found = [(each, each.blocks(told)) for each in (*ANSWERS.values(), COST, DATA)]
     sections = [(each, blocks, each.sentence(told)) for each, blocks in found if blocks]
     scores = scores_table(results)
     metrics = read_json_lines(folder / METRICS, METRICS_SHAPE)
@@ -130,12 +131,13 @@ def _beside(row: dict[str, Any], partial: bool) -> str:
 def _timing(timing: dict[str, float | None]) -> str:
     if timing.get("train_s") is None:
         return ""
-    speed = timing.get("train_examples_per_s")
+    speed, peak = timing.get("train_examples_per_s"), timing.get("analysis_peak_bytes")
     return (
         f"Training took {timing['train_s']:.1f} s"
         + (f", {timing['compile_s']:.1f} s of it compilation" if timing.get("compile_s") else "")
         + (f", at {speed:,.0f} examples/s" if speed else "")
         + (f"; the analysis took {timing['analysis_s']:.1f} s" if timing.get("analysis_s") else "")
+        + (f", and {peak / 1e9:.2f} GB of memory at most" if peak else "")
         + "."
     )
 

@@ -21,6 +21,7 @@ from attnjax.runs.analysed import (
 )
 from attnjax.runs.loaded import Run, load_run, read_config
 from attnjax.runs.read import WITHIN_CONDITION
+from attnjax.runtime import peak_memory
 from attnjax.stop import Stop
 from attnjax.workdir import (
     EXAMPLES,
@@ -58,7 +59,10 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     if other is not None:
         top_k = config.analysis.top_k
         analysed.summary["analysis"]["ceiling"] = ceiling(analysed.explanations, other, top_k)
-    results["timing"]["analysis_s"] = time.perf_counter() - started
+    results["timing"] |= {
+        "analysis_s": time.perf_counter() - started,
+        "analysis_peak_bytes": peak_memory(),
+    }
     results["config"] = to_dict(config)
     write_results(folder, results, analysed, stop)
     write_report(folder)

@@ -36,11 +36,13 @@ class Analysed(NamedTuple):
 
     summary       what `analysis.summary.summarise` returns; rows  the lines of examples.jsonl
     explanations  "attention" and each method -> one array a row, over the words of the text
+    cost          method -> seconds an example, and passes
     """
 
     summary: dict[str, dict[str, Any]]
     rows: Iterator[dict[str, Any]]
     explanations: dict[str, Ragged]
+    cost: dict[str, dict[str, Any]]
 
 
 def analyse(
@@ -57,7 +59,7 @@ def analyse(
     rows  the numbers of the examples, ascending; None: as `analysis.examples` says
     """
     if rows is None and config.analysis.examples == 0:
-        return Analysed(nothing(), iter(()), {})
+        return Analysed(nothing(), iter(()), {}, {})
     rows = analysed_rows(config, dataset) if rows is None else rows
     split = dataset.splits["test"].take(rows)
     (found,) = study(
@@ -73,7 +75,7 @@ def analyse(
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
-    return Analysed(summary, lines, found.explanations["text"])
+    return Analysed(summary, lines, found.explanations["text"], dict(found.cost))
 
 
 def engine_on(parallel: Parallel, params: Params) -> Engine:
@@ -109,9 +111,9 @@ def write_results(
         else:
             delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
         write_json(folder / CONFIG, results["config"])
-        write_json(
-            folder / RESULTS, {**results, **analysed.summary["results"], "analysis": summary}
-        )
+        # Times stand outside of "analysis", which two runs of one configuration have in common.
+        found = {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
+        write_json(folder / RESULTS, {**results, **found})
 
 
 def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:

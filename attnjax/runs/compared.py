@@ -17,6 +17,7 @@ from attnjax.analysis.statistics import (
 )
 from attnjax.config import OPTIONS
 from attnjax.errors import UserError
+from attnjax.report.answers import compared_each, of_part
 from attnjax.report.compared_page import COMPARISON, FILES, write_comparison
 from attnjax.runs.read import (
     FinishedRun,
@@ -90,7 +91,10 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
     quantities, notes = shared_quantities(runs)
     values = {each: np.stack([run.values(each) for run in runs]) for each in quantities}
     means = list(product([*single, *several], quantities))
-    tests = list(product(others, quantities))
+    beside = {of_part(*each) for each in compared_each()}
+    # Of every explanation's own measures attention's alone are tested: Holm counts every test.
+    tested = [each for each in quantities if each[1] not in beside or each[0] == "attention"]
+    tests = list(product(others, tested))
     pairs: list[Any] = [(None, values[each][members]) for (_, members), each in means]
     pairs += [(values[each][baseline[1]], values[each][members]) for (_, members), each in tests]
     resamples = max(RESAMPLES, PER_TEST * len(tests))
@@ -140,6 +144,10 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
             }
             for ((name, _), each), result, p_holm in zip(tests, differences, adjusted, strict=True)
         ],
+        "by_class": class_means(
+            runs, [*single, *several], [each for each in quantities if each[1] in beside], seed
+        ),
+        "cost": {run.name: run.cost for run in runs if run.cost},
         "ceiling": ceiling(runs, several, rows, resamples, seed),
         "divergence": {
             "mean": spread.other,
@@ -180,6 +188,36 @@ def described(runs: list[FinishedRun], named: list[tuple[str, list[int]]]) -> di
             if any(run.config[name] != value for run in runs)
         },
     }
+
+
+def class_means(
+    runs: list[FinishedRun],
+    members: list[tuple[str, list[int]]],
+    quantities: list[Quantity],
+    seed: int,
+) -> list[dict[str, Any]]:
+    """Means of the examples of each label, which is the same for all runs."""
+    labels = np.array([each.label for each in runs[0].examples])
+    found = []
+    for label in dict.fromkeys(labels.tolist()):
+        chosen = labels == label
+        values = {each: np.stack([run.values(each)[chosen] for run in runs]) for each in quantities}
+        means = list(product(members, quantities))
+        pairs = [(None, values[each][numbers]) for (_, numbers), each in means]
+        ranges = [range_of(measure) for _, (_, measure) in means]
+        results = bootstrap_differences(pairs, RESAMPLES, seed, ranges)
+        found += [
+            {
+                "name": name,
+                "class": label,
+                **named_quantity(each),
+                "mean": result.other,
+                "ci95": interval(result),
+                "examples": result.examples,
+            }
+            for ((name, _), each), result in zip(means, results, strict=True)
+        ]
+    return found
 
 
 def shared_quantities(runs: list[FinishedRun]) -> tuple[list[Quantity], list[str]]:

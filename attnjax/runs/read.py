@@ -12,7 +12,7 @@ from etils import epath
 
 from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
-from attnjax.report.answers import compared
+from attnjax.report.answers import compared, compared_each, of_part
 from attnjax.report.tables import MARKED
 from attnjax.workdir import (
     CONFIG,
@@ -27,7 +27,7 @@ from attnjax.workdir import (
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
 ACCURACY: Quantity = ("score", "accuracy")
 # Of tables whose other columns are named after runs; the last is no column, but a key of rows.
-HEADINGS = ("of", "measure", "field", MARKED)
+HEADINGS = ("of", "measure", "field", "class", "method", MARKED)
 NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
 
 # What runs of one condition may differ in. Other word vectors or unlabelled texts are another one.
@@ -52,13 +52,17 @@ class AnalysedExample(NamedTuple):
 
 
 class FinishedRun(NamedTuple):
-    """A finished run. config  dotted field -> value; test  the scores of its results.json."""
+    """A finished run.
+
+    config  dotted field -> value; test, cost  of its results.json
+    """
 
     name: str
     folder: str
     config: dict[str, Any]
     test: dict[str, Any]
     examples: list[AnalysedExample]
+    cost: dict[str, Any]
 
     def values(self, quantity: Quantity) -> np.ndarray:
         """[examples], NaN where undefined."""
@@ -173,7 +177,7 @@ def _read(folder: epath.Path, name: str) -> FinishedRun:
             f"{folder / EXAMPLES} has {len(examples)} examples where {RESULTS} says "
             f"{analysis['examples']}; analyse that run again"
         )
-    return FinishedRun(name, str(folder), config, test, examples)
+    return FinishedRun(name, str(folder), config, test, examples, results.get("cost") or {})
 
 
 def _sha256(path: epath.Path) -> str:
@@ -217,8 +221,12 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
     for pair, measures in row["agreement"].items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in compared():
-        for of, found in _measured(part, name, row.get(part) or {}).items():
-            quantities[of, name] = _number(found)
+        if name in (row.get(part) or {}):
+            quantities[part, name] = _number(row[part][name])
+    for part, name in compared_each():
+        for explanation, measures in (row.get(part) or {}).items():
+            if name in measures:
+                quantities[explanation, of_part(part, name)] = _number(measures[name])
     return AnalysedExample(
         int(row["id"]),
         tokens,
@@ -229,17 +237,6 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
         quantities,
         arrays,
     )
-
-
-def _measured(part: str, name: str, found: dict[str, Any]) -> dict[str, float | None]:
-    """What is measured -> the value; some parts have a measure for each explanation."""
-    if name in found:
-        return {part: found[name]}
-    return {
-        f"{part} of {each}": values[name]
-        for each, values in found.items()
-        if isinstance(values, dict) and name in values
-    }
 
 
 def _number(value: float | None) -> float:

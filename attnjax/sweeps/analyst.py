@@ -117,4 +117,11 @@ class Analyst:
             found = jax.device_get(tree)
             return [jax.tree.map(lambda a, run=run: a[run], found) for run in range(len(params))]
 
-        return Engine(params, 1, runs.whole, compile_bound, collect)
+        return Engine(
+            params,
+            1,
+            runs.whole,
+            compile_bound,
+            collect,
+            lambda several: self._together(several, size, runs),
+        )

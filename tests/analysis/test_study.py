@@ -333,3 +333,22 @@ def test_each_predicted_class_has_a_floor_of_its_own():
             for name in floors[pair].keys() - {"p_value"}:
                 expected = pytest.approx(np.nanmean(floors[pair][name][predictions == number]))
                 assert members["floor"][name]["mean"] == expected
+
+
+def test_each_method_tells_what_it_costs():
+    """Outside of what two analyses of one run have in common."""
+    stages, params = small_model("average")
+    split = split_of(LENGTHS)
+    names = ("gradient", "leave_one_out", "integrated_gradients", "lime")
+    settings = dataclasses.replace(with_methods(*names), lime_samples=100)
+    found = asked(settings, stages, params, split)
+    assert set(found.cost) == set(names)
+    assert all(each["seconds_per_example"] > 0 for each in found.cost.values())
+    passes = {name: each["passes"] for name, each in found.cost.items()}
+    assert passes["gradient"] == {"forward": 1, "backward": 1}
+    assert passes["leave_one_out"]["forward"] == pytest.approx(1 + np.mean(LENGTHS))
+    assert passes["lime"] == {"forward": 101, "backward": 0}
+    path = passes["integrated_gradients"]  # of at least two halves of the path
+    assert path["forward"] - 2 == path["backward"] >= 16
+    summary = summarise(found, settings, ("a", "b", "c"), split.labels)
+    assert "seconds" not in str(summary)

@@ -22,7 +22,7 @@ from captum.attr import (
     LayerGradCam,
 )
 from zennit.composites import NameMapComposite
-from zennit.rules import Epsilon, Pass, ZPlus
+from zennit.rules import Epsilon, Pass, WSquare, ZPlus
 
 WIDTHS, EMBED, FILTERS, LENGTH = (1, 3, 5, 7), 5, 3, 9
 
@@ -106,6 +106,7 @@ def main(path):
     found = {name: each.detach().numpy() for name, each in found.items()}
     found["lrp_epsilon"] = relevance(net, vectors, Epsilon(1e-3))
     found["lrp_zplus"] = relevance(net, vectors, ZPlus(stabilizer=1e-12, zero_params="bias"))
+    found["lrp_w2"] = relevance(net, vectors, WSquare(stabilizer=1e-12, zero_params="bias"))
     whole = {name: each.numpy() for name, each in net.state_dict().items()} | found
     whole |= {"x": vectors.detach().numpy(), "z": net(vectors).detach().numpy()}
     whole["attention"] = net.attention(net.states(vectors)).detach().numpy()

@@ -4,7 +4,7 @@ import pytest
 from etils import epath
 
 from attnjax.report.answers import ANSWERS
-from attnjax.report.answers.answer import Figures, Shown, Told
+from attnjax.report.answers.answer import Figures, Files, Folded, Shown, Told
 
 NAMES = ("faithfulness", "randomisation", "continuity")
 
@@ -75,3 +75,25 @@ def test_few_examples_bear_no_interval(name, tmp_path):
     few = Told(epath.Path(tmp_path), {}, analysis(4), [])
     assert "(" not in ANSWERS[name].sentence(few)
     assert ANSWERS[name].blocks(few)
+
+
+def test_measures_by_class_are_folded_away_and_have_a_file(told):
+    of_class = {"max_sensitivity": summary(0.2), "infidelity": summary(0.01)}
+    told.analysis["continuity"]["lrp"] |= {
+        "infidelity": summary(0.03),
+        "by_class": {"pos": of_class, "neg": of_class},
+    }
+    blocks = ANSWERS["continuity"].blocks(told)
+    (whole,) = [each.table for each in blocks if isinstance(each, Shown)]
+    rows = {row["explanation"]: row for row in whole.rows}
+    assert rows["lrp"]["infidelity"].mean == 0.03
+    assert rows["attention"]["infidelity"] is None  # of an older run
+    (folded,) = [each for each in blocks if isinstance(each, Folded)]
+    members = folded.blocks[0].table.rows
+    assert [(row["class"], row["explanation"]) for row in members] == [
+        *(("neg", "lrp"), ("pos", "lrp"))
+    ]
+    assert members[0]["largest change"].mean == 0.2
+    assert {each.table.name for each in blocks if isinstance(each, Files)} == {
+        *("continuity", "continuity_by_class")
+    }

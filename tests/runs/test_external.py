@@ -197,6 +197,6 @@ def test_plausibility_of_two_runs_is_told_and_compared(run, capsys):
     means = {
         each["name"]: each["mean"]
         for each in compared["means"]
-        if (each["of"], each["measure"]) == ("plausibility of gradient", "average_precision")
+        if (each["of"], each["measure"]) == ("gradient", "plausibility_average_precision")
     }
     assert means["seed_0"] == pytest.approx(found["gradient"]["average_precision"]["mean"])

@@ -44,7 +44,13 @@ def test_each_run_gets_what_it_gets_alone(monkeypatch, devices):
     monkeypatch.setitem(METHODS, "far", Method(far, signed=True, fit=mean_vector))
     monkeypatch.setitem(METHODS, "host", Method(host, on_host=True))
     config, dataset = small_dataset()
-    analysis = dataclasses.replace(config.analysis, methods=METHODS_ASKED, chunk_size=8)
+    analysis = dataclasses.replace(
+        config.analysis,
+        methods=METHODS_ASKED,
+        questions=("agreement", "randomisation", "continuity"),
+        continuity_draws=1,
+        chunk_size=8,
+    )
     config = dataclasses.replace(config, analysis=analysis)
     stages = small_stages(config, dataset)
     params = jax.device_get(starting_state(config, dataset, stages).params)

@@ -41,6 +41,7 @@ from attnjax.analysis.importance.patterns import PATTERN_ATTRIBUTION, PATTERN_NE
 from attnjax.analysis.importance.propagation import (
     DECONVOLUTION_NETWORK,
     DEEP_TAYLOR,
+    DEEP_TAYLOR_W2,
     GUIDED_BACKPROP,
     LRP,
 )
@@ -64,6 +65,7 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "guided_grad_cam": GUIDED_GRAD_CAM,
     "lrp": LRP,
     "deep_taylor": DEEP_TAYLOR,
+    "deep_taylor_w2": DEEP_TAYLOR_W2,
     "pattern_net": PATTERN_NET,
     "pattern_attribution": PATTERN_ATTRIBUTION,
     "lime": LIME,

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from attnjax.analysis.importance.method import Method, traced
+from attnjax.analysis.importance.method import Method, counted, traced
 from attnjax.analysis.importance.propagation import slope_norm, slopes
 from attnjax.analysis.importance.target import logit_of
 from attnjax.model.attention import attend, forward
@@ -81,15 +81,25 @@ def attention_norm(
 
 
 GRAD_CAM = Method(
-    grad_cam, signed=True, shared=traced, reference="Selvaraju et al. 2017, arXiv:1610.02391"
+    grad_cam,
+    signed=True,
+    shared=traced,
+    passes=counted(1, 1),
+    reference="Selvaraju et al. 2017, arXiv:1610.02391",
 )
 GUIDED_GRAD_CAM = Method(
     guided_grad_cam,
     shared=slopes(GUIDED),
+    passes=counted(3, 2),
     encoders=("cnn",),
     reference="Selvaraju et al. 2017, arXiv:1610.02391",
 )
-GRADIENT_X_ATTENTION = Method(gradient_x_attention, signed=True, shared=traced)
+GRADIENT_X_ATTENTION = Method(
+    gradient_x_attention, signed=True, shared=traced, passes=counted(1, 1)
+)
 ATTENTION_NORM = Method(
-    attention_norm, shared=traced, reference="Kobayashi et al. 2020, arXiv:2004.10102"
+    attention_norm,
+    shared=traced,
+    passes=counted(1, 0),
+    reference="Kobayashi et al. 2020, arXiv:2004.10102",
 )

@@ -137,6 +137,7 @@ LEAVE_ONE_OUT = Method(
     leave_one_out,
     segments=BOTH,
     shared=deletions,
+    passes=lambda config, words: (1 + words, 0),
     reference="Jain & Wallace 2019, arXiv:1902.10186",
 )
 LEAVE_ONE_OUT_SIGNED = LEAVE_ONE_OUT._replace(find=leave_one_out_signed, signed=True)
@@ -145,5 +146,6 @@ OCCLUSION = Method(
     signed=True,
     segments=BOTH,
     shared=traced,
+    passes=lambda config, words: (1 + words, 0),
     reference="Zeiler & Fergus 2014, arXiv:1311.2901",
 )

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from attnjax.analysis.importance.method import Method
+from attnjax.analysis.importance.method import Method, counted
 from attnjax.analysis.importance.path import (
     Path,
     class_probabilities,
@@ -149,6 +149,7 @@ GRADIENT = Method(
     segments=BOTH,
     holds_attention=True,
     shared=factor_slopes,
+    passes=counted(1, 1),
     reference="Jain & Wallace 2019, arXiv:1902.10186",
 )
 GRADIENT_X_INPUT = GRADIENT._replace(find=gradient_x_input, signed=True)
@@ -157,6 +158,7 @@ GRADIENT_NORM = Method(
     segments=BOTH,
     holds_attention=True,
     shared=vector_slopes,
+    passes=counted(1, 1),
     reference="Li et al. 2016, arXiv:1506.01066",
 )
 INTEGRATED_GRADIENTS = Method(
@@ -165,6 +167,8 @@ INTEGRATED_GRADIENTS = Method(
     exactness=completeness_error,
     shared=integrals(AnalysisConfig().completeness),
     tuned=lambda method, config: method._replace(shared=integrals(config.completeness)),
+    passes=counted(2, 0),
+    points=lambda shared: shared.points,
     reference="Sundararajan et al. 2017, arXiv:1703.01365",
 )
 INTEGRATED_GRADIENTS_SIGNED = INTEGRATED_GRADIENTS._replace(

@@ -153,5 +153,6 @@ MASK = Method(
     shared=masks(0.03, 300, "deletion", "zero"),
     apart=True,
     tuned=_tuned,
+    passes=lambda config, words: (4 + config.mask_steps, config.mask_steps),
     reference="Fong & Vedaldi 2017, arXiv:1704.03296",
 )

@@ -14,6 +14,7 @@ from attnjax.model.rules import HELD
 from attnjax.types import Batch, Params, Segment, Stages, Trace
 
 Shared = Callable[[Stages, Params, Batch, Key[Array, ""]], Any]
+Passes = Callable[[AnalysisConfig, float], tuple[float, float]]
 
 
 def traced(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Trace:
@@ -40,6 +41,9 @@ class Method(NamedTuple):
     tuned      (method, AnalysisConfig) -> the method by the configuration's own settings for it
     apart      its shared work is its own: it is done in the method's program, not in the common one
     on_host    computes with NumPy: it is not compiled
+    passes     (AnalysisConfig, words) -> forward and backward passes that it takes through the
+               model of an example of so many words; None where nobody has counted them
+    points     (shared work) -> [batch]: further passes of each kind, where the text decides
     encoders   those it is defined for; () for all
     reference  the paper
     """
@@ -55,6 +59,8 @@ class Method(NamedTuple):
     tuned: Callable[["Method", AnalysisConfig], "Method"] | None = None
     apart: bool = False
     on_host: bool = False
+    passes: Passes | None = None
+    points: Callable[[Any], Array] | None = None
     encoders: tuple[str, ...] = ()
     reference: str = ""
 
@@ -97,6 +103,11 @@ class Method(NamedTuple):
         if jnp.shape(found) != words.shape:
             raise ValueError(f"{jnp.shape(found)} where [batch, length] is {words.shape}")
         return found
+
+
+def counted(forward: int, backward: int) -> Passes:
+    """So many passes, whatever the example."""
+    return lambda config, words: (forward, backward)
 
 
 def as_method(entry: Method | Callable[..., Any]) -> Method:

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key
 
-from attnjax.analysis.importance.method import Method
+from attnjax.analysis.importance.method import Method, counted
 from attnjax.analysis.importance.target import logit_of
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights, forward
@@ -225,6 +225,7 @@ PATTERN_NET = Method(
     pattern_net,
     segments=("text", "query"),
     fit=fit,
+    passes=counted(2, 2),
     encoders=("cnn",),
     reference="Kindermans et al. 2018, arXiv:1705.05598",
 )
@@ -233,6 +234,7 @@ PATTERN_ATTRIBUTION = Method(
     signed=True,
     segments=("text", "query"),
     fit=fit,
+    passes=counted(2, 2),
     encoders=("cnn",),
     reference="Kindermans et al. 2018, arXiv:1705.05598",
 )

@@ -12,11 +12,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from attnjax.analysis.importance.method import Method, Shared
+from attnjax.analysis.importance.method import Method, Shared, counted
 from attnjax.analysis.importance.target import class_logit
 from attnjax.config import AnalysisConfig
 from attnjax.model import segments
-from attnjax.model.rules import DECONVOLUTION, GUIDED, Z_PLUS, Rules, lrp
+from attnjax.model.rules import DECONVOLUTION, GUIDED, W_SQUARE, Z_PLUS, Rules, lrp
 from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
 
 BOTH: tuple[Segment, ...] = ("text", "query")
@@ -78,6 +78,31 @@ def lost(
     return jnp.abs(1 - total / jnp.where(shared.score == 0, jnp.nan, shared.score))
 
 
+def positive_relevance(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    shared: Relevances,
+) -> Float[Array, "batch length"]:
+    """`relevance`, and 0 of every word where the score is not above 0.
+
+    There deep Taylor has no root to expand at; `lost_of_positive` is NaN of such an example, which
+    counts them.
+    """
+    found = relevance(stages, params, batch, key, segment, shared)
+    return jnp.where((shared.score > 0)[:, None], found, 0)
+
+
+def lost_of_positive(
+    stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Relevances
+) -> Float[Array, " batch"]:
+    """`lost`, and NaN where the score is not above 0."""
+    found = lost(stages, params, batch, key, shared)
+    return jnp.where(shared.score > 0, found, jnp.nan)
+
+
 @cache
 def slopes(rules: Rules) -> Shared:
     """The gradient of the explained logit by every token's vector, under these rules."""
@@ -119,22 +144,26 @@ LRP = Method(
     shared=relevances(lrp(0.0)),
     apart=True,
     tuned=_with_epsilon,
+    passes=counted(2, 1),
     reference="Bach et al. 2015; Arras et al. 2017, arXiv:1706.07206",
 )
 DEEP_TAYLOR = Method(
-    relevance,
+    positive_relevance,
     signed=True,
     segments=BOTH,
-    exactness=lost,
+    exactness=lost_of_positive,
     shared=relevances(Z_PLUS),
     apart=True,
+    passes=counted(2, 1),
     encoders=("cnn",),
     reference="Montavon et al. 2017, arXiv:1512.02479",
 )
+DEEP_TAYLOR_W2 = DEEP_TAYLOR._replace(shared=relevances(W_SQUARE))
 GUIDED_BACKPROP = Method(
     slope_norm,
     segments=BOTH,
     shared=slopes(GUIDED),
+    passes=counted(2, 1),
     encoders=("cnn",),
     reference="Springenberg et al. 2015, arXiv:1412.6806",
 )
@@ -143,6 +172,7 @@ DECONVOLUTION_NETWORK = Method(
     segments=BOTH,
     shared=slopes(DECONVOLUTION),
     apart=True,
+    passes=counted(2, 1),
     encoders=("cnn",),
     reference="Zeiler & Fergus 2014, arXiv:1311.2901",
 )

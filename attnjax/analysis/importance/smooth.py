@@ -95,5 +95,9 @@ SMOOTHGRAD = Method(
     signed=True,
     segments=("text", "query"),
     tuned=_tuned,
+    passes=lambda config, words: (
+        1 + 2 * -(-config.smoothgrad_samples // 2),
+        2 * -(-config.smoothgrad_samples // 2),
+    ),
     reference="Smilkov et al. 2017, arXiv:1706.03825",
 )

@@ -295,6 +295,7 @@ LIME = Method(
     shared=regression(1000),
     apart=True,
     tuned=_lime,
+    passes=lambda config, words: (1 + config.lime_samples, 0),
     reference="Ribeiro et al. 2016, arXiv:1602.04938",
 )
 SHAPLEY = Method(
@@ -305,5 +306,6 @@ SHAPLEY = Method(
     shared=shapley_values(20),
     apart=True,
     tuned=_shapley,
+    passes=lambda config, words: (2 + 2 * -(-config.shapley_orders // 2) * words, 0),
     reference="Strumbelj & Kononenko 2010",
 )

@@ -5,14 +5,15 @@
 
 from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
+from attnjax.analysis.questions.continuity import CONTINUITY
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
 from attnjax.analysis.questions.information import INFORMATION
 from attnjax.analysis.questions.known_word import KNOWN_WORD
 from attnjax.analysis.questions.plausibility import PLAUSIBILITY
 from attnjax.analysis.questions.question import Question
+from attnjax.analysis.questions.randomisation import RANDOMISATION
 from attnjax.analysis.questions.robustness import ROBUSTNESS
-from attnjax.analysis.questions.sanity import CONTINUITY, RANDOMISATION
 from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
 

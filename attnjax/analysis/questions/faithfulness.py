@@ -50,7 +50,7 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         trace, words = given.trace, batch.words
 
         def output(keep: Bool[Array, "batch length"]) -> Array:
-            return _without(stages, params, batch, words & ~keep, config.removal)
+            return without(stages, params, batch, words & ~keep, config.removal)
 
         names = ["attention", *given.explanations]
         values = [trace.weights, *(each["text"] for each in given.explanations.values())]
@@ -143,7 +143,7 @@ def _ceiling(share: Float[Array, ""], count: Int[Array, " batch"]) -> Int[Array,
     return jnp.ceil(share * count.astype(share.dtype) - 1e-4).astype(jnp.int32)
 
 
-def _without(
+def without(
     stages: Stages, params: Params, batch: Batch, gone: Bool[Array, "batch length"], removal: str
 ) -> Float[Array, "batch classes"]:
     """Class probabilities without some words of the text."""

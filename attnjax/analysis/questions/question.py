@@ -1,12 +1,13 @@
 """One question put to a trained model, as a record; `report.answers` has how it is shown."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from attnjax.analysis.rows import Ragged
+from attnjax.analysis.rows import Engine, Ragged
 from attnjax.config import AnalysisConfig
 from attnjax.types import Segment, Trace
 
@@ -22,6 +23,26 @@ class Given(NamedTuple):
     fitted: Any = None
 
 
+class Again(NamedTuple):
+    """The compiled methods of a study, for questions that ask them again.
+
+    engine   with the runs' parameters
+    names    "attention" and the methods of the text that do not run on the host
+    costly   of them, those that take many passes; fitted  those that learn from training data
+    bind     engine -> explain(placed batch, vectors, names) -> for each run {"probabilities", each
+             name -> [batch, length]}; see `analysis.explaining.bind`. Nothing is compiled again; a
+             signal stops it between two calls
+    advance  to be told of how many examples were done, or of parts of them
+    """
+
+    engine: Engine
+    names: tuple[str, ...]
+    costly: frozenset[str]
+    fitted: frozenset[str]
+    bind: Callable[[Engine], Callable[..., list[dict[str, np.ndarray]]]]
+    advance: Callable[[float], None]
+
+
 class Study(NamedTuple):
     """What was found about one run, in the split's order.
 
@@ -33,6 +54,7 @@ class Study(NamedTuple):
     numbers        [rows] of the rows in their data set's split
     rationales     for each person the numbers of the text's words that they name as the reason for
                    the label, None of a row without; None where no row has any
+    cost           method -> seconds an example, and passes
     """
 
     explanations: dict[Segment, dict[str, Ragged]]
@@ -42,6 +64,7 @@ class Study(NamedTuple):
     probabilities: np.ndarray
     numbers: np.ndarray
     rationales: Sequence[tuple[tuple[int, ...], ...] | None] | None = None
+    cost: Mapping[str, dict[str, Any]] = MappingProxyType({})
 
 
 class About(NamedTuple):
@@ -63,7 +86,9 @@ class Question(NamedTuple):
 
     ask     over "rows": (stages, config, seed) -> row function (params, batch, Given) -> tree, see
             `analysis.rows`; over "explanations", on the host: (study, config, seed) -> tree of
-            lists and arrays with one entry a row
+            lists and arrays with one entry a row; over "methods", which it asks again: (stages,
+            config, seed, Again) -> ask(host batch, what `Again.bind` gives of the batch itself) ->
+            for each run a tree of arrays with one row an example
     answer  (what was found, About) -> its part of results.json
     empty   that part where the question is not asked
     record  the parts of what was found that examples.jsonl has for each example
@@ -79,7 +104,7 @@ class Question(NamedTuple):
     empty: dict[str, Any]
     record: tuple[str, ...] = ()
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
-    over: Literal["rows", "explanations"] = "rows"
+    over: Literal["rows", "explanations", "methods"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
     needs: str = ""
     fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None

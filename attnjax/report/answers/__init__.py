@@ -32,7 +32,20 @@ def compared() -> dict[tuple[str, str], Wording]:
     return {each: words for answer in ANSWERS.values() for each, words in answer.compared.items()}
 
 
+def compared_each() -> dict[tuple[str, str], Wording]:
+    """What they are compared in of every explanation: (part, measure) -> it."""
+    return {
+        each: words for answer in ANSWERS.values() for each, words in answer.compared_each.items()
+    }
+
+
+def of_part(part: str, measure: str) -> str:
+    """The name of such a measure in a comparison."""
+    return f"{part}_{measure}"
+
+
 def measured(name: str) -> Wording:
     """The words for a measure of agreement, or of what `compare` compares."""
     known = {each: words for (_, each), words in compared().items()}
+    known |= {of_part(*each): words for each, words in compared_each().items()}
     return known.get(name) or measure(name)

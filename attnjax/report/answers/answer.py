@@ -90,6 +90,8 @@ class Answer(NamedTuple):
     files     patterns of the figures and tables that it may write: an earlier report's are removed
     compared  what `compare` compares of it, example by example: (part, name) of an object in
               examples.jsonl -> what that measures
+    compared_each  likewise of every explanation: (part, measure) of an object in examples.jsonl
+              whose keys are explanations. Runs stand side by side in it; attention's is tested
     sentence  what was found, in one sentence with its interval and what it is worth by chance; it
               stands on top of the section and of the page. "" where nothing can be said
     """
@@ -100,4 +102,5 @@ class Answer(NamedTuple):
     blocks: Callable[[Told], list[Block]]
     files: tuple[str, ...] = ()
     compared: dict[tuple[str, str], Wording] = {}  # noqa: RUF012 - of a NamedTuple: never written
+    compared_each: dict[tuple[str, str], Wording] = {}  # noqa: RUF012
     sentence: Callable[[Told], str] = lambda told: ""

@@ -7,6 +7,7 @@ from attnjax.report.answers.answer import (
     Block,
     Figures,
     Files,
+    Folded,
     Paragraph,
     Shown,
     Terms,
@@ -24,7 +25,7 @@ from attnjax.report.figures import (
 from attnjax.report.page import inline
 from attnjax.report.sentences import estimate, joined, number, usable
 from attnjax.report.tables import Estimate, Table
-from attnjax.report.wording import spaced
+from attnjax.report.wording import Wording, spaced
 
 FLOOR = "random"
 FAITHFUL = {
@@ -55,6 +56,36 @@ TERMS = [
         "the texts where it does. Lower is more faithful.",
     ),
 ]
+STILL = {
+    "max_sensitivity": "largest change",
+    "lipschitz": "steepest slope",
+    "replacement": "another word",
+    "infidelity": "infidelity",
+    "infidelity_scaled": "infidelity, scaled",
+}
+STILL_TERMS = [
+    (
+        "largest change",
+        "The norm of the largest change under a disturbance, in the norm of the explanation "
+        "itself: 0 holds still.",
+    ),
+    (
+        "steepest slope",
+        "The largest sum of the words' changes in the norm of the disturbance: it has the "
+        "explanation's own unit.",
+    ),
+    (
+        "another word",
+        "The largest change, as above, where one word gives place to the nearest other one and the "
+        "prediction stays.",
+    ),
+    (
+        "infidelity",
+        "Mean square of what the values of a random part of the words miss of the fall of the "
+        "predicted class's probability without them; scaled: of the values times the one number "
+        "that suits them best, for some methods explain logits. Lower is better.",
+    ),
+]
 DRAWN = 5  # curves beside the floor's, those of the highest AOPC
 
 
@@ -81,19 +112,39 @@ def faithful_blocks(told: Told) -> list[Block]:
         Files(table),
         *([Figures(inline(_draw(told, curves, found)))] if curves else []),
         Terms(TERMS),
+        *_class_blocks(table, found, FAITHFUL),
     ]
 
 
 def _table(name: str, caption: str, found: dict[str, Any], columns: dict[str, str]) -> Table:
     rows = [
-        {"explanation": spaced(each)}
-        | {
-            title: Estimate(measures[measure]["mean"], measures[measure].get("ci95"))
-            for measure, title in columns.items()
-        }
+        {"explanation": spaced(each), **_cells(measures, columns)}
         for each, measures in found.items()
     ]
     return Table(name, caption, ("explanation", *columns.values()), rows)
+
+
+def _cells(measures: dict[str, Any], columns: dict[str, str]) -> dict[str, Estimate | None]:
+    """Column -> the mean of its measure with its interval, None where it was not measured."""
+    return {
+        title: Estimate(each["mean"], each.get("ci95")) if (each := measures.get(name)) else None
+        for name, title in columns.items()
+    }
+
+
+def _class_blocks(table: Table, found: dict[str, Any], columns: dict[str, str]) -> list[Block]:
+    """The table again for each predicted class, folded away."""
+    rows = [
+        {"class": label, "explanation": spaced(name), **_cells(members, columns)}
+        for name, measures in found.items()
+        for label, members in (measures.get("by_class") or {}).items()
+    ]
+    if not rows:
+        return []
+    rows.sort(key=lambda row: row["class"])
+    caption = f"{table.caption[:-1]}, by predicted class."
+    classes = Table(f"{table.name}_by_class", caption, ("class", *table.columns), rows)
+    return [Folded("By predicted class", [Shown(classes, caption)]), Files(classes)]
 
 
 def _draw(told: Told, curves: dict[str, Any], found: dict[str, Any]) -> list[Drawn]:
@@ -148,13 +199,16 @@ def random_blocks(told: Told) -> list[Block]:
     found = told.analysis.get("randomisation")
     if not found:
         return []
-    stages = {"decode": "decoder", "score": "and attention", "encode": "and encoder"}
+    stages = {
+        **{"decode": "decoder", "score": "and attention", "encode": "and encoder"},
+        "embed": "and word vectors",
+    }
     table = _table(
         "randomisation",
         "Spearman's correlation of each explanation with that of the model after its stages are "
         "drawn anew, from the decoder on.",
         found,
-        {**stages, "embed": "and word vectors"},
+        stages,
     )
     return [
         Paragraph(
@@ -163,6 +217,7 @@ def random_blocks(told: Told) -> list[Block]:
         ),
         Shown(table, table.caption),
         Files(table),
+        *_class_blocks(table, found, stages),
     ]
 
 
@@ -184,24 +239,25 @@ def random_sentence(told: Told) -> str:
 
 
 def still_blocks(told: Told) -> list[Block]:
-    """The largest relative change of each explanation near the text."""
+    """How far each explanation moves beside the text, and how well it adds up."""
     found = told.analysis.get("continuity")
     if not found:
         return []
-    rows = [
-        {"explanation": spaced(name), "largest change": Estimate(each["mean"], each.get("ci95"))}
-        for name, each in found.items()
-    ]
-    caption = "Largest relative change of each explanation beside the text's word vectors."
-    table = Table("continuity", caption, ("explanation", "largest change"), rows)
+    measures = {name: {"max_sensitivity": each, **each} for name, each in found.items()}
+    for each in measures.values():
+        each["by_class"] = each.get("by_class") or {}
+    caption = "How far each explanation moves beside the text, and how well it adds up."
+    table = _table("continuity", caption, measures, STILL)
     return [
         Paragraph(
             "The text's word vectors are disturbed at random, each entry by at most 2 % of the "
-            "range of all vectors, ten times. Shown is the norm of the largest change in the norm "
-            "of the explanation itself: 0 holds still."
+            "range of all vectors, or one word gives place to the nearest other one. The row "
+            "random is a random order, which has no place from which to move."
         ),
         Shown(table, caption),
         Files(table),
+        Terms(STILL_TERMS),
+        *_class_blocks(table, measures, STILL),
     ]
 
 
@@ -223,7 +279,20 @@ FAITHFULNESS = Answer(
     "Faithfulness",
     "Are the explanations faithful?",
     faithful_blocks,
-    files=("figures/faithfulness.*", "tables/faithfulness.*"),
+    files=("figures/faithfulness.*", "tables/faithfulness.*", "tables/faithfulness_by_class.*"),
+    compared_each={
+        ("faithfulness", "comprehensiveness"): Wording(
+            "comprehensiveness", None, "−1 to 1", TERMS[0][1]
+        ),
+        ("faithfulness", "sufficiency"): Wording("sufficiency", None, "−1 to 1", TERMS[1][1]),
+        ("faithfulness", "aopc"): Wording(
+            "AOPC",
+            None,
+            "−1 to 1",
+            "Mean fall of the predicted class's probability while up to ten words are removed, "
+            "those that matter most first. Higher is more faithful.",
+        ),
+    },
     sentence=faithful_sentence,
 )
 RANDOMISATION = Answer(
@@ -231,7 +300,19 @@ RANDOMISATION = Answer(
     "Randomisation",
     "Do the explanations depend on what was learnt?",
     random_blocks,
-    files=("tables/randomisation.*",),
+    files=(
+        "tables/randomisation.*",
+        "tables/randomisation_by_class.*",
+    ),
+    compared_each={
+        ("randomisation", "embed"): Wording(
+            "Spearman's rho after randomisation",
+            None,
+            "−1 to 1",
+            "Of each explanation with that of the same model when all its parameters are drawn "
+            "anew: near 1 it says nothing about what was learnt.",
+        )
+    },
     sentence=random_sentence,
 )
 CONTINUITY = Answer(
@@ -239,6 +320,17 @@ CONTINUITY = Answer(
     "Continuity",
     "Do the explanations hold still?",
     still_blocks,
-    files=("tables/continuity.*",),
+    files=(
+        "tables/continuity.*",
+        "tables/continuity_by_class.*",
+    ),
+    compared_each={
+        ("continuity", "max_sensitivity"): Wording(
+            "largest change", None, "0 and more", STILL_TERMS[0][1]
+        ),
+        ("continuity", "infidelity_scaled"): Wording(
+            "infidelity, scaled", None, "0 to 1", STILL_TERMS[3][1]
+        ),
+    },
     sentence=still_sentence,
 )

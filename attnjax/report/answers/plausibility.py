@@ -129,6 +129,6 @@ PLAUSIBILITY = Answer(
     "Do the explanations name people's words?",
     _blocks,
     files=("tables/plausibility.*", "tables/plausibility_by_class.*"),
-    compared={("plausibility", name): words for name, words in MEASURES.items()},
+    compared_each={("plausibility", name): words for name, words in MEASURES.items()},
     sentence=_sentence,
 )

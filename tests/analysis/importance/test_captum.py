@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit
 
-from attnjax.analysis.importance import activation, propagation
+from attnjax.analysis.importance import activation, method_named, propagation
 from attnjax.analysis.importance.target import class_logit
 from attnjax.config import ModelConfig
-from attnjax.model.rules import DECONVOLUTION, GUIDED, Z_PLUS, lrp
+from attnjax.model.rules import DECONVOLUTION, GUIDED, W_SQUARE, Z_PLUS, lrp
 from attnjax.model.stages import build_stages
 
 GOLDEN = np.load(Path(__file__).parents[2] / "golden" / "captum.npz")
 KEY = jax.random.key(0)
+CONFIG = ModelConfig(encoder="cnn", attention="additive", embed_dim=5, hidden_dim=12)
 pytestmark = pytest.mark.usefixtures("double_precision")
 
 
 @cache
 def model():
     """The CNN of the golden values, with the word vectors that it was given: two texts of 9."""
-    config = ModelConfig(encoder="cnn", attention="additive", embed_dim=5, hidden_dim=12)
-    stages = build_stages(config, words=22, classes=2, pair=False)
+    stages = build_stages(CONFIG, words=22, classes=2, pair=False)
     table = np.concatenate([np.zeros((4, 5)), GOLDEN["x"].reshape(18, 5)])
     banks = {
         f"convolution_{width}": {
@@ -81,15 +81,44 @@ def test_relevance_by_the_epsilon_rule():
     np.testing.assert_allclose(found, GOLDEN["lrp_epsilon"], rtol=1e-9, atol=1e-14)
 
 
-def test_relevance_by_the_z_plus_rule_in_the_convolutions():
+@pytest.mark.parametrize(("name", "first"), [("lrp_zplus", Z_PLUS), ("lrp_w2", W_SQUARE)])
+def test_relevance_by_a_rule_of_the_convolutions_own(name, first):
     epsilon = lrp(1e-3)
 
     def linear(*parts):
-        rules = Z_PLUS if parts[0][0].ndim == 3 else epsilon
-        return rules.linear(*parts)
+        return (first if parts[0][0].ndim == 3 else epsilon).linear(*parts)
 
     found = relevance_vectors(epsilon._replace(linear=linear))
-    np.testing.assert_allclose(found, GOLDEN["lrp_zplus"], rtol=1e-9, atol=1e-13)
+    np.testing.assert_allclose(found, GOLDEN[name], rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("name", ["deep_taylor", "deep_taylor_w2"])
+def test_deep_taylor_shares_out_a_score_above_zero_and_no_other(name, sign):
+    """All of it goes to words; where the predicted class's logit is not above 0, nothing does."""
+    _, params, batch = model()
+    stages = build_stages(CONFIG, words=22, classes=3, pair=False)
+    kernel = jnp.asarray(np.random.default_rng(0).uniform(0.1, 1, (12, 3)))
+    bias = jnp.full(3, -0.0) if sign > 0 else jnp.full(3, -50.0)
+    params = params | {"decode": {"logits": {"kernel": kernel, "bias": bias}}}
+    method = method_named(name)
+
+    @quick_jit
+    def found(params, batch):
+        shared = method.work(stages, params, batch, KEY)
+        extras = {"shared": shared}
+        error = method.exactness(stages, params, batch, KEY, **extras)
+        return method.find(stages, params, batch, KEY, segment="text", **extras), shared, error
+
+    values, shared, error = found(params, batch)
+    assert (np.sign(shared.score) == sign).all()
+    if sign > 0:
+        np.testing.assert_allclose(values.sum(axis=1), shared.score, rtol=1e-10)
+        np.testing.assert_allclose(error, 0, atol=1e-10)
+        assert (np.asarray(values) >= 0).all()
+    else:
+        np.testing.assert_array_equal(values, 0)
+        assert np.isnan(error).all()
 
 
 def test_grad_cam():

@@ -39,7 +39,9 @@ TWINS = {  # signed -> what it is the sign of: the same work, read twice
     "integrated_gradients_signed": "integrated_gradients",
     "leave_one_out_signed": "leave_one_out",
 }
-MAY_BE_ZERO = ("mask", "guided_grad_cam", "deep_taylor", "gradient_attention")  # of a whole text
+MAY_BE_ZERO = (  # of a whole text
+    *("mask", "guided_grad_cam", "deep_taylor", "deep_taylor_w2", "gradient_attention"),
+)
 
 
 def defined(method, encoder, pair):

@@ -1,0 +1,188 @@
+"""Does an explanation hold still where the model does, and does it add up to what the model does?
+
+Methods are asked again beside the text: its word vectors are disturbed, or one word gives place to
+the nearest other one. Those that run on the host are left out.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from attnjax.analysis.findings import by_class, describe
+from attnjax.analysis.importance.subsets import random_ranks
+from attnjax.analysis.importance.target import of_classes
+from attnjax.analysis.moved import make_disturbed, make_replaced, own_words
+from attnjax.analysis.questions.faithfulness import without
+from attnjax.analysis.questions.question import About, Again, Question
+from attnjax.config import AnalysisConfig
+from attnjax.model.attention import forward
+from attnjax.types import Batch, Params, Stages
+
+SUBSETS = 32  # of the words, for infidelity
+MEASURES = ("max_sensitivity", "lipschitz", "replacement", "infidelity", "infidelity_scaled")
+
+Found = dict[str, np.ndarray]  # name -> [batch]
+
+
+def make_continuity(
+    stages: Stages, config: AnalysisConfig, seed: int, again: Again
+) -> Callable[[Batch, list[dict[str, np.ndarray]]], list[dict[str, Any]]]:
+    """Builds ask(batch, first) -> for each run {"continuity": name -> measure -> [batch]}.
+
+    Of an explanation r of the text's words, r' that of a text beside it, attention and prediction
+    anew; d is of `moved.make_disturbed`, `analysis.continuity_draws` times:
+    max_sensitivity    largest ||r' - r|| / ||r|| over d (Yeh et al., arXiv:1901.09392, def. 2)
+    lipschitz          largest sum |r' - r| / ||d|| (Alvarez-Melis & Jaakkola, arXiv:1806.08049)
+    replacement        largest ||r' - r|| / ||r|| over texts of which one word gave place to its
+                       nearest, as often, where the prediction stays; NaN where it never does
+    infidelity         mean over `SUBSETS` subsets of the words of (sum of their r - the fall of the
+                       predicted class's probability without them)^2 (Yeh et al., definition 1)
+    infidelity_scaled  the same of r times the one number that makes it least: methods differ in
+                       unit, some explain logits
+    "random" is a random order in place of r: it has infidelity alone. Methods that take many passes
+    are asked `analysis.costly_draws` times.
+    """
+    runs = len(again.engine.params)
+    explain = again.bind(again.engine)
+    quick = [name for name in again.names if name not in again.costly]
+    subsets = again.engine.compile(make_subsets, (stages, config.removal, seed), None)
+    draws = config.continuity_draws
+    steps = 2 * draws + 1
+
+    def moved(builder: Any, placed: Any, number: int) -> tuple[Any, list[np.ndarray]]:
+        numbers = [np.int32(number)] * runs
+        vectors, far = again.engine.compile(builder, (stages, seed), numbers)(placed, ())
+        return vectors, again.engine.collect(far)
+
+    def ask(batch: Batch, first: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+        placed, share = again.engine.place(batch), float(np.sum(batch.rows >= 0)) / steps
+        vocabulary = np.shape(again.engine.params[0]["embed"]["table"])[-2]
+        own = again.engine.place(own_words(batch, vocabulary))
+        found: list[dict[str, dict[str, np.ndarray]]] = [
+            {name: dict.fromkeys(MEASURES[:3], np.full(len(batch.rows), np.nan)) for name in each}
+            for each in ([*again.names] for _ in first)
+        ]
+        for number in range(draws):
+            names = again.names if number < config.costly_draws else quick
+            vectors, far = moved(make_disturbed, placed, number)
+            for run, each in enumerate(explain(own, vectors, names)):
+                for name in names:
+                    change = each[name] - first[run][name]
+                    row = found[run][name]
+                    _raise(row, "max_sensitivity", _relative(change, first[run][name]))
+                    _raise(row, "lipschitz", _ratio(np.abs(change).sum(axis=-1), far[run]))
+            again.advance(share)
+            vectors, far = moved(make_replaced, placed, number)
+            for run, each in enumerate(explain(own, vectors, names)):
+                kept = _classes(each) == _classes(first[run])
+                for name in names:
+                    change = _relative(each[name] - first[run][name], first[run][name])
+                    alike = kept & (far[run] > 0)
+                    _raise(found[run][name], "replacement", np.where(alike, change, np.nan))
+            again.advance(share)
+        told = again.engine.collect(subsets(placed, ()))
+        again.advance(share)
+        for run, each in enumerate(told):
+            for name in again.names:
+                found[run][name] |= infidelity(first[run][name], each["gone"], each["drop"])
+            nothing = dict.fromkeys(MEASURES[:3], np.full(len(batch.rows), np.nan))
+            found[run]["random"] = nothing | infidelity(each["random"], each["gone"], each["drop"])
+        return [{"continuity": each} for each in found]
+
+    return ask
+
+
+def _raise(row: Found, measure: str, values: np.ndarray) -> None:
+    """The larger of what stands there and the new one; of NaN and a number, the number."""
+    row[measure] = np.fmax(row[measure], values)
+
+
+def _relative(change: np.ndarray, before: np.ndarray) -> np.ndarray:
+    return _ratio(np.linalg.norm(change, axis=-1), np.linalg.norm(before, axis=-1))
+
+
+def _ratio(above: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where it is divided by 0."""
+    return np.where(below > 0, above / np.where(below > 0, below, 1), np.nan)
+
+
+def _classes(found: dict[str, np.ndarray]) -> np.ndarray:
+    return found["probabilities"].argmax(axis=-1)
+
+
+def make_subsets(stages: Stages, removal: str, seed: int) -> Callable[..., dict[str, Array]]:
+    """Builds (params, batch, ()) -> {"gone": [batch, SUBSETS, length], "drop": [batch, SUBSETS]}.
+
+    gone  1 on the words of a random subset, whose size is any from 1 to all; drop  the fall of the
+    predicted class's probability without them; and "random": places in a random order
+    """
+
+    def subsets(params: Params, batch: Batch, given: Any) -> dict[str, Array]:
+        del given
+        trace, words = forward(stages, params, batch), batch.words
+        classes = trace.logits.argmax(axis=-1)
+        whole = of_classes(trace.probabilities, classes)
+        key, alone = jax.random.key(seed), batch._replace(query=None)
+        count = words.sum(axis=-1).astype(jnp.int32)
+
+        def size_of(row: Array, of: Array, number: Array) -> Array:
+            own = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 1), row), number)
+            share = jax.random.uniform(own, (), jnp.float32)
+            return jnp.minimum(1 + (share * of.astype(jnp.float32)).astype(of.dtype), of)
+
+        def one(number: Array) -> tuple[Array, Array]:
+            size = jax.vmap(size_of, in_axes=(0, 0, None))(batch.rows, count, number)
+            gone = words & (random_ranks(key, number, alone) < size[:, None])
+            left = without(stages, params, batch, gone, removal)
+            return gone.astype(whole.dtype), whole - of_classes(left, classes)
+
+        gone, drop = jax.lax.map(one, jnp.arange(SUBSETS))
+        order = random_ranks(key, jnp.asarray(SUBSETS), alone)
+        return {
+            "gone": jnp.swapaxes(gone, 0, 1),
+            "drop": drop.T,
+            "random": jnp.where(words, 1 + order, 0).astype(whole.dtype),
+        }
+
+    return subsets
+
+
+def infidelity(values: np.ndarray, gone: np.ndarray, drop: np.ndarray) -> Found:
+    """Mean square of what the values of the words that are gone miss of the fall, [batch].
+
+    values  [batch, length]; gone  [batch, subsets, length], 1 on them; drop  [batch, subsets]
+    The scaled one is NaN where the values are all 0.
+    """
+    told = np.einsum("bkl,bl->bk", gone.astype(np.float64), values.astype(np.float64))
+    scale = _ratio((told * drop).sum(axis=-1), np.square(told).sum(axis=-1))
+    return {
+        "infidelity": np.square(told - drop).mean(axis=-1),
+        "infidelity_scaled": np.square(scale[:, None] * told - drop).mean(axis=-1),
+    }
+
+
+def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
+    """The summary of max_sensitivity, as the contract has it, and in it those of all others."""
+    predictions, labels = about.study.predictions, about.labels
+    answer = {}
+    for name, measures in found["continuity"].items():
+        described = describe(measures)
+        answer[name] = {
+            **described.pop("max_sensitivity"),
+            **described,
+            "by_class": by_class(measures, predictions, labels),
+        }
+    return {"continuity": answer}
+
+
+CONTINUITY = Question(
+    make_continuity,
+    _answer,
+    empty={"continuity": None},
+    record=("continuity",),
+    over="methods",
+)
