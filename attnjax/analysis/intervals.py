@@ -22,6 +22,10 @@ RANGES: dict[str, Range] = {
     "jensen_shannon": (0.0, float(np.log(2))),
     "max_jsd": (0.0, float(np.log(2))),
     "median_change": (0.0, 1.0),
+    "comprehensiveness": (-1.0, 1.0),
+    "sufficiency": (-1.0, 1.0),
+    "aopc": (-1.0, 1.0),
+    "aopc_least_first": (-1.0, 1.0),
     "average_precision": (0.0, 1.0),
     "f1": (0.0, 1.0),
     "iou": (0.0, 1.0),
@@ -29,8 +33,12 @@ RANGES: dict[str, Range] = {
 
 
 def range_of(measure: str) -> Range:
-    """The values that a measure can take; what is not in the table is unbounded."""
-    return RANGES.get(measure, UNBOUNDED)
+    """The values that a measure can take; what is not in the table is unbounded.
+
+    A part of the results before the name, as in comparisons, changes nothing:
+    range_of("plausibility_iou") == range_of("iou") == (0, 1)
+    """
+    return RANGES.get(measure, RANGES.get(measure.partition("_")[2], UNBOUNDED))
 
 
 def of_difference(bounds: Range) -> Range:

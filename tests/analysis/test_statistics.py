@@ -151,6 +151,7 @@ def test_scales_of_other_ranges():
     np.testing.assert_array_equal(within(0.5, np.array([-5e3, 5e3]), (0.0, 1.0)), [0, 1])
     assert of_difference((0.0, np.inf)) == UNBOUNDED
     assert range_of("new") == UNBOUNDED
+    assert range_of("plausibility_iou") == (0.0, 1.0)
     assert set(measures(5)) <= set(RANGES)
 
 

@@ -69,7 +69,7 @@ def states_of(
     if batch.query is None and logits.shape[-1] == 2:
         logits = logits[:, 1:]
     layers = stages.layers(params, embedded, batch, segment)
-    last = encoded.states if segment == "text" else encoded.query
+    last: Any = encoded.states if segment == "text" else encoded.query
     return {
         "embedding": segments.values(embedded, segment),
         **{f"layer_{place}": each.states for place, each in enumerate(layers[:-1], 1)},
