@@ -70,7 +70,7 @@ EXAMPLES_SHAPE = {
     "probabilities": [float],
     "attention": [(float, None)],
     "importance": {str: [(float, None)]},
-    "agreement": {str: {str: (float, None)}},
+    "agreement?": {str: {str: (float, None)}},
 }
 
 STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts

@@ -87,15 +87,14 @@ def within(examples: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def ranking_pair(examples: list[dict[str, Any]]) -> str | None:
     """The pair by which examples are ranked: attention with the first importance method."""
-    pairs = [
-        name for name in (examples[0]["agreement"] if examples else []) if "attention~" in name
-    ]
+    measured = examples[0].get("agreement") or {} if examples else {}
+    pairs = [name for name in measured if "attention~" in name]
     return pairs[0] if pairs else None
 
 
 def tau(example: dict[str, Any], pair: str | None) -> float | None:
     """Kendall's tau of a pair in one example, None where it is undefined or absent."""
-    return example["agreement"].get(pair, {}).get("kendall") if pair else None
+    return (example.get("agreement") or {}).get(pair, {}).get("kendall") if pair else None
 
 
 def signed_names(examples: Iterable[dict[str, Any]]) -> set[str]:
@@ -113,7 +112,7 @@ def shown(example: dict[str, Any], signed: Collection[str]) -> dict[str, Any]:
     """The example with people's words, attention and every importance as rows over the words."""
     facts = [
         f"τ({pair_label(pair)}) {formatted(found.get('kendall'))}"
-        for pair, found in example["agreement"].items()
+        for pair, found in (example.get("agreement") or {}).items()
         if "attention" in pair.split("~")
     ]
     people = people_of(example)

@@ -218,7 +218,7 @@ def _example(row: dict[str, Any]) -> AnalysedExample:
     if any(values.shape != (len(tokens),) for values in arrays.values()):
         raise ValueError("an explanation has one value a token")
     quantities = {ACCURACY: float(row["label"] == row["prediction"])}
-    for pair, measures in row["agreement"].items():
+    for pair, measures in (row.get("agreement") or {}).items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}
     for part, name in compared():
         if name in (row.get(part) or {}):

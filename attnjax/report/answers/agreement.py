@@ -308,7 +308,7 @@ def draw_agreement(
 
     agreement  the summary in results.json, for the floor; None draws none
     """
-    pairs = list(examples[0]["agreement"]) if examples else []
+    pairs = list(examples[0].get("agreement") or {}) if examples else []
     if len(pairs) > HISTOGRAMS:
         pairs = [pair for pair in pairs if "attention" in pair.split("~")][:HISTOGRAMS]
     drawn = []
