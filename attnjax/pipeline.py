@@ -9,7 +9,7 @@ from etils import epath
 from attnjax.analysis.progress import progress
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.batches import gather_rows
-from attnjax.data.dataset import Dataset, brief, load_dataset
+from attnjax.data.dataset import Dataset, brief, load_dataset, shared
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
@@ -50,8 +50,8 @@ def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
     fields = flatten(to_dict(config))
-    shared = {name: value for name, value in fields.items() if not OPTIONS[name].own}
-    require_same("the configuration", {**shared, "--workdir": str(absolute(workdir))})
+    common = {name: value for name, value in fields.items() if not OPTIONS[name].own}
+    require_same("the configuration", {**common, "--workdir": str(absolute(workdir))})
     folder = open_workdir(workdir)
     with held(folder):
         _run(config, folder, stop)
@@ -62,7 +62,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     refuse_other_run(config, folder, before)
     training, rows = meet_devices(config)
     dataset = load_dataset(config)
-    require_same("the data", {"sum": dataset.fingerprint(), **finite(dataset.summary)})
+    require_same("the data", {"sum": dataset.fingerprint(), **finite(shared(dataset.summary))})
     refuse_other_data(dataset, folder, before)
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells

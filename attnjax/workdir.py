@@ -213,7 +213,12 @@ def _storage_advice(error: Exception) -> str:
 
 def write_text(path: epath.Path, text: str) -> None:
     """Writes the file whole or not at all, as `write_bytes`."""
-    write_bytes(path, text.encode())
+    write_bytes(path, encoded(text))
+
+
+def encoded(text: str) -> bytes:
+    """UTF-8; what it cannot hold, as names of files may, becomes the escape that JSON has."""
+    return text.encode(errors="backslashreplace")
 
 
 def write_bytes(path: epath.Path, content: bytes) -> None:
@@ -267,7 +272,7 @@ def write_json_lines(path: epath.Path, rows: Iterator[Any] | list[Any]) -> str:
     """Writes one JSON object a line; returns the SHA-256 of the file."""
     text = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
     write_text(path, text)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(encoded(text)).hexdigest()
 
 
 def read_json(path: epath.Path, shape: Any = object) -> Any:
@@ -310,7 +315,15 @@ def read_json_lines(path: epath.Path, shape: Any = dict) -> list[Any]:
 
 
 def _read_text(path: epath.Path) -> str:
+    refuse_pipe(path)
     return path.read_bytes().decode()
+
+
+def refuse_pipe(path: epath.Path) -> None:
+    """Raises UserError for a pipe or a device under a file's name: reading it might never end."""
+    local = "://" not in str(path) and os.path.exists(path)
+    if local and not (os.path.isfile(path) or os.path.isdir(path)):
+        raise UserError(f"{path} is a pipe or a device, not a file; restore the file")
 
 
 def _parse(text: str, shape: Any) -> Any:

@@ -1,6 +1,7 @@
 """The folder of a run, on disk and on gs:// (a stand-in for the bucket; no network)."""
 
 import importlib.util
+import os
 
 import pytest
 from etils import epath
@@ -277,3 +278,10 @@ def test_a_list_may_hold_nulls_where_the_shape_says_so():
     assert misfit({"a": [None, 1.0]}, {"a": [(float, None)]}) == ""
     assert misfit({"a": [None, "x"]}, {"a": [(float, None)]}) == "'a.1' is no number"
     assert misfit({"a": [None, 1.0]}, {"a": [float]}) == "'a.0' is no number"
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    for read in (read_json, read_json_lines):
+        with pytest.raises(UserError, match=r"pipe.json is a pipe or a device, not a file"):
+            read(epath.Path(tmp_path) / "pipe.json")

@@ -1,12 +1,15 @@
 """What was read, left out, cut, unknown and shared: the "data" of results.json."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from attnjax.data.batches import EncodedSplit
 from attnjax.data.doubts import MOST, doubts
-from attnjax.data.examples import Reading, Splits, Tokenized
+from attnjax.data.examples import Example, Reading, Splits, Tokenized
+from attnjax.errors import one_line
 from attnjax.types import UNK
 
 
@@ -36,9 +39,10 @@ def told(
 
     "splits": split -> {"files", "read", "unlabelled", "other_labels", "moved" (rows cut from train
     for other splits), "passed" (beyond data.train_examples), "dropped", "cut", "unknown" (share of
-    the tokens that are <unk>), "one_word" (texts of one word), "rows"}; read is None of a split
-    that was cut from train. "shared": "train~test" -> rows of test whose text train has, and so on.
-    "unread": files that are no split's. "notes": what is odd, a line each, all of this included.
+    the tokens that are <unk>), "one_word" (texts of one word), "rows", "majority" (share of the
+    most frequent label)}; read is None of a split that was cut from train. "shared": "train~test"
+    -> rows of test whose text train has, and so on. "unread": files that are no split's. "notes":
+    what is odd, a line each, all of this included.
     simulated  nobody wrote the data: nothing is doubted
     """
     reading, moved = account.reading, account.moved["cut"]
@@ -56,13 +60,21 @@ def told(
             "unknown": unknown_share(rows),
             "one_word": sum(len(each.text) == 1 for each in words[name]),
             "rows": len(rows),
+            "majority": _majority(splits[name]),
         }
         found[name] = counts
     shared = _shared(words)
     notes = [*reading.notes, *_cuts(found, account)]
     if not simulated:  # a simulator repeats itself, as its task does
         notes += [*_overlaps(found, shared), *doubts(splits)]
+    notes = [one_line(note) for note in notes]
     return {"splits": found, "shared": shared, "unread": reading.unread, "notes": notes}
+
+
+def _majority(rows: Sequence[Example]) -> float | None:
+    """The share of the most frequent label; None of rows without one."""
+    labels = Counter(each.label for each in rows if each.label)
+    return labels.most_common(1)[0][1] / len(rows) if labels else None
 
 
 def unknown_share(split: EncodedSplit) -> float:

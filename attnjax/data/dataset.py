@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-import re
+import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
 from attnjax.data.reverse import read_reverse
-from attnjax.data.splits import cut
+from attnjax.data.splits import cut, is_number
 from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors
@@ -118,6 +118,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     }
     vectors = None
     if data.vectors:
+        refuse_table(len(vocabulary), config.model.embed_dim)
         vectors = read_vectors(data.vectors, vocabulary.tokens, config.model.embed_dim)
         summary["vectors"] = coverage(vectors[1], encoded["train"].tokens)
     shapes = choose_shapes(list(encoded.values()), data.buckets)
@@ -128,9 +129,25 @@ def load_dataset(config: RunConfig) -> Dataset:
     return Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
 
 
+def refuse_table(words: int, dimension: int) -> None:
+    """Raises UserError where the machine cannot hold vectors of so many words, 4 bytes a number."""
+    need, have = 4 * words * dimension, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if need > have:
+        raise UserError(
+            f"data.vectors: {words:,} words of model.embed_dim={dimension} numbers need "
+            f"{need / 2**30:,.0f} GiB, and this machine has {have / 2**30:,.0f}; lower "
+            "model.embed_dim, or raise data.min_count for fewer words"
+        )
+
+
 def brief(summary: dict[str, Any]) -> dict[str, Any]:
     """The counts of a summary that fit a line of the log."""
     return {name: each for name, each in summary.items() if name not in ("splits", "notes")}
+
+
+def shared(summary: dict[str, Any]) -> dict[str, Any]:
+    """What processes that read the same data have in common, whatever lies beside their files."""
+    return {name: each for name, each in brief(summary).items() if name != "unread"}
 
 
 def word_frequencies(split: EncodedSplit, words: int) -> np.ndarray:
@@ -215,7 +232,7 @@ def _cut(words: Tokenized, length: int) -> Tokenized:
 def label_names(examples: Sequence[Example]) -> tuple[str, ...]:
     """Class names in order: whole numbers by value, all else alphabetically."""
     names = {name for each in examples for name in (each.label, *each.candidates)}
-    if all(re.fullmatch("-?[0-9]+", name) for name in names):
+    if all(map(is_number, names)):
         return tuple(sorted(names, key=lambda name: (int(name), name)))
     return tuple(sorted(names))
 

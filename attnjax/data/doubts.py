@@ -55,7 +55,7 @@ _DAMAGE: tuple[tuple[Callable[[str], object], float, str], ...] = (
         "hold HTML entities (such as &amp;), which are read as they stand",
     ),
     (
-        re.compile(r"</?(p|div|span|a|b|i|li|ul|td|tr|body|html|script)\b[^>]*>", re.I).search,
+        re.compile(r"</?(p|div|span|a|b|i|li|ul|td|tr|body|html|script)\b[^<>]*>", re.I).search,
         0.3,
         "hold HTML tags, which are read as they stand",
     ),

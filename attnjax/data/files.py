@@ -13,14 +13,16 @@ from attnjax.data.folders import (
     Found,
     find_files,
     find_others,
+    not_texts,
     nothing_found,
     texts_of,
+    without_texts,
 )
 from attnjax.data.formats import LINES, SUFFIXES, read_rows, suffix_of
 from attnjax.data.labels import settle
 from attnjax.data.lines import read_lines
 from attnjax.data.rationales import find_rationale
-from attnjax.data.releases import LAYOUTS, read_release, recognise
+from attnjax.data.releases import LAYOUTS, read_release, recognise, refuse_part
 from attnjax.data.splits import TARGETS
 from attnjax.errors import UserError, suggest
 
@@ -58,6 +60,7 @@ def read_files(config: DataConfig, task: str) -> Reading:
         files = {split: [LAYOUTS[layout].title] for split in splits}
         return settle(splits, files, [], [], config.labels, task)
     if not found.files:
+        refuse_part(folder)
         others = find_others(folder, found)
         if others is None:
             titles = (each.title for each in LAYOUTS.values())
@@ -102,31 +105,41 @@ def _read_classes(classes: dict[str, list[Path]], task: str, notes: list[str]) -
         )
     splits: Splits = {}
     names: dict[str, None] = {}
-    passed = 0
+    passed: list[str] = []
+    empty: list[str] = []
     for split, folders in classes.items():
         splits[split] = []
+        empty += without_texts(folders)
         for folder in folders:
             names[folder.name] = None
             texts = texts_of(folder)
-            passed += sum(each.is_file() and each.name[0] != "." for each in folder.iterdir())
-            passed -= len(texts)
+            passed += not_texts(folder)
             for path in texts:
                 place = f"{folder.parent.name}/{folder.name}/{path.name}"
                 text = "".join(line for _, line in read_lines(path, place))
                 splits[split].append(Example(text, None, folder.name, place=place))
     notes.append(f"a file is a text and its folder the class: {', '.join(list(names)[:10])}")
     if passed:
-        notes.append(f"{passed} files in the folders of classes are no .txt files, and not read")
+        notes.append(
+            f"{len(passed)} names in the folders of classes are no .txt files, and not read (the "
+            f"first: {passed[0]})"
+        )
+    if empty:
+        notes.append(f"folders without a text are no classes: {', '.join(empty[:10])}")
     return splits
 
 
 def read_unlabelled(
-    path: str | Path, config: DataConfig, task: str, name: str = "data.unlabelled"
+    path: str | Path,
+    config: DataConfig,
+    task: str,
+    name: str = "data.unlabelled",
+    title: str = "",
 ) -> tuple[list[Example], list[str]]:
     """Reads one file of examples whose label column may be missing; every label is "".
 
     Returns them, each with its columns, and notes. A row that is no example has a `problem`.
-    name  what the user called the file by, for messages
+    name  the flag or field of the file, title  what it is called if not by its name, for messages
     Raises UserError where no row is an example.
     """
     path = Path(os.path.expanduser(path))
@@ -136,7 +149,7 @@ def read_unlabelled(
     if not suffix_of(path.name, known):
         raise UserError(f"{name}: {path} must end in {', '.join(known)}, for what it holds")
     notes: list[str] = []
-    rows = list(_examples(path, config, task, notes, labelled=False))
+    rows = list(_examples(path, config, task, notes, labelled=False, title=title))
     examples = [_problem(row) if isinstance(row, _Row) else row for row in rows]
     if all(each.problem for each in examples):
         raise UserError(examples[0].problem)
@@ -176,27 +189,33 @@ def _labelled(
 
 
 def _examples(
-    path: Path, config: DataConfig, task: str, notes: list[str], labelled: bool = True
+    path: Path,
+    config: DataConfig,
+    task: str,
+    notes: list[str],
+    labelled: bool = True,
+    title: str = "",
 ) -> Iterator[Example | _Row]:
     """The rows of a file as examples, or as a `_Row` where they are none.
 
     An example without the label's column has that for its problem, and the label "".
     """
+    title = title or path.name
     wanted = {part: asdict(config.fields)[part] for part in PARTS[task]}
-    in_groups = _group_stories(path.name) if task == "qa" else lambda text: ""
+    in_groups = _group_stories(title) if task == "qa" else lambda text: ""
     found: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
     told: set[str] = set()
     empty = True
     line = config.fields.text
-    for place, row in read_rows(path, config.quoting, notes, line=line):
+    for place, row in read_rows(path, config.quoting, notes, title, line):
         empty = False
-        place = f"{path.name}, {place}"
+        place = f"{title}, {place}"
         if tuple(row) not in found:
             found[tuple(row)] = {part: _columns(row, each) for part, each in wanted.items()}
             for part, columns in found[tuple(row)].items():
                 if len(columns) == 1 and columns[0] not in (wanted[part], *told):
                     told.add(columns[0])
-                    notes.append(f"{path.name}: column '{columns[0]}' is read as '{wanted[part]}'")
+                    notes.append(f"{title}: column '{columns[0]}' is read as '{wanted[part]}'")
         try:
             columns = found[tuple(row)]
             example = _example(row, columns, wanted, task, place, labelled)
@@ -210,7 +229,7 @@ def _examples(
         else:
             yield example._replace(group=in_groups(example.text), columns=row)
     if empty:
-        raise UserError(f"{path.name}: has no rows; fill {path}, or leave it out")
+        raise UserError(f"{title}: has no rows; fill it, or leave it out")
 
 
 def _columns(row: dict[str, Any], wanted: str) -> tuple[str, ...]:

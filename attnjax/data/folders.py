@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from attnjax.data.formats import SUFFIXES, suffix_of
+from attnjax.data.lines import what_is
 from attnjax.errors import UserError
 
 NAMES = {
@@ -51,12 +52,17 @@ def find_files(folder: Path) -> Found:
         stem = path.name.lower().removesuffix(suffix) if suffix else ""
         shard = _SHARD.fullmatch(stem)
         split = SPLIT_OF.get(shard[1] if shard else stem)
-        if split and path.is_file():
+        if split:
+            if not path.is_file():
+                raise UserError(
+                    f"data.path: {path} is named as {split} is, but {what_is(path)}; put the file "
+                    "there, or rename it"
+                )
             if shard:
                 parts[split].append((int(shard[2]), int(shard[3]), path))
             else:
                 whole[split].append(path)
-        elif path.is_file() and looks_like_data(path):
+        elif not path.is_dir() and looks_like_data(path):
             unread.append(path.name)
     files = {}
     for split in NAMES:
@@ -76,9 +82,15 @@ def _in_order(folder: Path, split: str, parts: list[tuple[int, int, Path]]) -> l
     counts = {count for _, count, _ in parts}
     numbers = [number for number, _, _ in parts]
     count = max(counts, default=0)
-    if len(counts) > 1 or sorted(numbers) != list(range(count)):
-        missing = [str(each) for each in range(count) if each not in numbers][:5]
-        lacking = f"lacks {', '.join(missing)}" if missing else "has one twice"
+    if (
+        len(counts) > 1
+        or len(numbers) != count
+        or len(set(numbers)) != count
+        or max(numbers, default=-1) >= count
+    ):
+        first = range(min(count, len(numbers) + 5))  # a name may speak of any number of parts
+        missing = [str(each) for each in first if each not in numbers][:5]
+        lacking = f"lacks {', '.join(missing)}" if missing else "has one too many"
         raise UserError(
             f"data.path: {folder} has {len(parts)} of the {count} parts of {split}, numbered from "
             f"0: it {lacking}; put that right"
@@ -132,7 +144,8 @@ def nothing_found(folder: Path, found: Found, releases: Iterable[str]) -> UserEr
             f"data.path: {folder} has {_some(sheets)}, which cannot be read; export each sheet as "
             "CSV (UTF-8), as train.csv and test.csv"
         )
-    held = f" (it has {_some(found.unread)})" if found.unread else ""
+    names = [*found.unread, *(f"{path.name}/" for path in _entries(folder) if path.is_dir())]
+    held = f" (it has {_some(names)})" if names else ""
     return UserError(
         f"data.path: nothing to read in {folder}{held}; it must hold train and test files (and may "
         f"hold validation, valid, val, dev or eval) ending in {', '.join(SUFFIXES)}, or one such "
@@ -150,6 +163,22 @@ def texts_of(folder: Path) -> list[Path]:
             for each in re.split(r"(\d+)", path.name)
         ],
     )
+
+
+def not_texts(folder: Path) -> list[str]:
+    """What else lies in a class folder, as a user would name it: "train/ham/more"."""
+    texts = set(texts_of(folder))
+    return [
+        f"{folder.parent.name}/{folder.name}/{path.name}"
+        for path in _entries(folder)
+        if path not in texts
+    ]
+
+
+def without_texts(folders: list[Path]) -> list[str]:
+    """The folders beside those of the classes that hold no text, and so are no class."""
+    beside = _entries(folders[0].parent)
+    return [path.name for path in beside if path.is_dir() and path not in folders]
 
 
 def looks_like_data(path: Path) -> bool:

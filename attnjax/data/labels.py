@@ -3,7 +3,7 @@
 from collections import Counter
 
 from attnjax.data.examples import Example, Reading, Splits
-from attnjax.data.splits import TARGETS, check_labels, keep_labels
+from attnjax.data.splits import TARGETS, check_labels, is_number, keep_labels
 from attnjax.errors import UserError
 
 NEVER = ("nan", "<na>", "nat", "#n/a")  # what programs write for a missing value; no class's name
@@ -70,7 +70,7 @@ def _none(counts: Counter[str], known: set[str], task: str) -> set[str]:
     none = {label for label in counts if not label or label.lower() in NEVER}
     if "-" in counts and "+" not in known and (task != "classification" or len(known) > 2):
         none.add("-")
-    numbers = {int(each) for each in known if each.lstrip("-").isdecimal()}
+    numbers = {int(each) for each in known if is_number(each)}
     counted = max(numbers, default=-1) > 1 and min(numbers) >= -1
     counted &= task == "classification"
     if "-1" in counts and (task == "nli" or counted or "-1" not in known):

@@ -12,6 +12,11 @@ _NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")  # what tokens do not tell apart
 TARGETS = {"classification": "label", "nli": "label", "qa": "answer"}
 
 
+def is_number(label: str) -> bool:
+    """Whether a label is a whole number, of as many digits as Python turns into one."""
+    return re.fullmatch("-?[0-9]{1,1000}", label) is not None
+
+
 def keep_labels(splits: Splits, labels: tuple[str, ...]) -> Splits:
     """Returns the splits with only the rows of these labels; no labels keep all rows.
 

@@ -10,6 +10,7 @@ import unicodedata
 from functools import cache, lru_cache
 
 NUMBER = "<num>"
+MOST_MARKS = 30  # on a letter, as Unicode's Stream-Safe Text Format has it
 
 _CURLY = str.maketrans(
     {
@@ -109,15 +110,17 @@ def _token(marks: str, unspaced: bool = False) -> re.Pattern[str]:
 
 
 @cache  # and not at import: it takes longer than all else here, and most texts have no marks
-def _marked() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
-    """One mark; the tokens of texts that hold some; those of texts with letters without blanks.
+def _marked() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """One mark; more of them on a letter than any script has; the tokens of texts that hold some;
+    those of texts with letters without blanks.
 
     Marks: vowel signs and accents that follow their letter, and what joins letters without a blank.
     """
     letters = map(chr, range(0x300, 0x20000))
     signs = "".join(each for each in letters if unicodedata.category(each) in ("Mn", "Mc"))
     marks = "\u200c\u200d" + signs
-    return re.compile(f"[{marks}]"), _token(marks), _token(marks, unspaced=True)
+    heap = re.compile(f"(?<=[{marks}]{{{MOST_MARKS}}})[{marks}]+")
+    return re.compile(f"[{marks}]"), heap, _token(marks), _token(marks, unspaced=True)
 
 
 _SPECIAL = re.compile(
@@ -150,8 +153,10 @@ def tokenize(text: str) -> list[str]:
     if _INVISIBLE.search(text) or not text.isascii():
         text = drop_invisible(text)
     if not text.isascii():
+        mark, heap, marked, special = _marked()
+        if mark.search(text):
+            text = heap.sub("", text)  # to normalise n of them takes n^2
         text = unicodedata.normalize("NFC", text)
-        mark, marked, special = _marked()
         if _SPECIAL.search(text):
             token = special
         elif mark.search(text):

@@ -8,6 +8,7 @@ from typing import Any
 from etils import epath
 
 from attnjax.report.answers import measured
+from attnjax.report.conclusions import of_comparison
 from attnjax.report.examples import card, signed_names
 from attnjax.report.figures import (
     COLOURS,
@@ -60,6 +61,7 @@ def write_comparison(folder: epath.Path) -> epath.Path:
         subtitle=f"{spaced(data['task'])}; data {spaced(data['data.source'])} {data['data.name']}; "
         f"{formatted(found['examples'])} test examples compared",
         found=found,
+        said=of_comparison(found),
         baseline=found["differences"][0]["baseline"],
         trained_once=_trained_once(found),
         tested=sum(each["p"] is not None for each in found["differences"]),

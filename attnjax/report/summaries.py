@@ -49,7 +49,8 @@ def scores_table(results: dict[str, Any]) -> Table:
 def scores_sentence(results: dict[str, Any], examples: list[dict[str, Any]]) -> str:
     """Test accuracy, what the most frequent class would have, and what uniform attention leaves.
 
-    examples  of examples.jsonl, whose labels tell the most frequent class
+    examples  of examples.jsonl, whose labels tell the most frequent class of runs that did not
+    store its share; all three are of the same examples, or of those that the sentence names
     """
     test, analysis = results.get("test") or {}, results.get("analysis") or {}
     accuracy, count = test.get("accuracy"), test.get("examples")
@@ -57,11 +58,13 @@ def scores_sentence(results: dict[str, Any], examples: list[dict[str, Any]]) -> 
         return ""
     right = accuracy_of(accuracy, count)
     parts = [f"The model is right in {right} of {counted(count, 'test example')}"]
+    tested = ((results.get("data") or {}).get("splits") or {}).get("test") or {}
+    most = tested.get("majority")
     labels = Counter(each["label"] for each in examples if each.get("label") is not None)
-    if labels:
-        most = share(labels.most_common(1)[0][1] / len(examples))
-        where = "" if len(examples) == count else f" of the {len(examples):,} analysed"
-        parts.append(f"always naming the most frequent class is right in {most}{where}")
+    if most is None and labels and len(examples) == count:
+        most = labels.most_common(1)[0][1] / len(examples)
+    if most is not None:
+        parts.append(f"always naming the most frequent class is right in {share(most)}")
     uniform, own = analysis.get("uniform_attention") or {}, analysis.get("model") or test
     if None not in (uniform.get("accuracy"), own.get("accuracy")) and (
         uniform.get("examples") == own.get("examples")

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.report.conclusions import of_sweep
 from attnjax.report.figures import COLOURS, Drawn, draw_legend, label_axes, new_axes, save_figure
 from attnjax.report.latex import as_latex
 from attnjax.report.page import inline, write_page
@@ -31,7 +32,12 @@ NEIGHBOURS = 0.15  # share of the runs that a running mean is taken over
 
 
 def write_sweep(
-    folder: epath.Path, rows: list[dict[str, Any]], varied: list[str], draw: str, monitor: str
+    folder: epath.Path,
+    rows: list[dict[str, Any]],
+    varied: list[str],
+    draw: str,
+    monitor: str,
+    test: dict[str, Any],
 ) -> None:
     """Writes sweep.jsonl, .csv, .tex and .html, and figures/.
 
@@ -39,6 +45,7 @@ def write_sweep(
             "pearson", "best_step", "failed", "failed_step"
     varied  the numeric fields with several values; draw  "uniform" scatters the runs
     monitor  the validation metric that picked the checkpoints
+    test    what results.json["data"] says of the test split
     """
     caption = f"Every run of the sweep; validation is the {monitor} of the best checkpoint."
     columns = tuple(name for name in rows[0] if any(row[name] is not None for row in rows))
@@ -59,6 +66,7 @@ def write_sweep(
         "sweep.html.j2",
         title=f"Sweep of {len(rows)} runs",
         subtitle=_subtitle(rows, varied),
+        said=of_sweep(rows, monitor, test),
         figures=inline(figures),
         uniform=draw == "uniform",
         table=table,

@@ -1,6 +1,7 @@
 """Finished runs on the same test examples -> comparison.json, and the page that is made of it."""
 
 import shlex
+from collections import Counter
 from itertools import combinations, product
 from typing import Any
 
@@ -116,6 +117,7 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         "data": {name: runs[0].config[name] for name in ("task", "data.source", "data.name")},
         "examples": len(runs[0].examples),
         "test_examples": runs[0].test.get("examples"),
+        "majority": majority(runs[0]),
         **described(runs, named),
         "means": [
             {
@@ -158,6 +160,11 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         "sentences": sentences(runs, divergence, seed),
         "notes": notes,
     }
+
+
+def majority(run: FinishedRun) -> float:
+    """The share of the most frequent label among the compared examples."""
+    return Counter(each.label for each in run.examples).most_common(1)[0][1] / len(run.examples)
 
 
 def described(runs: list[FinishedRun], named: list[tuple[str, list[int]]]) -> dict[str, Any]:

@@ -64,9 +64,9 @@ def explain_stream(config: RunConfig, workdir: str, content: bytes, output: str 
         raise UserError(f"--input=-: {STREAM} has no text")
     kind = _kind(content, config)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"{STREAM}{kind}"
+        path = Path(folder) / f"texts{kind}"
         path.write_bytes(content)
-        examples, notes = read_unlabelled(path, config.data, config.task, "--input")
+        examples, notes = read_unlabelled(path, config.data, config.task, "--input", STREAM)
     for note in (f"{STREAM} is read as {_KINDS[kind]}", *notes):
         logger.warning(note)
     digest = _digest(content)

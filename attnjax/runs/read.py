@@ -22,6 +22,7 @@ from attnjax.workdir import (
     RESULTS_SHAPE,
     misfit,
     read_json,
+    refuse_pipe,
 )
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
@@ -165,6 +166,7 @@ def _read(folder: epath.Path, name: str) -> FinishedRun:
             "sweep writes none), so its examples cannot be compared; analyse it as the others: "
             f"python -m attnjax.analyze --workdir={folder}"
         )
+    refuse_pipe(folder / EXAMPLES)
     examples = _read_examples(folder / EXAMPLES)
     stored = analysis.get("examples_sha256")
     if stored is not None and stored != _sha256(folder / EXAMPLES):

@@ -80,6 +80,8 @@ def run_sweep(
     use_compile_cache(config.train.compile_cache)
     parallel = make_row_parallel(dataclasses.replace(config.train, parallel="jit"))
     folder = open_workdir(workdir)
+    if asked.share:  # the process that started this one has told what is odd about the data
+        logging.getLogger("attnjax.data").setLevel(logging.ERROR)
     dataset = load_dataset(config)
     stages = model_of(config, dataset)
     bench = Bench(dataset, stages, parallel, folder, stop)
@@ -107,7 +109,8 @@ def run_sweep(
             stored["ways"].append(way)
             write_json(folder / SWEEP, stored)
         rows = [row_of(folder, point, dataset) for point in points]
-        write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset))
+        test = dataset.summary["splits"]["test"]
+        write_sweep(folder, rows, asked.varied, asked.draw, monitored(config, dataset), test)
     failed = sum(row["failed"] for row in rows)
     print("\n".join(f"{name + ':':9}{folder / path}" for name, path in FILES.items()))
     if failed:

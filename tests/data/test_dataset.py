@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from etils import epath
 
 from attnjax.config import from_config_dict
-from attnjax.data.dataset import LONGEST, label_names, load_dataset
+from attnjax.data.dataset import LONGEST, label_names, load_dataset, refuse_table, shared
 from attnjax.data.examples import Example
 from attnjax.errors import UserError
 from attnjax.types import EOS, SOS, UNK
+from attnjax.workdir import finite, read_json, write_json
 
 TRAIN = [("a good film", "pos"), ("a bad film", "neg"), ("good good", "pos"), ("bad", "neg")]
 
@@ -131,6 +133,7 @@ def test_the_account_of_what_was_read(tmp_path, caplog):
     counts = {"read": 8, "unlabelled": 1, "dropped": 1, "cut": 1, "rows": 6, "one_word": 1}
     assert {name: train[name] for name in counts} == counts
     assert (test["files"], test["unknown"]) == (["test.jsonl"], 2 / 5)
+    assert (train["majority"], test["majority"]) == (2 / 3, 1 / 2)
     assert found["shared"] == {"train~validation": 0, "train~test": 1, "validation~test": 0}
     assert found["unread"] == ["more.csv"]
     told = [
@@ -177,3 +180,43 @@ def test_splits_that_are_cut_from_train(tmp_path):
 def test_texts_that_leave_nothing_to_explain_are_told(tmp_path, texts, part):
     write(tmp_path, test=[(text, "pos") for text in texts])
     assert any(part in note for note in load(tmp_path).summary["notes"])
+
+
+@pytest.mark.parametrize("label", ["7" * 5000, "--5", "\u00b2", "\u0663", "1e999"])
+def test_labels_that_are_no_numbers_python_has(tmp_path, label):
+    write(tmp_path, train=[*TRAIN, ("odd", label)])
+    assert load(tmp_path).labels == tuple(sorted(("neg", "pos", label)))
+
+
+def test_files_of_names_that_are_no_utf8_are_told_and_stored(tmp_path):
+    write(tmp_path)
+    (tmp_path / b"odd\xff\n.csv".decode(errors="surrogateescape")).write_text("text,label\n")
+    summary = load(tmp_path).summary
+    assert summary["notes"][0].startswith("not read: odd\\udcff .csv; files are named train")
+    write_json(epath.Path(tmp_path) / "out" / "data.json", summary)
+    assert read_json(epath.Path(tmp_path) / "out" / "data.json") == finite(summary)
+
+
+def test_what_lies_beside_the_files_makes_no_other_data(tmp_path):
+    write(tmp_path)
+    one = load(tmp_path)
+    (tmp_path / "more.csv").write_text("text,label\n")
+    other = load(tmp_path)
+    assert one.summary != other.summary
+    assert shared(one.summary) == shared(other.summary)
+    assert one.fingerprint() == other.fingerprint()
+
+
+def test_vectors_that_no_machine_holds_are_refused_before_they_are_made(tmp_path, monkeypatch):
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 2**20}.get)
+    with pytest.raises(
+        UserError,
+        match=r"^data.vectors: 2,000,000 words of model.embed_dim=100000 numbers need 745 GiB, and "
+        r"this machine has 4; lower model.embed_dim, or raise data.min_count for fewer words$",
+    ):
+        refuse_table(2_000_000, 100_000)
+    refuse_table(10_000, 100_000)
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 1, "SC_PHYS_PAGES": 10}.get)
+    write(tmp_path)
+    with pytest.raises(UserError, match=r"8 words of model.embed_dim=2 numbers"):
+        load(tmp_path, vectors=str(tmp_path / "missing.vec"))

@@ -76,3 +76,9 @@ def test_repeated_texts_their_labels_and_missing_classes():
         "3 of 28 rows of train repeat the text of another",
         "test has no row of the label '0', which train has",
     ]
+
+
+def test_markup_is_found_between_tags_that_never_end():
+    texts = ["<p " * 50_000 + "<b>bold</b>", "plain", "plainer"]
+    found = [note for note in told(texts, test=[]) if "HTML tags" in note]
+    assert [note[:21] for note in found] == ["1 of 3 texts of train"]

@@ -1,6 +1,8 @@
 """Which files of a folder are read, as which split, and what is said of the others."""
 
 import json
+import os
+import re
 
 import pytest
 
@@ -174,3 +176,65 @@ def test_some_labels_missing_altogether_is_a_mistake(tmp_path):
     train = lines([0, 1], "classification") + '\n{"text": "x"}'
     with pytest.raises(UserError, match=r"train.jsonl, line 3: no column 'label'"):
         read(tmp_path, {"train.jsonl": train})
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.symlink_to("gone.csv"), "a link to nothing"),
+        (lambda path: path.symlink_to(path.name), "a link to nothing"),
+        (lambda path: os.mkfifo(path), "a pipe or a device"),
+        (lambda path: path.symlink_to("/dev/zero"), "a pipe or a device"),
+    ],
+)
+@pytest.mark.parametrize("name", ["train.csv", "test.csv", "dev.jsonl"])
+def test_what_has_a_splits_name_and_is_no_file_is_refused(tmp_path, name, make, what):
+    files = {"train.csv": table(rows()), "test.csv": table(rows(5))}
+    files.pop(name, None)
+    make(tmp_path / name)
+    with pytest.raises(UserError, match=rf"{name} is named as \w+ is, but it is {what}"):
+        read(tmp_path, files)
+
+
+@pytest.mark.parametrize(
+    ("names", "lacking"),
+    [
+        (["train-0-of-2"], "has 1 of the 2 parts of train, numbered from 0: it lacks 1"),
+        (["train-1-of-2", "train-2-of-2"], "it lacks 0"),
+        (["train-0-of-0"], "has 1 of the 0 parts of train, numbered from 0: it has one too many"),
+        (["train-0-of-99999999999"], "it lacks 1, 2, 3, 4, 5;"),
+        ([f"train-0-of-{'9' * 100}"], "it lacks 1, 2, 3, 4, 5;"),
+        (["train-00-of-2", "train-0-of-2"], "it lacks 1"),
+    ],
+)
+def test_parts_that_are_not_all_there(tmp_path, names, lacking):
+    with pytest.raises(UserError, match=re.escape(lacking)):
+        read(tmp_path, {f"{name}.csv": table(rows()) for name in names})
+
+
+def test_all_in_the_folders_of_classes_is_read_or_told(tmp_path):
+    files = {
+        f"{split}/{label}/{n}.txt": f"{text} {split}"
+        for split in ("train", "test")
+        for n, (text, label) in enumerate(rows(12, ("pos", "neg")))
+    }
+    (tmp_path / "train" / "neutral").mkdir(parents=True)
+    (tmp_path / "train" / "pos").mkdir()
+    (tmp_path / "train" / "pos" / "lost.txt").symlink_to("gone")
+    more = {"train/pos/deep/1.txt": "a", "train/pos/a.html": "b", "train/pos/.hidden": "c"}
+    found = read(tmp_path, files | more)
+    assert {split: len(found.splits[split]) for split in found.splits} == {"train": 12, "test": 12}
+    assert found.notes == [
+        "a file is a text and its folder the class: neg, pos",
+        "3 names in the folders of classes are no .txt files, and not read (the first: "
+        "train/pos/a.html)",
+        "folders without a text are no classes: neutral",
+    ]
+    with pytest.raises(UserError, match="'other' never occurs in train"):
+        read(tmp_path, {"test/other/1.txt": "a film"})
+
+
+def test_folders_are_named_where_nothing_can_be_read(tmp_path):
+    with pytest.raises(UserError, match=r"nothing to read in \S+ \(it has mine/\)"):
+        read(tmp_path, {"mine/train.csv": table(rows())})

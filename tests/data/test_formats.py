@@ -4,6 +4,7 @@ import builtins
 import gzip
 import io
 import json
+import os
 
 import pytest
 
@@ -171,3 +172,32 @@ def test_plain_lines_and_suffixes(tmp_path):
     assert found == [("line 1", {"text": "one film"}), ("line 4", {"text": "two"})]
     assert [suffix_of(name) for name in ("Train.CSV.GZ", "x.txt", "json")] == [".csv.gz", "", ""]
     assert suffix_of("a.parquet") in SUFFIXES
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.tsv", "a.jsonl", "a.json"])
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (gzip.compress(b"text,label\n", mtime=0), r"compressed with gzip, not text; add \.gz"),
+        (b"PK\x03\x04\x14\0", "a zip archive or a spreadsheet, not text; unpack it, or export"),
+        (b"PAR1\x15\x04", r"a Parquet file, not text; let its name end in \.parquet"),
+        (b"BZh91AY", "compressed with bzip2, not text"),
+        (b"\xfd7zXZ\0", "compressed with xz, not text"),
+        (b"(\xb5/\xfd\x04", "compressed with zstd, not text"),
+        (b"%PDF-1.7\n", "a PDF, not text"),
+    ],
+)
+def test_what_a_file_is_that_is_no_text(tmp_path, name, content, message):
+    with pytest.raises(UserError, match=f"^{name}: it is {message}"):
+        read(tmp_path, name, content)
+
+
+def test_a_name_that_stands_twice_in_an_object_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"a.jsonl, line 2: 'text' stands twice in one object"):
+        read(tmp_path, "a.jsonl", '{"text": "a"}\n{"text": "a", "text": "b"}\n')
+
+
+def test_a_pipe_would_never_end(tmp_path):
+    os.mkfifo(tmp_path / "a.csv")
+    with pytest.raises(UserError, match=r"^a.csv: it is a pipe or a device, not a file"):
+        list(read_rows(tmp_path / "a.csv", "auto", []))

@@ -1,5 +1,6 @@
 import gzip
 import json
+import re
 
 import pytest
 from miniatures import (
@@ -8,6 +9,8 @@ from miniatures import (
     CNN,
     CNN_QUESTION,
     IMDB,
+    MULTINLI,
+    NEWSGROUPS,
     POST,
     RELEASES,
     SNLI,
@@ -377,3 +380,24 @@ def test_damaged_pairs(tmp_path, row, message):
     files = {**SNLI, "snli_1.0_dev.jsonl": row}
     with pytest.raises(UserError, match=rf"snli_1.0_dev.jsonl.*{message}"):
         read_files(DataConfig(path=write(tmp_path, files)), "nli")
+
+
+@pytest.mark.parametrize("inner", ["", "below/"])
+@pytest.mark.parametrize(
+    ("title", "files"),
+    [("SNLI", SNLI), ("MultiNLI", MULTINLI), ("20 Newsgroups (by date)", NEWSGROUPS)],
+)
+def test_what_a_release_lacks_is_named(tmp_path, title, files, inner):
+    last = list(files)[-1].split("/")[0]
+    kept = {f"{inner}{name}": text for name, text in files.items() if not name.startswith(last)}
+    message = f"has a part of {re.escape(title)} and lacks {last}; put that there as well"
+    with pytest.raises(UserError, match=message):
+        read_files(DataConfig(path=write(tmp_path, kept)), "nli")
+
+
+def test_somebody_elses_classes_pos_and_neg_are_no_imdb(tmp_path):
+    path = write(tmp_path, {**IMDB, "train/pos/mine.txt": "My own."})
+    assert recognise(path) is None
+    found = read_files(DataConfig(path=path), "classification")
+    assert "My own." in [each.text for each in found["train"]]
+    assert {each.label for each in found["train"]} == {"pos", "neg", "unsup"}

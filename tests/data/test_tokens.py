@@ -108,3 +108,10 @@ def test_raw_train_and_tokenised_test_share_words(real_data):
 def test_a_word_that_comes_again_is_one_object():
     words = [word for text in ("It moves.", "it Moves well.") for word in tokenize(text)]
     assert len({id(word) for word in words}) == len(set(words)) == 4
+
+
+def test_a_heap_of_marks_is_cut_to_what_scripts_have():
+    one = tokenize("z" + "\u0301\u0327" * 50_000)  # to normalise them all takes minutes
+    assert one == tokenize("z" + "\u0301\u0327" * 15)
+    assert len(one) == 1
+    assert tokenize("ca\u0327f\u00e9 vie\u0323\u0302t") == ["ca\u0327f\u00e9", "vi\u1ec7t"]

@@ -237,7 +237,7 @@ def test_no_label_of_a_comparison_or_a_sweep_is_cut_off(compared, tmp_path, draw
         for technique in LONG_METHODS
         for epsilon in (0.1, 1.0)
     ]
-    sweep_report.write_sweep(epath.Path(tmp_path), rows, ["epsilon"], "grid", "loss")
+    sweep_report.write_sweep(epath.Path(tmp_path), rows, ["epsilon"], "grid", "loss", {})
     assert len(drawn) == 8
     for name, figure in drawn.items():
         assert cut_off(figure) == [], name

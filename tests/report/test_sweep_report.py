@@ -45,7 +45,7 @@ def rows_of(techniques=("attention_at", "<b>&_at")):
 
 def test_files_hold_every_run(tmp_path):
     folder = epath.Path(tmp_path)
-    write_sweep(folder, rows_of(), ["epsilon"], "grid", "accuracy")
+    write_sweep(folder, rows_of(), ["epsilon"], "grid", "accuracy", {"majority": 0.4})
     lines = [json.loads(line) for line in (folder / "sweep.jsonl").read_text().splitlines()]
     assert lines == rows_of()
     table = list(csv.DictReader(io.StringIO((folder / "sweep.csv").read_text())))
@@ -58,7 +58,7 @@ def test_files_hold_every_run(tmp_path):
 
 def test_the_page_is_escaped_whole_and_names_what_failed(tmp_path):
     folder = epath.Path(tmp_path)
-    write_sweep(folder, rows_of(), ["epsilon"], "grid", "accuracy")
+    write_sweep(folder, rows_of(), ["epsilon"], "grid", "accuracy", {"majority": 0.4})
     page = (folder / "sweep.html").read_text()
     assert "<b>&_at" not in page
     assert "&lt;b&gt;&amp;_at" in page

@@ -15,12 +15,16 @@ from attnjax.errors import UserError
 
 
 class Layout(NamedTuple):
-    """One release: how it is known and read."""
+    """One release: how it is known and read.
+
+    files  names that nothing else has: where some of them lie, and others do not, those are told
+    """
 
     title: str
     task: str
     find: Callable[[Path], Path | None]  # the folder with the files, or None: not this release
     read: Callable[[Path, DataConfig], Splits]
+    files: tuple[str, ...] = ()
 
 
 LAYOUTS = {
@@ -28,18 +32,41 @@ LAYOUTS = {
     "sst": Layout("SST (PTB trees)", "classification", sentiment.find_sst, sentiment.read_sst),
     "imdb": Layout("IMDB (aclImdb)", "classification", sentiment.find_imdb, sentiment.read_imdb),
     "newsgroups": Layout(
-        "20 Newsgroups (by date)", "classification", news.find_newsgroups, news.read_newsgroups
+        "20 Newsgroups (by date)",
+        "classification",
+        news.find_newsgroups,
+        news.read_newsgroups,
+        news.NEWSGROUPS_FILES,
     ),
     "babi": Layout("bAbI", "qa", reading.find_babi, reading.read_babi),
     "cnn": Layout("CNN", "qa", reading.find_cnn, reading.read_cnn),
-    "snli": Layout("SNLI", "nli", inference.find_snli, inference.read_snli),
-    "multinli": Layout("MultiNLI", "nli", inference.find_multinli, inference.read_multinli),
+    "snli": Layout("SNLI", "nli", inference.find_snli, inference.read_snli, inference.SNLI_FILES),
+    "multinli": Layout(
+        "MultiNLI",
+        "nli",
+        inference.find_multinli,
+        inference.read_multinli,
+        inference.MULTINLI_FILES,
+    ),
 }
 
 
 def recognise(path: str | Path) -> str | None:
     """Returns the name of the release that lies in this folder, None where it is none of them."""
     return next((name for name, _ in _matches(Path(os.path.expanduser(path)))), None)
+
+
+def refuse_part(path: Path) -> None:
+    """Raises UserError where some files of a release lie in the folder, or in one within it, and
+    others do not."""
+    for folder in (path, *sorted(each for each in path.iterdir() if each.is_dir())):
+        for layout in LAYOUTS.values():
+            missing = [name for name in layout.files if not (folder / name).exists()]
+            if 0 < len(missing) < len(layout.files):
+                raise UserError(
+                    f"data.path: {folder} has a part of {layout.title} and lacks "
+                    f"{', '.join(missing)}; put that there as well"
+                )
 
 
 def read_release(config: DataConfig, task: str) -> Splits:

@@ -14,14 +14,21 @@ _SNLI = {"train": ("train",), "validation": ("dev",), "test": ("test",)}
 _MULTINLI = {"train": ("train",), "test": ("dev_matched", "dev_mismatched")}
 
 
+def _files(stem: str, parts: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(f"{stem}_{part}.jsonl" for names in parts.values() for part in names)
+
+
+SNLI_FILES, MULTINLI_FILES = _files("snli_1.0", _SNLI), _files("multinli_1.0", _MULTINLI)
+
+
 def find_snli(path: Path) -> Path | None:
     """Finds snli_1.0_{train,dev,test}.jsonl."""
-    return first_with(path, ("snli_1.0",), _files("snli_1.0", _SNLI))
+    return first_with(path, ("snli_1.0",), SNLI_FILES)
 
 
 def find_multinli(path: Path) -> Path | None:
     """Finds multinli_1.0_{train,dev_matched,dev_mismatched}.jsonl."""
-    return first_with(path, ("multinli_1.0",), _files("multinli_1.0", _MULTINLI))
+    return first_with(path, ("multinli_1.0",), MULTINLI_FILES)
 
 
 def read_snli(root: Path, config: DataConfig) -> Splits:
@@ -37,10 +44,6 @@ def read_multinli(root: Path, config: DataConfig) -> Splits:
     """
     del config
     return _read(root, "multinli_1.0", _MULTINLI)
-
-
-def _files(stem: str, parts: dict[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return tuple(f"{stem}_{part}.jsonl" for names in parts.values() for part in names)
 
 
 def _read(root: Path, stem: str, parts: dict[str, tuple[str, ...]]) -> Splits:

@@ -10,6 +10,7 @@ from attnjax.data.releases.folders import by_number, first_with, read_text
 from attnjax.errors import UserError, suggest
 
 _NEWSGROUPS = {"train": "20news-bydate-train", "test": "20news-bydate-test"}
+NEWSGROUPS_FILES = tuple(_NEWSGROUPS.values())
 _QUOTE = re.compile(r"writes in|writes:|wrote:|says:|said:|^In article|^Quoted from|^\||^>")
 _AG_NEWS_LABELS = {"1": "World", "2": "Sports", "3": "Business", "4": "Sci/Tech"}
 _AG_NEWS_ROWS_SEEN = 20  # rows that tell the release from a user's own train.csv
@@ -17,7 +18,7 @@ _AG_NEWS_ROWS_SEEN = 20  # rows that tell the release from a user's own train.cs
 
 def find_newsgroups(path: Path) -> Path | None:
     """Finds the folders 20news-bydate-train and 20news-bydate-test."""
-    return first_with(path, ("20news-bydate",), tuple(_NEWSGROUPS.values()))
+    return first_with(path, ("20news-bydate",), NEWSGROUPS_FILES)
 
 
 def read_newsgroups(root: Path, config: DataConfig) -> Splits:

@@ -14,6 +14,7 @@ from attnjax.errors import UserError
 _TREE = re.compile(r"\(([0-4]) \(?.*\)$")
 _LEAF = re.compile(r"\(([0-4]) ([^()\s]+)\)")
 LEAVES = "leaves"  # the data.fields.rationale of the trees
+_REVIEW = re.compile(r"\d+_\d+\.txt")  # its number and its rating
 _SST_FILES = {"train": "train.txt", "validation": "dev.txt", "test": "test.txt"}
 _BINARY = {"0": "0", "1": "0", "3": "1", "4": "1"}  # 2, neutral, is dropped
 
@@ -69,7 +70,14 @@ def _sign(rating: str) -> int:
 def find_imdb(path: Path) -> Path | None:
     """Finds aclImdb, or is it: {train,test}/{pos,neg}/*.txt."""
     folders = ("train/pos", "train/neg", "test/pos", "test/neg")
-    return first_with(path, ("aclImdb",), folders)
+    root = first_with(path, ("aclImdb",), folders)
+    # Of somebody else's classes pos and neg, more may be wanted than the release has.
+    own = root and any(not _REVIEW.fullmatch(each.name) for each in _texts(root / folders[0]))
+    return None if own else root
+
+
+def _texts(folder: Path) -> Iterator[Path]:
+    return folder.glob("*.txt")
 
 
 def read_imdb(root: Path, config: DataConfig) -> Splits:
@@ -88,7 +96,7 @@ def read_imdb(root: Path, config: DataConfig) -> Splits:
 
 
 def _reviews(root: Path, folder: str, label: str) -> Iterator[Example]:
-    paths = sorted((root / folder).glob("*.txt"), key=by_number)
+    paths = sorted(_texts(root / folder), key=by_number)
     if not paths:
         raise UserError(f"{root / folder}: has no .txt files; unpack the release again")
     for path in paths:
