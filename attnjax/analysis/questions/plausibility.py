@@ -91,7 +91,7 @@ def measure_plausibility(study: Study, config: AnalysisConfig, seed: int) -> dic
     del config
     explanations = study.explanations["text"]
     if study.rationales is None:
-        return {"plausibility": {}, "rationale": []}
+        return {"plausibility": {}, "rationale": [None] * len(study.numbers)}
     marks = [
         _marks(people, len(values))
         for people, values in zip(study.rationales, explanations["attention"], strict=True)
