@@ -49,7 +49,9 @@ compdef _attnjax attnjax
 """
 ZSH_VALUE = "    {flag}*) compset -P '*='; compset -P '*,'; compadd -- {words} ;;"
 SHELLS = {"bash": (BASH, BASH_VALUE), "zsh": (ZSH, ZSH_VALUE)}
-FLAGS = ("workdir", "input", "output", "second", "text", "out", "seed")
+FLAGS = (
+    *("workdir", "input", "text", "explanations", "export", "output", "second", "out", "seed"),
+)
 
 
 def script(shell: str, commands: Sequence[str]) -> str:
