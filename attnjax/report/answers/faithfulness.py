@@ -251,7 +251,8 @@ def still_blocks(told: Told) -> list[Block]:
     return [
         Paragraph(
             "The text's word vectors are disturbed at random, each entry by at most 2 % of the "
-            "range of all vectors, or one word gives place to the nearest other one. The row "
+            "range of all vectors, or one word gives place to the nearest other one. Methods that "
+            "take many passes are asked less often, which makes their largest smaller. The row "
             "random is a random order, which has no place from which to move."
         ),
         Shown(table, caption),
