@@ -183,7 +183,7 @@ def _agreement(ranked: list[list[Found]], varied: list[str]) -> str:
 def _setting(members: list[Found], varied: list[str]) -> str:
     """The technique, what varied beside it, and over how many seeds."""
     first = members[0]
-    told = [spaced(first["technique"])]
+    told = [first["technique"]]
     told += [f"{spaced(name)} {first[name]:g}" for name in varied if first[name] is not None]
     if len(members) > 1:
         told.append(f"{len(members)} seeds")

@@ -95,9 +95,9 @@ def test_a_sweep_takes_the_setting_that_validates_best_and_not_that_tests_best()
     ]
     found = of_sweep(rows, "accuracy", {"rows": 100, "majority": 0.52})
     assert found == {
-        "scores": "Of 4 runs, word at [epsilon 1] has the best validation accuracy: test accuracy "
+        "scores": "Of 4 runs, word_at [epsilon 1] has the best validation accuracy: test accuracy "
         "60\u00a0% (50.2 to 69.1\u00a0%); always naming the most frequent class: 52\u00a0%.",
-        "agreement": "Kendall's tau of attention and gradient is 0.30 with word at [epsilon 1] and "
+        "agreement": "Kendall's tau of attention and gradient is 0.30 with word_at [epsilon 1] and "
         "0.10 with none; one seed each, so without an interval; a random order: 0.00.",
     }
     assert "is none has" not in found["scores"]
