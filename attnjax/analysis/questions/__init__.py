@@ -7,6 +7,7 @@ from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
+from attnjax.analysis.questions.layers import LAYERS
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
 from attnjax.analysis.questions.sanity import CONTINUITY, RANDOMISATION
@@ -22,6 +23,7 @@ QUESTIONS: dict[str, Question] = {
     "faithfulness": FAITHFULNESS,
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
+    "layers": LAYERS,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

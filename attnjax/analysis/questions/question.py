@@ -60,6 +60,7 @@ class Question(NamedTuple):
     record  the parts of what was found that examples.jsonl has for each example
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
+    encoders  of the models it can be put to; () for all
     """
 
     ask: Callable[..., Any]
@@ -69,3 +70,4 @@ class Question(NamedTuple):
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
     over: Literal["rows", "explanations"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
+    encoders: tuple[str, ...] = ()

@@ -7,11 +7,13 @@ from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
+from attnjax.report.answers.layers import LAYERS
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
     "agreement": AGREEMENT,
+    "layers": LAYERS,
     "faithfulness": FAITHFULNESS,
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
