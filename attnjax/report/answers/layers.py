@@ -82,7 +82,8 @@ def sentence(told: Told) -> str:
         for layer, heads in enumerate(values, 1)
         for head, each in enumerate(heads, 1)
     ]
-    known = [(tau, *place) for each, *place in places if (tau := usable(each, count))]
+    taus = ((usable(each, count), name, layer, head) for each, name, layer, head in places)
+    known = [(tau, name, layer, head) for tau, name, layer, head in taus if tau]
     if not known:
         return ""
     best, name, layer, head = max(known, key=lambda each: each[0]["mean"])
