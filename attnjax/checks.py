@@ -111,9 +111,11 @@ def _check_adversary(run: Any) -> None:
 
 
 def _check_analysis(run: Any) -> None:
-    analysis, table = run.analysis, REGISTERED.get("analysis.methods", {})
-    for name in analysis.methods:
-        refuse_encoder(name, table.get(name), run.model.encoder)
+    analysis = run.analysis
+    for name in ("methods", "questions"):
+        table = REGISTERED.get(f"analysis.{name}", {})
+        for each in getattr(analysis, name):
+            refuse_encoder(each, table.get(each), run.model.encoder, name)
     questions = REGISTERED.get("analysis.questions", {})
     for name in analysis.questions:
         needs = getattr(questions.get(name), "needs", "")
@@ -161,13 +163,14 @@ def states_of_encoder(model: Any) -> tuple[str, ...]:
     return ("embedding", *inner, "encoder", "context", "logits")
 
 
-def refuse_encoder(name: str, method: Any, encoder: str) -> None:
-    """Raises UserError where an explanation method is not defined for the model's encoder."""
-    encoders = getattr(method, "encoders", ())
+def refuse_encoder(name: str, entry: Any, encoder: str, table: str = "methods") -> None:
+    """Raises UserError where a method, or a question, is not defined for the model's encoder."""
+    encoders = getattr(entry, "encoders", ())
     if encoders and encoder not in encoders:
         raise UserError(
-            f"the method '{name}' is defined for the encoders {', '.join(encoders)}, and "
-            f"model.encoder is '{encoder}'; leave it out of analysis.methods"
+            f"the {table.removesuffix('s')} '{name}' is defined for the encoders "
+            f"{', '.join(encoders)}, and model.encoder is '{encoder}'; leave it out of "
+            f"analysis.{table}"
         )
 
 

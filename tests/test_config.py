@@ -234,6 +234,11 @@ def test_a_method_may_be_for_some_encoders_alone(monkeypatch):
         from_config_dict(raw)
     raw["model"]["encoder"] = "cnn"
     assert from_config_dict(raw).analysis.methods == ("gradient", "filters")
+    raw = raw_with("analysis.questions", ("agreement", "layers"))
+    with pytest.raises(
+        UserError, match=r"question 'layers' .* leave it out of analysis\.questions"
+    ):
+        from_config_dict(raw)
 
 
 def test_average_is_wide_enough_for_its_attention():

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -29,6 +30,7 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.model.stages import build_stages
 from attnjax.runs.explanations import Explanations, Predictions
+from attnjax.runs.inner import SelfAttention, attended, make_weights
 from attnjax.runs.texts import (
     Checked,
     Explained,
@@ -195,6 +197,22 @@ class Run(NamedTuple):
             problems=checked.problems,
             cut=checked.cut,
         )
+
+    def attention(self, texts: Sequence[Text | None]) -> SelfAttention:
+        """Self-attention of every layer and head, for strings or pairs as `predict` takes them.
+
+        Raises UserError where the encoder has none, or no text can be read.
+
+        run.attention(["a fine film"]).weights[0].shape == (layers, heads, 5, 5)
+        """
+        require_list("attention", "texts", texts)
+        refuse_encoder("attention", METHODS["attention_last"], self.config.model.encoder)
+        examples, checked = self._checked(texts)
+        require_some(checked)
+        words = [checked.words[number] for number in checked.readable]
+        kept = [examples[number] for number in checked.readable]
+        call = partial(self.compile(make_weights, self.stages), self.params)
+        return attended(call, encode(kept, words, self.vocab, self.labels), checked)
 
     def study_examples(self, examples: Sequence[Example], settings: AnalysisConfig) -> Explained:
         """The whole analysis of the examples that can be read, on one device.

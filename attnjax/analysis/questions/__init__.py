@@ -10,6 +10,7 @@ from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
 from attnjax.analysis.questions.information import INFORMATION
 from attnjax.analysis.questions.known_word import KNOWN_WORD
+from attnjax.analysis.questions.layers import LAYERS
 from attnjax.analysis.questions.plausibility import PLAUSIBILITY
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.randomisation import RANDOMISATION
@@ -29,6 +30,7 @@ QUESTIONS: dict[str, Question] = {
     "plausibility": PLAUSIBILITY,
     "information": INFORMATION,
     "known_word": KNOWN_WORD,
+    "layers": LAYERS,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

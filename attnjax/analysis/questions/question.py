@@ -97,6 +97,7 @@ class Question(NamedTuple):
     needs   the field of the configuration that must be set where it is asked; "" for none
     fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
             learnt
+    encoders  of the models it can be put to; () for all
     """
 
     ask: Callable[..., Any]
@@ -108,3 +109,4 @@ class Question(NamedTuple):
     place: Literal["analysis", "results"] = "analysis"
     needs: str = ""
     fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None
+    encoders: tuple[str, ...] = ()

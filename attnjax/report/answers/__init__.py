@@ -9,12 +9,14 @@ from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
 from attnjax.report.answers.information import INFORMATION
 from attnjax.report.answers.known_word import KNOWN_WORD
+from attnjax.report.answers.layers import LAYERS
 from attnjax.report.answers.plausibility import PLAUSIBILITY
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
     "agreement": AGREEMENT,
+    "layers": LAYERS,
     "faithfulness": FAITHFULNESS,
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,

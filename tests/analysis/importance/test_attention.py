@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
-from attnjax.analysis.importance import METHODS, attention, method_named
+from attnjax.analysis.importance import METHODS, method_named
 from attnjax.config import from_config_dict
 from attnjax.errors import UserError
 from attnjax.model.attention import attend, forward
@@ -208,4 +208,3 @@ def test_they_are_refused_where_there_is_no_self_attention(name):
     asked = {"model": {"encoder": "bilstm"}, "analysis": {"methods": (name,)}}
     with pytest.raises(UserError, match=f"'{name}' is defined for the encoders transformer"):
         from_config_dict(asked)
-    assert attention.SELF_ATTENTION == ("transformer",)

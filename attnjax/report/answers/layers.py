@@ -1,0 +1,126 @@
+"""Which layers and heads agree with importance?"""
+
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Folded,
+    Paragraph,
+    Shown,
+    Told,
+)
+from attnjax.report.figures import (
+    INK,
+    WIDTH,
+    Drawn,
+    add_scale,
+    label_axes,
+    new_axes,
+    save_figure,
+)
+from attnjax.report.page import inline
+from attnjax.report.sentences import estimate, number, of_few, usable
+from attnjax.report.tables import Estimate, Table, formatted
+from attnjax.report.wording import spaced
+
+NUMBERED = 12  # most heads of a layer whose numbers are written in
+Found = dict[str, list[list[dict[str, Any]]]]  # importance -> layer -> head -> summary
+
+
+def blocks(told: Told) -> list[Block]:
+    """A heat map for each importance, and the numbers."""
+    found: Found = told.analysis.get("layers") or {}
+    if not found:
+        return []
+    count = formatted(told.analysis.get("examples", len(told.examples)))
+    table = layers_table(found)
+    drawn = [each for name, values in found.items() for each in _draw(told.folder, name, values)]
+    return [
+        Paragraph(
+            f"Kendall's tau of what each head attends to with each importance, means over {count} "
+            "test examples. A head's attention is read where the model reads: the mean of all "
+            "tokens' attention, weighted by attention over words. 0 is chance."
+        ),
+        Figures(inline(drawn)),
+        Folded("Numbers", [Shown(table)]),
+        Files(table),
+    ]
+
+
+def layers_table(found: Found) -> Table:
+    """One row for each importance, layer and head; both are counted from 1."""
+    rows = [
+        {
+            "importance": spaced(name),
+            "layer": layer,
+            "head": head,
+            "Kendall's tau": Estimate(each["mean"], each.get("ci95"), each.get("std")),
+            "undefined": each["undefined"],
+        }
+        for name, values in found.items()
+        for layer, heads in enumerate(values, 1)
+        for head, each in enumerate(heads, 1)
+    ]
+    caption = "Agreement of each head's attention with importance over the words of the text."
+    columns = ("importance", "layer", "head", "Kendall's tau", "undefined")
+    return Table("layers", caption, columns, rows)
+
+
+def sentence(told: Told) -> str:
+    """The head that agrees best with an importance, of how many, and what is usual among them."""
+    found: Found = told.analysis.get("layers") or {}
+    count = told.analysis.get("examples")
+    places = [
+        (each, name, layer, head)
+        for name, values in found.items()
+        for layer, heads in enumerate(values, 1)
+        for head, each in enumerate(heads, 1)
+    ]
+    taus = ((usable(each, count), name, layer, head) for each, name, layer, head in places)
+    known = [(tau, name, layer, head) for tau, name, layer, head in taus if tau]
+    if not known:
+        return ""
+    best, name, layer, head = max(known, key=lambda each: each[0]["mean"])
+    usual = float(np.median([each["mean"] for each, *_ in known]))
+    figure = estimate(best) if best.get("ci95") else f"{number(best['mean'])}{of_few(count)}"
+    heads = len(places) // len(found)
+    return (
+        f"Of {heads} heads, head {head} of layer {layer} agrees most with an importance, "
+        f"{spaced(name)}: tau {figure}; the median over heads and importances is {number(usual)}."
+    )
+
+
+def _draw(folder: epath.Path, name: str, values: list[list[dict[str, Any]]]) -> list[Drawn]:
+    """Layers, the first below, by heads."""
+    taus = np.array([[each["mean"] for each in heads] for heads in values], float)
+    layers, heads = taus.shape
+    figure, axes = new_axes(max(WIDTH, 0.37 * heads + 1.5), 0.3 * layers + 0.9)
+    image = axes.imshow(taus, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower", aspect="auto")
+    axes.set_xticks(range(heads), [str(k + 1) for k in range(heads)])
+    axes.set_yticks(range(layers), [str(k + 1) for k in range(layers)])
+    if heads <= NUMBERED:
+        for (layer, head), value in np.ndenumerate(taus):
+            if np.isfinite(value):
+                ink = "#ffffff" if abs(value) > 0.6 else INK
+                text = f"{value:.2f}".replace("-", "−")
+                axes.text(head, layer, text, ha="center", va="center", color=ink, fontsize=8)
+    label_axes(axes, "head", "layer")
+    add_scale(figure, axes, image, "Kendall's tau")
+    caption = f"Agreement of each layer's heads with {spaced(name)}, mean Kendall's tau."
+    return [save_figure(figure, folder, f"layers_{name}", caption)]
+
+
+LAYERS = Answer(
+    "layers",
+    "Layers and heads",
+    "Which layers and heads agree with importance?",
+    blocks,
+    files=("figures/layers_*", "tables/layers.*"),
+    sentence=sentence,
+)
