@@ -13,10 +13,10 @@ from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import Method, Shared, checked, traced
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
-from attnjax.analysis.questions.question import Given, Study
+from attnjax.analysis.questions.question import NAMELESS, Given, Names, Study, Subject
 from attnjax.analysis.rows import AtWords, Engine, in_chunks, ragged
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit
+from attnjax.data.batches import EncodedSplit, split_of
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import forward
@@ -35,15 +35,17 @@ def study(
     engine: Engine,
     training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
+    names: Names = NAMELESS,
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
 
     training  gives real training batches to the methods that are fitted; check  is called between
-              batches and may raise to stop.
+              batches and may raise to stop; names  of words and classes, for what is spelt.
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
-    call = _row_call(config, stages, seed, engine, training)
+    prepared = _prepared(config, stages, split, engine, names)
+    call = _row_call(config, stages, seed, engine, training, prepared)
     advance = progress(f"analysis: {_doing(config)}", len(split))
 
     def told(batch: Batch) -> list[Any]:
@@ -59,7 +61,42 @@ def study(
             for each in studies:
                 each.found[name] = question.ask(each, config, seed)
                 advance(len(split))
+        if question.over == "train":
+            advance = progress(f"analysis: {name}", len(studies))
+            rows = _training_rows(name, training)
+            for each, params in zip(studies, engine.params, strict=True):
+                subject = Subject(stages, params, split, rows, names, check)
+                each.found[name] = question.ask(subject, config, seed)
+                advance(1)
+        if question.spell is not None and names.words:
+            for each in studies:
+                each.found[name] = question.spell(each.found[name], names)
     return studies
+
+
+def _training_rows(name: str, training: Callable[[], Iterable[Batch]] | None) -> EncodedSplit:
+    """The training examples, taken out of their batches; raises UserError where there are none."""
+    if training is None:
+        raise UserError(
+            f"the question '{name}' asks about training data, which is not at hand here; use "
+            "python -m attnjax.analyze on the run's own data"
+        )
+    return split_of(training())
+
+
+def _prepared(
+    config: AnalysisConfig,
+    stages: Stages,
+    split: EncodedSplit,
+    engine: Engine,
+    names: Names,
+) -> dict[str, list[Any]]:
+    """What each question over rows has prepared, for each run."""
+    return {
+        name: [each.prepare(stages, params, split, config, names) for params in engine.params]
+        for name, each in wanted(config).items()
+        if each.prepare is not None and each.over == "rows"
+    }
 
 
 def _doing(config: AnalysisConfig) -> str:
@@ -123,6 +160,7 @@ def _row_call(
     seed: int,
     engine: Engine,
     training: Callable[[], Iterable[Batch]] | None,
+    prepared: dict[str, list[Any]],
 ) -> Callable[[Batch], list[Any]]:
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name).under(config) for name in config.methods}
@@ -146,7 +184,8 @@ def _row_call(
         if not each.on_host
     }
     asks = {
-        name: engine.compile(each.ask, (stages, config, seed), None) for name, each in asked.items()
+        name: engine.compile(each.ask, (stages, config, seed), prepared.get(name))
+        for name, each in asked.items()
     }
 
     def call(batch: Batch) -> list[Any]:

@@ -7,6 +7,8 @@ from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
+from attnjax.analysis.questions.flips import FLIPS
+from attnjax.analysis.questions.influence import INFLUENCE
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.robustness import ROBUSTNESS
 from attnjax.analysis.questions.sanity import CONTINUITY, RANDOMISATION
@@ -22,6 +24,8 @@ QUESTIONS: dict[str, Question] = {
     "faithfulness": FAITHFULNESS,
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
+    "flips": FLIPS,
+    "influence": INFLUENCE,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

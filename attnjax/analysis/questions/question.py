@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 
 from attnjax.analysis.rows import Ragged
 from attnjax.config import AnalysisConfig
-from attnjax.types import Segment, Trace
+from attnjax.data.batches import EncodedSplit
+from attnjax.types import Params, Segment, Stages, Trace
 
 
 class Given(NamedTuple):
@@ -16,6 +17,31 @@ class Given(NamedTuple):
 
     trace: Trace
     explanations: dict[str, dict[Segment, Float[Array, "batch length"]]]
+
+
+class Names(NamedTuple):
+    """What ids and class numbers are called; empty where nobody says."""
+
+    words: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+NAMELESS = Names()
+
+
+class Subject(NamedTuple):
+    """What a question over the training examples is given.
+
+    split     the rows that are analysed; training  all training rows, by their number
+    check     is called between batches and may raise to stop
+    """
+
+    stages: Stages
+    params: Params
+    split: EncodedSplit
+    training: EncodedSplit
+    names: Names
+    check: Callable[[], None]
 
 
 class Study(NamedTuple):
@@ -54,12 +80,16 @@ class Question(NamedTuple):
 
     ask     over "rows": (stages, config, seed) -> row function (params, batch, Given) -> tree, see
             `analysis.rows`; over "explanations", on the host: (study, config, seed) -> tree of
-            lists and arrays with one entry a row
+            lists and arrays with one entry a row; over "train", on the host: (Subject, config,
+            seed) -> tree, of which what `record` names has one entry a row
     answer  (what was found, About) -> its part of results.json
     empty   that part where the question is not asked
     record  the parts of what was found that examples.jsonl has for each example
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
+    prepare once a run, (stages, params, split, config, Names) -> tree of arrays; the row function
+            then takes the pair (params, tree) for params
+    spell   (what was found, Names) -> what was found, with words for ids
     """
 
     ask: Callable[..., Any]
@@ -67,5 +97,7 @@ class Question(NamedTuple):
     empty: dict[str, Any]
     record: tuple[str, ...] = ()
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
-    over: Literal["rows", "explanations"] = "rows"
+    over: Literal["rows", "explanations", "train"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
+    prepare: Callable[..., Any] | None = None
+    spell: Callable[[Any, Names], Any] | None = None

@@ -7,6 +7,8 @@ from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
+from attnjax.report.answers.flips import FLIPS
+from attnjax.report.answers.influence import INFLUENCE
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.wording import Wording, measure
 
@@ -18,6 +20,8 @@ ANSWERS: dict[str, Answer] = {
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
+    "flips": FLIPS,
+    "influence": INFLUENCE,
 }
 
 
