@@ -17,8 +17,6 @@ set_compiler()  # as every command does
 # Tests run small programs a few times: optimised code would cost more than it saves.
 os.environ["XLA_FLAGS"] += (
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    # The emitters of before compile in half the time.
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4"
 )
 # Most of the time of a test is compilation: workers, processes that tests start and later runs
 # share what is compiled. Commands take the folder from the environment (train.compile_cache=auto).

@@ -113,9 +113,9 @@ def test_sections_and_sentences(tmp_path):
     assert len([each for each in blocks if isinstance(each, Figures)]) == 2
     assert (given.folder / "figures" / "flips.svg").exists()
     assert ANSWERS["flips"].sentence(given) == (
-        "Deleting or replacing at most 5 words flips the prediction of 75\u00a0% (59.8 to 85.8\u00a0%) "
-        "of 40 texts, by 1.25 (1.20 to 1.30) words on average; 0.60 (0.55 to 0.65) of these words "
-        "are among as many of most attention, by chance 0.10."
+        "Deleting or replacing at most 5 words flips the prediction of 75\u00a0% (59.8 to "
+        "85.8\u00a0%) of 40 texts, by 1.25 (1.20 to 1.30) words on average; 0.60 (0.55 to 0.65) of "
+        "these words are among as many of most attention, by chance 0.10."
     )
     given = told(tmp_path, influence())
     tables = [each for each in ANSWERS["influence"].blocks(given) if isinstance(each, Shown)]
