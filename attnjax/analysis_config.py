@@ -144,3 +144,38 @@ class AnalysisConfig:
         least=1,
         most=1_000_000,
     )
+    flip_words: int = option(5, "flips: most words that are changed", least=1, most=20)
+    flip_neighbours: int = option(
+        10, "flips: nearest words that may replace a word", least=1, most=10_000
+    )
+    flip_similarity: float = option(
+        -1.0, "flips: least cosine of a word and what replaces it", least=-1.0, most=1.0
+    )
+    flip_costs: str = option(
+        "", "flips: file of words and the cost of changing each; others cost 1", own=True
+    )
+    influence_examples: int = option(
+        10,
+        "influence: examples whose loss is asked about, at random; -1 takes all, 0 skips it",
+        least=0,
+        most=MANY,
+        unlimited=True,
+    )
+    influence_texts: int = option(
+        3, "influence: most helpful and most harmful training texts shown", least=1, most=1000
+    )
+    influence_damping: float = option(
+        0.01, "influence: added to the diagonal of the Hessian", least=0.0, most=1e6
+    )
+    influence_leverage: bool = option(
+        False, "influence: a removal takes Newton's step instead of its first order"
+    )
+    influence_check: int = option(
+        0, "influence: removals that are retrained, to compare with", least=0, most=100_000
+    )
+    influence_planted: float = option(
+        0.05,
+        "influence: share of labels made wrong, to see whether self-influence finds them; 0: none",
+        least=0.0,
+        most=0.5,
+    )

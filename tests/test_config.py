@@ -94,7 +94,7 @@ def test_the_roles_of_the_fields():
         },
         "own": {
             *("data.path", "data.vectors", "data.unlabelled"),
-            *("train.compile_cache", "train.keep_heap"),
+            *("train.compile_cache", "train.keep_heap", "analysis.flip_costs"),
         },
         "swept": {
             *("adversary.epsilon", "adversary.weight"),

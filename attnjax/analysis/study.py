@@ -16,10 +16,19 @@ from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import traced
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
-from attnjax.analysis.questions.question import Again, Given, Question, Study
+from attnjax.analysis.questions.question import (
+    NAMELESS,
+    Again,
+    Given,
+    Names,
+    Question,
+    Study,
+    Subject,
+)
 from attnjax.analysis.rows import Engine, in_chunks, ragged
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit
+from attnjax.data.batches import EncodedSplit, split_of
+from attnjax.errors import UserError
 from attnjax.types import Batch, Stages
 
 logger = logging.getLogger(__name__)
@@ -33,18 +42,20 @@ def study(
     engine: Engine,
     training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
+    names: Names = NAMELESS,
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
 
     training  gives real training batches to the methods that are fitted; check  is called between
-              programs and may raise to stop.
+              programs and may raise to stop; names  of words and classes, for what is spelt.
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
     asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
     again = {name: each for name, each in wanted(config).items() if each.over == "methods"}
     plan = plan_methods(config, stages, seed, engine, training, asked, bool(again))
-    call = _row_call(plan, asked, config, seed, engine, check)
+    prepared = _prepared(config, stages, split, engine, names)
+    call = _row_call(plan, asked, prepared, config, seed, engine, check)
     more = {
         name: _asked_again(name, each, plan, config, seed, engine, len(split), check)
         for name, each in again.items()
@@ -71,7 +82,42 @@ def study(
             for each in studies:
                 each.found[name] = question.ask(each, config, seed)
                 advance(len(split))
+        if question.over == "train":
+            advance = progress(f"analysis: {name}", len(studies))
+            rows = _training_rows(name, training)
+            for each, params in zip(studies, engine.params, strict=True):
+                subject = Subject(stages, params, split, rows, names, check)
+                each.found[name] = question.ask(subject, config, seed)
+                advance(1)
+        if question.spell is not None and names.words:
+            for each in studies:
+                each.found[name] = question.spell(each.found[name], names)
     return studies
+
+
+def _training_rows(name: str, training: Callable[[], Iterable[Batch]] | None) -> EncodedSplit:
+    """The training examples, taken out of their batches; raises UserError where there are none."""
+    if training is None:
+        raise UserError(
+            f"the question '{name}' asks about training data, which is not at hand here; use "
+            "python -m attnjax.analyze on the run's own data"
+        )
+    return split_of(training())
+
+
+def _prepared(
+    config: AnalysisConfig,
+    stages: Stages,
+    split: EncodedSplit,
+    engine: Engine,
+    names: Names,
+) -> dict[str, list[Any]]:
+    """What each question over rows has prepared, for each run."""
+    return {
+        name: [each.prepare(stages, params, split, config, names) for params in engine.params]
+        for name, each in wanted(config).items()
+        if each.prepare is not None and each.over == "rows"
+    }
 
 
 def _doing(config: AnalysisConfig) -> str:
@@ -97,6 +143,7 @@ def make_ask(
 def _row_call(
     plan: Plan,
     asked: dict[str, Question],
+    prepared: dict[str, list[Any]],
     config: AnalysisConfig,
     seed: int,
     engine: Engine,
@@ -105,7 +152,7 @@ def _row_call(
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}; seconds."""
     explain = bind(plan, engine, check)
     asks = {
-        name: engine.compile(each.ask, (plan.stages, config, seed), None)
+        name: engine.compile(each.ask, (plan.stages, config, seed), prepared.get(name))
         if each.fit is None
         else engine.compile(make_ask, (each.ask, plan.stages, config, seed), plan.known[name])
         for name, each in asked.items()

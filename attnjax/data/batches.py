@@ -6,7 +6,7 @@ batch holds texts of like length, so that little is padding, and every row comes
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -55,6 +55,27 @@ class EncodedSplit:
             self.row_numbers[rows],
             None if self.rationales is None else [self.rationales[row] for row in rows],
         )
+
+
+def split_of(batches: Iterable[Batch]) -> EncodedSplit:
+    """The rows of batches, without padding and filler, in the order of their numbers."""
+    parts: dict[str, list[Any]] = {"tokens": [], "query": [], "labels": [], "candidates": []}
+    numbers: list[int] = []
+    for batch in batches:
+        for place in np.flatnonzero(np.asarray(batch.rows) >= 0):
+            numbers.append(int(batch.rows[place]))
+            for name, values in parts.items():
+                found = getattr(batch, name)
+                values.append(None if found is None else np.asarray(found)[place])
+    order = np.argsort(numbers, kind="stable")
+    tokens, query, labels, candidates = ([values[k] for k in order] for values in parts.values())
+    return EncodedSplit(
+        [each[each != PAD] for each in tokens],
+        None if query[0] is None else [each[each != PAD] for each in query],
+        np.array(labels, np.int32),
+        None if candidates[0] is None else np.stack(candidates),
+        np.array(numbers)[order],
+    )
 
 
 def sample(rows: int, count: int, seed: int) -> np.ndarray:

@@ -114,11 +114,16 @@ def along_directions(
 
 
 def nearest_words(
-    table: Float[Array, "words embed"], count: int, first: int, budget: int = 2**25
-) -> Int[Array, "words nearest"]:
+    table: Float[Array, "words embed"],
+    count: int,
+    first: int,
+    budget: int = 2**25,
+    of: Int[Array, " some"] | None = None,
+) -> Int[Array, "some nearest"]:
     """The `count` nearest words by cosine, of every word, itself and special tokens left out.
 
     first   id of the first real word: those before it are special
+    of      ids of the words whose nearest are wanted, all without it
     budget  similarities held at once; 2^25 of them are 128 MB, so that 100,000 words fit
     """
     square = jnp.sum(jnp.square(table), axis=-1, keepdims=True)
@@ -130,4 +135,5 @@ def nearest_words(
         allowed = (jnp.arange(words) != word) & (jnp.arange(words) >= first)
         return jax.lax.top_k(jnp.where(allowed, similarity, -jnp.inf), count)[1]
 
-    return jax.lax.map(nearest, jnp.arange(words), batch_size=max(1, budget // words))
+    wanted = jnp.arange(words) if of is None else of
+    return jax.lax.map(nearest, wanted, batch_size=max(1, budget // words))

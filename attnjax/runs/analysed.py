@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from etils import epath
 
+from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, records, summarise
@@ -70,6 +71,7 @@ def analyse(
         engine_on(parallel, params),
         lambda: training_rows(config, dataset),
         stop.check,
+        Names(dataset.vocabulary.tokens, dataset.labels),
     )
     words = words_of(config, dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]

@@ -11,6 +11,8 @@ import numpy as np
 from etils import epath
 
 from attnjax.analysis.importance import METHODS, method_named
+from attnjax.analysis.questions import wanted
+from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.checkpoint import Checkpoints
@@ -234,7 +236,11 @@ class Run(NamedTuple):
         words = [checked.words[number] for number in kept]
         split = encode([examples[number] for number in kept], words, self.vocab, self.labels)
         engine = engine_for(self.params, self.compile)
-        (found,) = study(settings, self.stages, split, self.config.seed, engine)
+        # Of texts, what is asked about training examples says nothing.
+        asked = tuple(name for name, each in wanted(settings).items() if each.over != "train")
+        settings = dataclasses.replace(settings, questions=asked)
+        names = Names(self.vocab.tokens, self.labels)
+        (found,) = study(settings, self.stages, split, self.config.seed, engine, names=names)
         return Explained(checked, found)
 
     def _marked(self, number: int, text: Any) -> Example:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import Builder, Call, Engine, of_rows
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, summarise
@@ -83,6 +84,7 @@ class Analyst:
             engine,
             lambda: training_rows(config, self.dataset),
             self.stop.check,
+            Names(self.dataset.vocabulary.tokens, self.dataset.labels),
         )
         words = analysed_words(config, self.dataset)
         labels = self.dataset.labels

@@ -17,7 +17,7 @@ from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import records, summarise
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit
+from attnjax.data.batches import EncodedSplit, choose_shapes, evaluation_batches
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import forward
@@ -48,6 +48,11 @@ def split_of(lengths):
     return EncodedSplit(rows, None, np.arange(len(lengths)) % 3, None, None, named)
 
 
+def training_of(split):
+    """Gives the rows of a split as training batches."""
+    return lambda: evaluation_batches(split, choose_shapes([split], 1), 4)
+
+
 def with_methods(*names):
     return dataclasses.replace(ALONE, methods=names)
 
@@ -56,12 +61,12 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     stages, params = small_model("average")
     whole = split_of(LENGTHS)
     every = dataclasses.replace(SETTINGS, questions=tuple(QUESTIONS))
-    training = [batch_of(sentences([4, 3, 6], seed=7))]
-    found = asked(every, stages, params, whole, lambda: training)
-    part = asked(every, stages, params, whole.take(SOME), lambda: training)
+    found = asked(every, stages, params, whole, training_of(whole))
+    part = asked(every, stages, params, whole.take(SOME), training_of(whole))
     assert set(found.found) == set(QUESTIONS)
     assert np.ptp(found.found["adversarial_attention"]["adversarial"]["max_jsd"]) > 1e-3
-    for name in set(QUESTIONS) - {"agreement"}:
+    of_rows = {name for name, each in QUESTIONS.items() if each.over != "train"}
+    for name in of_rows - {"agreement"}:
         leaves = jax.tree_util.tree_leaves_with_path(found.found[name], is_leaf=is_rows)
         others = jax.tree.leaves(part.found[name], is_leaf=is_rows)
         for (path, values), other in zip(leaves, others, strict=True):
@@ -269,7 +274,7 @@ def test_questions_that_are_not_asked_leave_what_is_empty():
             SETTINGS, permutations=0, adversaries=0, robustness=(), questions=tuple(QUESTIONS)
         ),
     ):
-        found = asked(settings, stages, params, split, lambda: training)
+        found = asked(settings, stages, params, split, training_of(split))
         summary = summarise(found, settings, ("a", "b", "c"), split.labels)
         assert summary["results"] == {"robustness": None}
         assert summary["analysis"]["permutation"] is None

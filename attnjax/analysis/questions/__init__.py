@@ -8,6 +8,8 @@ from attnjax.analysis.questions.agreement import AGREEMENT
 from attnjax.analysis.questions.continuity import CONTINUITY
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
+from attnjax.analysis.questions.flips import FLIPS
+from attnjax.analysis.questions.influence import INFLUENCE
 from attnjax.analysis.questions.information import INFORMATION
 from attnjax.analysis.questions.known_word import KNOWN_WORD
 from attnjax.analysis.questions.layers import LAYERS
@@ -31,6 +33,8 @@ QUESTIONS: dict[str, Question] = {
     "information": INFORMATION,
     "known_word": KNOWN_WORD,
     "layers": LAYERS,
+    "flips": FLIPS,
+    "influence": INFLUENCE,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

@@ -9,7 +9,8 @@ from jaxtyping import Array, Float
 
 from attnjax.analysis.rows import Engine, Ragged
 from attnjax.config import AnalysisConfig
-from attnjax.types import Segment, Trace
+from attnjax.data.batches import EncodedSplit
+from attnjax.types import Params, Segment, Stages, Trace
 
 
 class Given(NamedTuple):
@@ -41,6 +42,31 @@ class Again(NamedTuple):
     fitted: frozenset[str]
     bind: Callable[[Engine], Callable[..., list[dict[str, np.ndarray]]]]
     advance: Callable[[float], None]
+
+
+class Names(NamedTuple):
+    """What ids and class numbers are called; empty where nobody says."""
+
+    words: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+NAMELESS = Names()
+
+
+class Subject(NamedTuple):
+    """What a question over the training examples is given.
+
+    split     the rows that are analysed; training  all training rows, by their number
+    check     is called between batches and may raise to stop
+    """
+
+    stages: Stages
+    params: Params
+    split: EncodedSplit
+    training: EncodedSplit
+    names: Names
+    check: Callable[[], None]
 
 
 class Study(NamedTuple):
@@ -88,7 +114,8 @@ class Question(NamedTuple):
             `analysis.rows`; over "explanations", on the host: (study, config, seed) -> tree of
             lists and arrays with one entry a row; over "methods", which it asks again: (stages,
             config, seed, Again) -> ask(host batch, what `Again.bind` gives of the batch itself) ->
-            for each run a tree of arrays with one row an example
+            for each run a tree of arrays with one row an example; over "train", on the host:
+            (Subject, config, seed) -> tree, of which what `record` names has one entry a row
     answer  (what was found, About) -> its part of results.json
     empty   that part where the question is not asked
     record  the parts of what was found that examples.jsonl has for each example
@@ -98,6 +125,9 @@ class Question(NamedTuple):
     fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
             learnt
     encoders  of the models it can be put to; () for all
+    prepare once a run, (stages, params, split, config, Names) -> tree of arrays; the row function
+            then takes the pair (params, tree) for params
+    spell   (what was found, Names) -> what was found, with words for ids
     """
 
     ask: Callable[..., Any]
@@ -105,8 +135,10 @@ class Question(NamedTuple):
     empty: dict[str, Any]
     record: tuple[str, ...] = ()
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
-    over: Literal["rows", "explanations", "methods"] = "rows"
+    over: Literal["rows", "explanations", "methods", "train"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
     needs: str = ""
     fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None
     encoders: tuple[str, ...] = ()
+    prepare: Callable[..., Any] | None = None
+    spell: Callable[[Any, Names], Any] | None = None

@@ -7,6 +7,8 @@ from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
+from attnjax.report.answers.flips import FLIPS
+from attnjax.report.answers.influence import INFLUENCE
 from attnjax.report.answers.information import INFORMATION
 from attnjax.report.answers.known_word import KNOWN_WORD
 from attnjax.report.answers.layers import LAYERS
@@ -26,6 +28,8 @@ ANSWERS: dict[str, Answer] = {
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,
     "robustness": ROBUSTNESS,
+    "flips": FLIPS,
+    "influence": INFLUENCE,
 }
 
 
