@@ -266,7 +266,7 @@ def test_a_question_sees_the_trace_and_the_explanations(monkeypatch):
 
 def test_questions_that_are_not_asked_leave_what_is_empty():
     stages, params = small_model("average")
-    split, training = split_of([3, 4]), [batch_of(sentences([4, 3, 6], seed=7))]
+    split = split_of([3, 4])
     for settings in (
         dataclasses.replace(SETTINGS, questions=()),
         dataclasses.replace(SETTINGS, permutations=0, adversaries=0, robustness=(), questions=()),
