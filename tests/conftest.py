@@ -13,13 +13,18 @@ from attnjax.runtime import set_compiler, use_compile_cache
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
+# Tests run small programs a few times: optimised code would cost more than it saves, and the
+# emitters of before compile in half the time. They cannot write several arrays in one pass, which
+# commands ask for: an option of that kind that is there keeps them from it.
+os.environ["XLA_FLAGS"] = " ".join(
+    [
+        os.environ.get("XLA_FLAGS", ""),
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4",
+        "--xla_backend_extra_options=xla_cpu_use_multi_output_fusion=false",
+    ]
+).strip()
 set_compiler()  # as every command does
-# Tests run small programs a few times: optimised code would cost more than it saves.
-os.environ["XLA_FLAGS"] += (
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    # The emitters of before compile in half the time.
-    " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4"
-)
 # Most of the time of a test is compilation: workers, processes that tests start and later runs
 # share what is compiled. Commands take the folder from the environment (train.compile_cache=auto).
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
