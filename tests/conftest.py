@@ -13,18 +13,15 @@ from attnjax.runtime import set_compiler, use_compile_cache
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-# Tests run small programs a few times: optimised code would cost more than it saves, and the
-# emitters of before compile in half the time. They cannot write several arrays in one pass, which
-# commands ask for where no option of that kind is there yet.
-os.environ["XLA_FLAGS"] = " ".join(
-    [
-        os.environ.get("XLA_FLAGS", ""),
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
-        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4",
-        "--xla_backend_extra_options=of_tests=1",
-    ]
-).strip()
 set_compiler()  # as every command does
+# But tests run small programs a few times: optimised code would cost more than it saves, and the
+# emitters of before compile in half the time. They cannot write several arrays in one pass, so that
+# another option of that kind takes the place of the one that asks for it.
+os.environ["XLA_FLAGS"] = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=4 "
+    "--xla_backend_extra_options=xla_cpu_disable_loop_unrolling=true"
+)
 # Most of the time of a test is compilation: workers, processes that tests start and later runs
 # share what is compiled. Commands take the folder from the environment (train.compile_cache=auto).
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(ROOT / ".pytest_cache" / "xla"))
