@@ -92,7 +92,7 @@ def test_the_roles_of_the_fields():
             "analysis.chunk_size",
         },
         "own": {
-            *("data.path", "data.vectors", "data.unlabelled"),
+            *("data.path", "data.vectors", "data.unlabelled", "analysis.concepts"),
             *("train.compile_cache", "train.keep_heap"),
         },
         "swept": {
@@ -140,6 +140,7 @@ def test_changes_and_differences_are_inverse():
         ("analysis.pairs", ("gradient~gradient",), "joined by ~, not 'gradient~gradient'$"),
         ("analysis.pairs", ("attention~gradiant",), "names 'gradiant', which this run does not"),
         ("analysis.pairs", ("lime~attention",), "names 'lime', which this run does not explain"),
+        ("analysis.questions", ("concepts",), "name one with --config.analysis.concepts=FILE"),
         ("analysis.questions", ("known_word",), "'reverse_simulator' alone, not of 'babi_sim"),
         ("analysis.information_state", "layer_3", "'layer_3', which the encoder 'bilstm' lacks; "),
         ("analysis.information_state", "", "lacks; it has embedding, encoder, context, logits$"),

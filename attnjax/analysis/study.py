@@ -16,6 +16,7 @@ from attnjax.analysis.questions.question import Given, Study
 from attnjax.analysis.rows import AtWords, Engine, in_chunks, ragged
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
+from attnjax.data.lexicon import Lexicon
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import forward
@@ -34,15 +35,17 @@ def study(
     engine: Engine,
     training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
+    lexicon: Lexicon | None = None,
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
 
     training  gives real training batches to the methods that are fitted; check  is called between
               batches and may raise to stop.
+    lexicon   the concepts that `analysis.concepts` names
     Rows are independent: neither chunk_size nor the other rows change what is found for one, nor
     does how many of a data set's rows the split has.
     """
-    call = _row_call(config, stages, seed, engine, training)
+    call = _row_call(config, stages, seed, engine, training, lexicon)
     advance = progress(f"analysis: {_doing(config)}", len(split))
 
     def told(batch: Batch) -> list[Any]:
@@ -135,6 +138,7 @@ def _row_call(
     seed: int,
     engine: Engine,
     training: Callable[[], Iterable[Batch]] | None,
+    lexicon: Lexicon | None,
 ) -> Callable[[Batch], list[Any]]:
     """batch -> for each run {"seen", "methods": name -> ..., "questions": name -> ...}."""
     methods = {name: method_named(name).under(config) for name in config.methods}
@@ -146,7 +150,7 @@ def _row_call(
         for name, each in methods.items()
     }
     known = {
-        name: learn(each.fit and each.fit(config), stages, f"question '{name}'")
+        name: learn(each.fit and each.fit(config, lexicon), stages, f"question '{name}'")
         for name, each in asked.items()
     }
     common = {name: each for name, each in methods.items() if each.shared and not each.apart}
@@ -208,7 +212,8 @@ def _learner(
             return None
         if training is None:
             raise UserError(
-                f"the {who} is fitted on training data, which is not at hand here; use "
+                f"the {who} is fitted on training data, which is not at hand here; leave it out of "
+                "--config.analysis.methods and --config.analysis.questions, or use "
                 "python -m attnjax.analyze on the run's own data"
             )
         if fit not in learnt:

@@ -13,6 +13,7 @@ from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.config import RunConfig
 from attnjax.data.batches import evaluation_batches, sample
 from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
+from attnjax.data.lexicon import Lexicon, read_lexicon
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
 from attnjax.training.parallel import Parallel, make_parallel, make_row_parallel
@@ -64,12 +65,21 @@ def analyse(
         engine_on(parallel, params),
         lambda: training_rows(config, dataset),
         stop.check,
+        lexicon_of(config, dataset),
     )
     words = analysed_words(config, dataset)
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
     return Analysed(summary, lines, found.explanations["text"])
+
+
+def lexicon_of(config: RunConfig, dataset: Dataset) -> Lexicon | None:
+    """The concepts that the analysis asks about; raises UserError as `read_lexicon`."""
+    path = config.analysis.concepts
+    if "concepts" not in config.analysis.questions or not path:
+        return None
+    return read_lexicon(path, dataset.vocabulary)
 
 
 def engine_on(parallel: Parallel, params: Params) -> Engine:

@@ -12,7 +12,13 @@ from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, summarise
 from attnjax.config import RunConfig
 from attnjax.data.dataset import Dataset
-from attnjax.runs.analysed import analysed_rows, analysed_words, engine_on, training_rows
+from attnjax.runs.analysed import (
+    analysed_rows,
+    analysed_words,
+    engine_on,
+    lexicon_of,
+    training_rows,
+)
 from attnjax.runtime import quick_compile
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, across
@@ -83,6 +89,7 @@ class Analyst:
             engine,
             lambda: training_rows(config, self.dataset),
             self.stop.check,
+            lexicon_of(config, self.dataset),
         )
         words = analysed_words(config, self.dataset)
         labels = self.dataset.labels

@@ -58,14 +58,16 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     training = [batch_of(sentences([4, 3, 6], seed=7))]
     found = asked(every, stages, params, whole, lambda: training)
     part = asked(every, stages, params, whole.take(SOME), lambda: training)
-    assert set(found.found) == set(QUESTIONS)
+    assert set(found.found) == set(QUESTIONS) - {"concepts"}, "it has no word lists"
     assert np.ptp(found.found["adversarial_attention"]["adversarial"]["max_jsd"]) > 1e-3
-    for name in set(QUESTIONS) - {"agreement"}:
+    for name in set(found.found) - {"agreement"}:
         leaves = jax.tree_util.tree_leaves_with_path(found.found[name], is_leaf=is_rows)
         others = jax.tree.leaves(part.found[name], is_leaf=is_rows)
         for (path, values), other in zip(leaves, others, strict=True):
             for place, row in enumerate(SOME):
-                np.testing.assert_allclose(other[place], values[row], atol=1e-6, err_msg=path)
+                np.testing.assert_allclose(
+                    other[place], values[row], rtol=1e-5, atol=1e-6, err_msg=path
+                )
     for pair, measures in found.found["agreement"]["floor"]["agreement"].items():
         for measure, values in measures.items():
             other = part.found["agreement"]["floor"]["agreement"][pair][measure]

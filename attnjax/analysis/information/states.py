@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights
-from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages
+from attnjax.types import PAD, Batch, Embedded, Encoded, Params, Segment, Stages
 
 SAMPLE = 64  # training batches, evenly spaced in the order of length
 ORDER = ("embedding", "layer", "encoder", "context", "logits")
@@ -69,7 +69,7 @@ def states_of(
         logits = logits[:, 1:]
     return {
         "embedding": segments.values(embedded, segment),
-        **encoder_states(encoded.states if segment == "text" else encoded.query),
+        **encoder_states(stages, params, embedded, batch, segment, encoded),
         "context": context,
         "logits": logits,
     }
@@ -88,13 +88,21 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=depth)
 
 
-def encoder_states(last: Any) -> dict[str, Array]:
+def encoder_states(
+    stages: Stages,
+    params: Params,
+    embedded: Embedded,
+    batch: Batch,
+    segment: Segment,
+    encoded: Encoded,
+) -> dict[str, Any]:
     """What an encoder gives of one segment, in order of depth: its last states, or its summary.
 
     The layers of a deeper encoder join here, as layer_1, layer_2 and so on before "encoder", and
     their names in `checks.states_of_encoder`.
     """
-    return {"encoder": last}
+    del stages, params, embedded, batch
+    return {"encoder": encoded.states if segment == "text" else encoded.query}
 
 
 def real_tokens(batch: Batch, segment: Segment) -> Bool[Array, "batch length"]:

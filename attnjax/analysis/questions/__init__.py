@@ -5,6 +5,7 @@
 
 from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
+from attnjax.analysis.questions.concepts import CONCEPTS
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
 from attnjax.analysis.questions.information import INFORMATION
@@ -25,6 +26,7 @@ QUESTIONS: dict[str, Question] = {
     "continuity": CONTINUITY,
     "randomisation": RANDOMISATION,
     "information": INFORMATION,
+    "concepts": CONCEPTS,
     "known_word": KNOWN_WORD,
 }
 REGISTERED["analysis.questions"] = QUESTIONS

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from attnjax.analysis.rows import Ragged
 from attnjax.config import AnalysisConfig
+from attnjax.data.lexicon import Lexicon
 from attnjax.types import Segment, Trace
 
 
@@ -66,8 +67,8 @@ class Question(NamedTuple):
     record  the parts of what was found that examples.jsonl has for each example
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
-    fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
-            learnt
+    fit     over "rows": (AnalysisConfig, Lexicon or None) -> `Method.fit`; a method with the same
+            one shares what is learnt
     """
 
     ask: Callable[..., Any]
@@ -77,4 +78,4 @@ class Question(NamedTuple):
     wanted: Callable[[AnalysisConfig], bool] = lambda config: True
     over: Literal["rows", "explanations"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
-    fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None
+    fit: Callable[[AnalysisConfig, Lexicon | None], Callable[..., Any]] | None = None

@@ -1,0 +1,50 @@
+"""Word lists that name concepts: a text file, a line each, "positive: good fine charming"."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from attnjax.data.lines import read_lines
+from attnjax.data.tokens import tokenize
+from attnjax.data.vocabulary import Vocabulary
+from attnjax.errors import UserError
+from attnjax.types import EOS
+
+
+class Lexicon(NamedTuple):
+    """concepts  name -> ids of its words; words  ids of all words that the vocabulary knows."""
+
+    concepts: dict[str, np.ndarray]
+    words: np.ndarray
+
+
+def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
+    """The concepts of a file, as far as the vocabulary knows their words.
+
+    A line is a name, a colon and words; empty lines, and those that begin with #, say nothing.
+    Raises UserError, naming file and line, where there is no concept, or one without a known word.
+    """
+    name = Path(path).name
+    concepts: dict[str, np.ndarray] = {}
+    for number, line in read_lines(Path(path)):
+        if not line.strip() or line.startswith("#"):
+            continue
+        concept, colon, words = line.partition(":")
+        concept = concept.strip()
+        if not colon or not concept or concept in concepts:
+            raise UserError(
+                f"{name}, line {number}: a line of a lexicon is a concept's name, once in the "
+                "file, a colon, and its words: 'positive: good fine'"
+            )
+        ids = np.unique(vocabulary.ids(tokenize(words))[1:-1])
+        known = ids[ids > EOS]
+        if not len(known):
+            raise UserError(
+                f"{name}, line {number}: the concept '{concept}' has no word that the training "
+                "texts have; add some that they have, or take it out"
+            )
+        concepts[concept] = known
+    if not concepts:
+        raise UserError(f"{name} names no concept; write a line for each: 'positive: good fine'")
+    return Lexicon(concepts, np.arange(EOS + 1, len(vocabulary), dtype=np.int32))
