@@ -127,6 +127,11 @@ class AnalysisConfig:
     information_whiten: bool = option(
         False, "information: states made uncorrelated, not only divided by their deviations"
     )
+    concepts: str = option(
+        "",
+        "concepts: a file of word lists, a line each: 'positive: good fine'",
+        own=True,
+    )
     removal: str = option(
         "delete",
         "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",

@@ -129,6 +129,11 @@ def _check_analysis(run: Any) -> None:
             f"analysis.information_state names '{analysis.information_state}', which the encoder "
             f"'{run.model.encoder}' lacks; it has {', '.join(states)}"
         )
+    if "concepts" in analysis.questions and not analysis.concepts:
+        raise UserError(
+            "analysis.questions asks concepts, and no file names their words; name one with "
+            "--config.analysis.concepts=FILE, a line for each: 'positive: good fine'"
+        )
     if "known_word" in analysis.questions and run.data.source != "reverse_simulator":
         raise UserError(
             "analysis.questions asks known_word, and which word must be known is known of "

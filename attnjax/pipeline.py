@@ -16,7 +16,7 @@ from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
-from attnjax.runs.analysed import analyse, meet_devices, write_results
+from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
 from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
 from attnjax.stop import Stop
@@ -64,6 +64,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     dataset = load_dataset(config)
     require_same("the data", {"sum": dataset.fingerprint(), **finite(shared(dataset.summary))})
     refuse_other_data(dataset, folder, before)
+    names_of(config, dataset)  # what is wrong with it is said before anything is trained
     devices = device_summary()
     logger.info(  # only now: of data that is not right, one line tells
         "%s x %d (%s) in %d processes, %d cores; workdir %s",

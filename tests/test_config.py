@@ -94,7 +94,8 @@ def test_the_roles_of_the_fields():
         },
         "own": {
             *("data.path", "data.vectors", "data.unlabelled"),
-            *("train.compile_cache", "train.keep_heap", "analysis.flip_costs"),
+            *("train.compile_cache", "train.keep_heap"),
+            *("analysis.flip_costs", "analysis.concepts"),
         },
         "swept": {
             *("adversary.epsilon", "adversary.weight"),
@@ -141,6 +142,7 @@ def test_changes_and_differences_are_inverse():
         ("analysis.pairs", ("gradient~gradient",), "joined by ~, not 'gradient~gradient'$"),
         ("analysis.pairs", ("attention~gradiant",), "names 'gradiant', which this run does not"),
         ("analysis.pairs", ("lime~attention",), "names 'lime', which this run does not explain"),
+        ("analysis.questions", ("concepts",), "name one with --config.analysis.concepts=FILE"),
         ("analysis.questions", ("known_word",), "'reverse_simulator' alone, not of 'babi_sim"),
         ("analysis.information_state", "layer_3", "'layer_3', which the encoder 'bilstm' lacks; "),
         ("analysis.information_state", "", "lacks; it has embedding, encoder, context, logits$"),

@@ -15,7 +15,7 @@ from attnjax.analysis.cost import costly, passes_of, timed
 from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import Method, Shared, checked, traced
 from attnjax.analysis.moved import make_blank, with_own_vectors
-from attnjax.analysis.questions.question import Question
+from attnjax.analysis.questions.question import NAMELESS, Names, Question
 from attnjax.analysis.rows import AtWords, Engine
 from attnjax.config import AnalysisConfig
 from attnjax.errors import UserError
@@ -76,10 +76,12 @@ def plan_methods(
     training: Callable[[], Iterable[Batch]] | None,
     asked: Mapping[str, Question],
     again: bool,
+    names: Names = NAMELESS,
 ) -> Plan:
     """Tunes and fits the methods of the configuration, and fits what is asked of rows.
 
-    asked  the questions over rows; again  whether some ask the methods again
+    asked  the questions over rows; again  whether some ask the methods again; names  what these
+           may be fitted with
     """
     methods = {name: method_named(name).under(config) for name in config.methods}
     owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
@@ -89,7 +91,7 @@ def plan_methods(
         for name, each in methods.items()
     }
     known = {
-        name: learn(each.fit and each.fit(config), stages, f"question '{name}'")
+        name: learn(each.fit and each.fit(config, names), stages, f"question '{name}'")
         for name, each in asked.items()
     }
     works: list[dict[Work, None]] = [{(traced, stages): None} if asked else {}, {}]
@@ -218,7 +220,8 @@ def _learner(
             return None
         if training is None:
             raise UserError(
-                f"the {who} is fitted on training data, which is not at hand here; use "
+                f"the {who} is fitted on training data, which is not at hand here; leave it out of "
+                "--config.analysis.methods and --config.analysis.questions, or use "
                 "python -m attnjax.analyze on the run's own data"
             )
         if fit not in learnt:

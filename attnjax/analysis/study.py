@@ -53,7 +53,7 @@ def study(
     """
     asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
     again = {name: each for name, each in wanted(config).items() if each.over == "methods"}
-    plan = plan_methods(config, stages, seed, engine, training, asked, bool(again))
+    plan = plan_methods(config, stages, seed, engine, training, asked, bool(again), names)
     prepared = _prepared(config, stages, split, engine, names)
     call = _row_call(plan, asked, prepared, config, seed, engine, check)
     more = {

@@ -1,39 +1,50 @@
-"""A file of words and numbers -> the words' numbers."""
+"""Word lists that name concepts: a text file, a line each, "positive: good fine charming"."""
 
-import contextlib
-import math
-import os
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from attnjax.data.lines import read_lines
+from attnjax.data.tokens import tokenize
+from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
+from attnjax.types import EOS
 
 
-def read_lexicon(path: str, field: str) -> dict[str, float]:
-    """Reads "word number" lines, blank lines and those that start with # left out.
+class Lexicon(NamedTuple):
+    """concepts  name -> ids of its words; words  ids of all words that the vocabulary knows."""
 
-    field  of the configuration that names the file, for messages. Raises UserError, naming the
-    line, for a missing file, a line of another form, a number that is not finite, and a word that
-    stands there twice with different numbers.
+    concepts: dict[str, np.ndarray]
+    words: np.ndarray
+
+
+def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
+    """The concepts of a file, as far as the vocabulary knows their words.
+
+    A line is a name, a colon and words; empty lines, and those that begin with #, say nothing.
+    Raises UserError, naming file and line, where there is no concept, or one without a known word.
     """
-    place = Path(os.path.expanduser(path))
-    if not place.is_file():
-        raise UserError(f"{field}: there is no file {path}; give the path of a file of words")
-    found: dict[str, float] = {}
-    for number, line in read_lines(place):
-        cells = line.split()
-        if not cells or cells[0] == "#":
+    name = Path(path).name
+    concepts: dict[str, np.ndarray] = {}
+    for number, line in read_lines(Path(path)):
+        if not line.strip() or line.startswith("#"):
             continue
-        where = f"{field}: {place.name}, line {number}"
-        word, value = cells[0], math.nan
-        with contextlib.suppress(ValueError):
-            value = float(cells[1]) if len(cells) == 2 else math.nan
-        if not math.isfinite(value):
-            raise UserError(f"{where}: write a word and a number on each line, such as 'good 1'")
-        if found.setdefault(word, value) != value:
+        concept, colon, words = line.partition(":")
+        concept = concept.strip()
+        if not colon or not concept or concept in concepts:
             raise UserError(
-                f"{where}: '{word}' has {value:g} here and {found[word]:g} before; keep one"
+                f"{name}, line {number}: a line of a lexicon is a concept's name, once in the "
+                "file, a colon, and its words: 'positive: good fine'"
             )
-    if not found:
-        raise UserError(f"{field}: {place.name} has no word; write a word and a number a line")
-    return found
+        ids = np.unique(vocabulary.ids(tokenize(words))[1:-1])
+        known = ids[ids > EOS]
+        if not len(known):
+            raise UserError(
+                f"{name}, line {number}: the concept '{concept}' has no word that the training "
+                "texts have; add some that they have, or take it out"
+            )
+        concepts[concept] = known
+    if not concepts:
+        raise UserError(f"{name} names no concept; write a line for each: 'positive: good fine'")
+    return Lexicon(concepts, np.arange(EOS + 1, len(vocabulary), dtype=np.int32))

@@ -14,6 +14,7 @@ from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.config import RunConfig
 from attnjax.data.batches import evaluation_batches, sample
 from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
+from attnjax.data.lexicon import read_lexicon
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
 from attnjax.training.parallel import Parallel, make_parallel, make_row_parallel
@@ -71,13 +72,24 @@ def analyse(
         engine_on(parallel, params),
         lambda: training_rows(config, dataset),
         stop.check,
-        Names(dataset.vocabulary.tokens, dataset.labels),
+        names_of(config, dataset),
     )
     words = words_of(config, dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
     return Analysed(summary, lines, found.explanations["text"], dict(found.cost))
+
+
+def names_of(config: RunConfig, dataset: Dataset) -> Names:
+    """Words, classes, and the concepts that the analysis asks about.
+
+    Raises UserError as `read_lexicon`.
+    """
+    path = config.analysis.concepts
+    asked = path and "concepts" in config.analysis.questions
+    lexicon = read_lexicon(path, dataset.vocabulary) if asked else None
+    return Names(dataset.vocabulary.tokens, dataset.labels, lexicon)
 
 
 def engine_on(parallel: Parallel, params: Params) -> Engine:

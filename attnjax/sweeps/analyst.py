@@ -7,13 +7,18 @@ from typing import Any
 import jax
 import numpy as np
 
-from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import Builder, Call, Engine, of_rows
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, summarise
 from attnjax.config import RunConfig
 from attnjax.data.dataset import Dataset
-from attnjax.runs.analysed import analysed_rows, analysed_words, engine_on, training_rows
+from attnjax.runs.analysed import (
+    analysed_rows,
+    analysed_words,
+    engine_on,
+    names_of,
+    training_rows,
+)
 from attnjax.runtime import quick_compile
 from attnjax.stop import Stop
 from attnjax.sweeps.programs import Programs, across
@@ -84,7 +89,7 @@ class Analyst:
             engine,
             lambda: training_rows(config, self.dataset),
             self.stop.check,
-            Names(self.dataset.vocabulary.tokens, self.dataset.labels),
+            names_of(config, self.dataset),
         )
         words = analysed_words(config, self.dataset)
         labels = self.dataset.labels

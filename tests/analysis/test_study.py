@@ -63,9 +63,9 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
     every = dataclasses.replace(SETTINGS, questions=tuple(QUESTIONS))
     found = asked(every, stages, params, whole, training_of(whole))
     part = asked(every, stages, params, whole.take(SOME), training_of(whole))
-    assert set(found.found) == set(QUESTIONS)
+    assert set(found.found) == set(QUESTIONS) - {"concepts"}, "it has no word lists"
     assert np.ptp(found.found["adversarial_attention"]["adversarial"]["max_jsd"]) > 1e-3
-    of_rows = {name for name, each in QUESTIONS.items() if each.over != "train"}
+    of_rows = {name for name in found.found if QUESTIONS[name].over != "train"}
     for name in of_rows - {"agreement"}:
         leaves = jax.tree_util.tree_leaves_with_path(found.found[name], is_leaf=is_rows)
         others = jax.tree.leaves(part.found[name], is_leaf=is_rows)
@@ -74,7 +74,9 @@ def test_a_row_has_the_same_figures_among_all_rows_and_among_some():
                 if isinstance(values[row], list):  # of names and numbers, as they were given
                     assert other[place] == values[row]
                 else:
-                    np.testing.assert_allclose(other[place], values[row], atol=1e-6, err_msg=path)
+                    np.testing.assert_allclose(
+                        other[place], values[row], rtol=1e-5, atol=1e-6, err_msg=path
+                    )
     for pair, measures in found.found["agreement"]["floor"]["agreement"].items():
         for measure, values in measures.items():
             other = part.found["agreement"]["floor"]["agreement"][pair][measure]

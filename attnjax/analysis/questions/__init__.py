@@ -5,6 +5,7 @@
 
 from attnjax.analysis.questions.adversary import ADVERSARIAL
 from attnjax.analysis.questions.agreement import AGREEMENT
+from attnjax.analysis.questions.concepts import CONCEPTS
 from attnjax.analysis.questions.continuity import CONTINUITY
 from attnjax.analysis.questions.counterfactual import PERMUTATION, UNIFORM
 from attnjax.analysis.questions.faithfulness import FAITHFULNESS
@@ -31,6 +32,7 @@ QUESTIONS: dict[str, Question] = {
     "randomisation": RANDOMISATION,
     "plausibility": PLAUSIBILITY,
     "information": INFORMATION,
+    "concepts": CONCEPTS,
     "known_word": KNOWN_WORD,
     "layers": LAYERS,
     "flips": FLIPS,

@@ -23,7 +23,7 @@ from attnjax.analysis.questions.smallest import Texts, changed, search
 from attnjax.analysis.rows import AtWords
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
-from attnjax.data.lexicon import read_lexicon
+from attnjax.data.word_values import read_word_values
 from attnjax.errors import UserError
 from attnjax.model.attention import forward
 from attnjax.model.stages import word_vectors
@@ -79,7 +79,7 @@ def _costs(config: AnalysisConfig, names: Names, words: int) -> np.ndarray:
     costs = np.ones(words, np.float32)
     if not config.flip_costs:
         return costs
-    given = read_lexicon(config.flip_costs, "analysis.flip_costs")
+    given = read_word_values(config.flip_costs, "analysis.flip_costs")
     if least := [word for word, cost in given.items() if cost <= 0]:
         raise UserError(f"analysis.flip_costs: the cost of '{least[0]}' must be above 0")
     numbers = {word: number for number, word in enumerate(names.words) if number > EOS}

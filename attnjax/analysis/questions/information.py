@@ -81,8 +81,9 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
     by_state = []
     for name in states:
         rows = found["information"][name]
-        distorted = float(np.mean(rows["distortion"]))
-        share = distorted / (config.information_rate / 2)
+        shares = np.asarray(rows["distortion"], np.float64) / (config.information_rate / 2)
+        share = float(shares.mean())
+        distorted = share * config.information_rate / 2
         if not LINEAR[0] <= share <= LINEAR[1]:
             logger.warning(
                 "information: the noise distorts the state '%s' by %.3g, and rate / 2 is %.3g: "
@@ -101,6 +102,7 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
                 **summary,
                 "distortion": distorted,
                 "distortion_in_half_rates": share,
+                "texts_outside": float(np.mean((shares < LINEAR[0]) | (shares > LINEAR[1]))),
                 "units": units,
                 "by_word_class": {} if texts is None else by_word_class(rows, texts),
             }
@@ -143,5 +145,5 @@ INFORMATION = Question(
     _answer,
     empty={"information": None},
     record=("information", "retained"),
-    fit=lambda config: fit_sample(config.information_whiten),
+    fit=lambda config, names: fit_sample(config.information_whiten),
 )

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from attnjax.analysis.rows import Engine, Ragged
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit
+from attnjax.data.lexicon import Lexicon
 from attnjax.types import Params, Segment, Stages, Trace
 
 
@@ -45,10 +46,14 @@ class Again(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What ids and class numbers are called; empty where nobody says."""
+    """What ids and class numbers are called; empty where nobody says.
+
+    concepts  the word lists that `analysis.concepts` names
+    """
 
     words: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    concepts: Lexicon | None = None
 
 
 NAMELESS = Names()
@@ -122,8 +127,8 @@ class Question(NamedTuple):
     wanted  whether the configuration asks for it, beside its name in analysis.questions
     place   the object of results.json that the answer goes into
     needs   the field of the configuration that must be set where it is asked; "" for none
-    fit     over "rows": AnalysisConfig -> `Method.fit`; a method with the same one shares what is
-            learnt
+    fit     over "rows": (AnalysisConfig, Names) -> `Method.fit`; a method with the same one shares
+            what is learnt
     encoders  of the models it can be put to; () for all
     prepare once a run, (stages, params, split, config, Names) -> tree of arrays; the row function
             then takes the pair (params, tree) for params
@@ -138,7 +143,7 @@ class Question(NamedTuple):
     over: Literal["rows", "explanations", "methods", "train"] = "rows"
     place: Literal["analysis", "results"] = "analysis"
     needs: str = ""
-    fit: Callable[[AnalysisConfig], Callable[..., Any]] | None = None
+    fit: Callable[[AnalysisConfig, Names], Callable[..., Any]] | None = None
     encoders: tuple[str, ...] = ()
     prepare: Callable[..., Any] | None = None
     spell: Callable[[Any, Names], Any] | None = None

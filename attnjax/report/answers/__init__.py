@@ -5,6 +5,7 @@ Its name is that of the question in `analysis.questions.QUESTIONS`; the order is
 
 from attnjax.report.answers.agreement import AGREEMENT
 from attnjax.report.answers.answer import Answer
+from attnjax.report.answers.concepts import CONCEPTS
 from attnjax.report.answers.counterfactual import ADVERSARIAL, PERMUTATION
 from attnjax.report.answers.faithfulness import CONTINUITY, FAITHFULNESS, RANDOMISATION
 from attnjax.report.answers.flips import FLIPS
@@ -24,6 +25,7 @@ ANSWERS: dict[str, Answer] = {
     "randomisation": RANDOMISATION,
     "plausibility": PLAUSIBILITY,
     "information": INFORMATION,
+    "concepts": CONCEPTS,
     "known_word": KNOWN_WORD,
     "permutation": PERMUTATION,
     "adversarial_attention": ADVERSARIAL,

@@ -31,6 +31,8 @@ from attnjax.report.tables import Estimate, Table, formatted
 from attnjax.report.wording import Wording, spaced
 
 RIGHT = (0.5, 1.5)  # distortion in rate / 2 that is neither saturated nor not converged
+LAYERS = tuple(f"layer_{number}" for number in range(1, 25))  # of deeper encoders
+COMPARED = ("embedding", *LAYERS, "encoder", "context", "logits")  # states, in order of depth
 WORDS = 24  # of the sentence that is drawn, at most
 UNIT = "nats per dimension"
 KINDS = {
@@ -55,7 +57,8 @@ TERMS = [
     (
         "distortion",
         "The variance that the noise brings into a state, as a share of its own: half the rate "
-        "where the measure is right. Far from that, the state is saturated or σ not converged.",
+        "where the measure is right. Far from that, the state is saturated or σ not converged. "
+        "Texts outside: the share for which it is not 0.5 to 1.5 times half the rate.",
     ),
     (
         "dead units",
@@ -113,6 +116,7 @@ def _states(found: dict[str, Any]) -> Table:
             "discarded": _estimate(each["discarded"]),
             "distortion": each["distortion"],
             "in half rates": each["distortion_in_half_rates"],
+            "texts outside": each["texts_outside"],
             "units": each["units"]["live"],
             "dead units": each["units"]["dead"],
         }
@@ -234,13 +238,13 @@ INFORMATION = Answer(
     files=("figures/information*.*", "tables/information*.*"),
     compared={
         ("retained", name): Wording(
-            f"retained by the {name}",
+            f"retained by {spaced(name)}",
             None,
             UNIT,
             "How much of its words a state still knows, mean over the words of a text; "
             "no data-processing inequality holds, and a rotation alone can move it.",
         )
-        for name in ("embedding", "encoder", "context", "logits")
+        for name in COMPARED
     },
     sentence=sentence,
 )

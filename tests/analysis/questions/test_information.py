@@ -95,6 +95,8 @@ def test_each_state_has_its_figures_beside_the_method_of_the_same_name(asked):
     assert each["retained"]["mean"] == pytest.approx(float(mean), rel=1e-4)
     assert each["distortion"] == pytest.approx(float(known.distortion.mean()), rel=1e-4)
     assert each["distortion_in_half_rates"] == pytest.approx(each["distortion"] / 0.05)
+    shares = np.asarray(known.distortion) / 0.05
+    assert each["texts_outside"] == pytest.approx(np.mean((shares < 0.5) | (shares > 1.5)))
     assert each["units"] == {"live": 8, "dead": 0}
     assert each["retained"]["ci95"] is not None
     np.testing.assert_allclose(rows["encoder"]["first"], known.retained[:, 0], rtol=1e-4)

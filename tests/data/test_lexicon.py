@@ -1,0 +1,44 @@
+"""Word lists that name concepts: what they may say, and what is wrong with them."""
+
+import pytest
+
+from attnjax.data.lexicon import read_lexicon
+from attnjax.data.vocabulary import Vocabulary
+from attnjax.errors import UserError
+
+VOCABULARY = Vocabulary.build([["good", "fine", "bad", "<num>", "film"]])
+
+
+def read(tmp_path, text):
+    path = tmp_path / "words.txt"
+    path.write_text(text)
+    return read_lexicon(str(path), VOCABULARY)
+
+
+def test_words_are_those_of_texts_and_unknown_ones_are_left_out(tmp_path):
+    found = read(tmp_path, "# two\n\npositive: Good fine splendid\nnumbers: 7 1998\n")
+    words = {name: VOCABULARY.words(ids) for name, ids in found.concepts.items()}
+    assert {name: set(each) for name, each in words.items()} == {
+        "positive": {"good", "fine"},
+        "numbers": {"<num>"},
+    }
+    assert VOCABULARY.words(found.words) == list(VOCABULARY.tokens[4:])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "words.txt names no concept"),
+        ("good fine\n", "words.txt, line 1: a line of a lexicon is"),
+        ("a: good\na: fine\n", "words.txt, line 2: a line of a lexicon is"),
+        ("a: good\nb: splendid\n", "line 2: the concept 'b' has no word that the training texts"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(tmp_path, text, said):
+    with pytest.raises(UserError, match=said):
+        read(tmp_path, text)
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(UserError, match=r"none.txt: cannot be read \(No such file"):
+        read_lexicon(str(tmp_path / "none.txt"), VOCABULARY)
