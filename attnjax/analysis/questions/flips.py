@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from attnjax.analysis.findings import describe
 from attnjax.analysis.importance.subsets import close_up
@@ -167,16 +167,7 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             return jnp.where(second, values[1], values[0])
 
         fewest, moved = chosen(kinds["words"]), chosen(kinds["changed"]) >= 0
-        values = {"attention": trace.weights} | {
-            name: each["text"] for name, each in given.explanations.items()
-        }
-
-        def share(values: Float[Array, "batch length"]) -> Float[Array, " batch"]:
-            among = moved & (order_of(values, words).astype(dtype) < fewest[:, None])
-            return among.sum(axis=-1).astype(dtype) / fewest
-
-        overlap = {name: share(each) for name, each in values.items()}
-        overlap["random"] = fewest / jnp.maximum(count, 1).astype(dtype)
+        overlap = _overlaps(given, words, moved, fewest)
         found = {"changed_words": fewest, "distance": chosen(kinds["distance"]), "overlap": overlap}
         for place, name in enumerate(KINDS):
             each = {measure: rows[place] for measure, rows in kinds.items()}
@@ -184,6 +175,26 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         return {"flips": found}
 
     return ask
+
+
+def _overlaps(
+    given: Given,
+    words: Bool[Array, "batch length"],
+    moved: Bool[Array, "batch length"],
+    fewest: Float[Array, " batch"],
+) -> dict[str, Float[Array, " batch"]]:
+    """Explanation -> share of the changed words among as many highest; "random": chance."""
+    dtype = fewest.dtype
+    values = {"attention": given.trace.weights} | {
+        name: each["text"] for name, each in given.explanations.items()
+    }
+
+    def share(values: Float[Array, "batch length"]) -> Float[Array, " batch"]:
+        among = moved & (order_of(values, words).astype(dtype) < fewest[:, None])
+        return among.sum(axis=-1).astype(dtype) / fewest
+
+    count = jnp.maximum(words.sum(axis=-1), 1).astype(dtype)
+    return {name: share(each) for name, each in values.items()} | {"random": fewest / count}
 
 
 def spell(found: dict[str, Any], names: Names) -> dict[str, Any]:
