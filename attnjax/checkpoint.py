@@ -18,8 +18,9 @@ from etils import epath
 
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, several_processes
+from attnjax.shapes import misfit
 from attnjax.types import Params, TrainState
-from attnjax.workdir import misfit, read_json
+from attnjax.workdir import read_json
 
 logger = logging.getLogger(__name__)
 

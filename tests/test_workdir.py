@@ -10,6 +10,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from attnjax.errors import UserError
 from attnjax.main import main
+from attnjax.shapes import misfit
 from attnjax.training.log import Log
 from attnjax.workdir import (
     FOLDERS,
@@ -20,7 +21,6 @@ from attnjax.workdir import (
     absolute,
     append_text,
     held,
-    misfit,
     open_workdir,
     read_json,
     read_json_lines,

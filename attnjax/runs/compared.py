@@ -106,7 +106,6 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         each if len(baseline[1]) > 1 or len(members) > 1 else each._replace(p=float("nan"))
         for each, ((_, members), _) in zip(found[len(means) :], tests, strict=True)
     ]
-    adjusted = holm(np.array([each.p for each in differences]))
     rows = np.repeat(np.arange(len(runs[0].examples)), [len(e.tokens) for e in runs[0].examples])
     divergence = attention_divergence(
         np.stack([run.words("attention") for run in runs]), rows, len(runs[0].examples)
@@ -131,21 +130,7 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
             }
             for ((name, members), each), result in zip(means, found, strict=False)
         ],
-        "differences": [
-            {
-                "baseline": baseline[0],
-                "other": name,
-                **named_quantity(each),
-                "baseline_mean": result.baseline,
-                "other_mean": result.other,
-                "difference": result.difference,
-                "ci95": interval(result),
-                "p": result.p,
-                "p_holm": p_holm,
-                "examples": result.examples,
-            }
-            for ((name, _), each), result, p_holm in zip(tests, differences, adjusted, strict=True)
-        ],
+        "differences": difference_rows(baseline[0], tests, differences),
         "by_class": class_means(
             runs, [*single, *several], [each for each in quantities if each[1] in beside], seed
         ),
@@ -160,6 +145,28 @@ def compare_runs(runs: list[FinishedRun], seed: int) -> dict[str, Any]:
         "sentences": sentences(runs, divergence, seed),
         "notes": notes,
     }
+
+
+def difference_rows(
+    baseline: str, tests: list[Any], differences: list[Difference]
+) -> list[dict[str, Any]]:
+    """Each other run's or condition's difference from the baseline, with Holm's correction."""
+    adjusted = holm(np.array([each.p for each in differences]))
+    return [
+        {
+            "baseline": baseline,
+            "other": name,
+            **named_quantity(each),
+            "baseline_mean": result.baseline,
+            "other_mean": result.other,
+            "difference": result.difference,
+            "ci95": interval(result),
+            "p": result.p,
+            "p_holm": p_holm,
+            "examples": result.examples,
+        }
+        for ((name, _), each), result, p_holm in zip(tests, differences, adjusted, strict=True)
+    ]
 
 
 def majority(run: FinishedRun) -> float:

@@ -14,13 +14,13 @@ from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
 from attnjax.report.answers import compared, compared_each, of_part
 from attnjax.report.tables import MARKED
+from attnjax.shapes import misfit
 from attnjax.workdir import (
     CONFIG,
     EXAMPLES,
     EXAMPLES_SHAPE,
     RESULTS,
     RESULTS_SHAPE,
-    misfit,
     read_json,
     refuse_pipe,
 )

@@ -158,23 +158,33 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             return measured | {"changed": jnp.where(moved, tokens, -1)}
 
         kinds = jax.lax.map(of_kind, jnp.arange(len(KINDS), dtype=jnp.int32))
-        size = jnp.where(jnp.isnan(kinds["words"]), jnp.inf, kinds["words"])
-        far = jnp.where(jnp.isnan(kinds["words"]), jnp.inf, kinds["distance"])
-        best = ((size[1] < size[0]) | ((size[1] == size[0]) & (far[1] < far[0]))).astype(jnp.int32)
-
-        def chosen(values: Shaped[Array, "kinds batch *more"]) -> Shaped[Array, "batch *more"]:
-            second = best.reshape(-1, *(1,) * (values.ndim - 2)) == 1
-            return jnp.where(second, values[1], values[0])
-
-        fewest, moved = chosen(kinds["words"]), chosen(kinds["changed"]) >= 0
-        overlap = _overlaps(given, words, moved, fewest)
-        found = {"changed_words": fewest, "distance": chosen(kinds["distance"]), "overlap": overlap}
-        for place, name in enumerate(KINDS):
-            each = {measure: rows[place] for measure, rows in kinds.items()}
-            found[name] = each | {"changed": AtWords(each["changed"], batch.words)}
-        return {"flips": found}
+        return {"flips": _fewest(kinds, given, words, batch.words)}
 
     return ask
+
+
+def _fewest(
+    kinds: dict[str, Any],
+    given: Given,
+    words: Bool[Array, "batch length"],
+    shown: Bool[Array, "batch length"],
+) -> dict[str, Any]:
+    """Of both kinds [kinds, batch, ...] what changes fewer words, or as many by less, and each."""
+    size = jnp.where(jnp.isnan(kinds["words"]), jnp.inf, kinds["words"])
+    far = jnp.where(jnp.isnan(kinds["words"]), jnp.inf, kinds["distance"])
+    best = ((size[1] < size[0]) | ((size[1] == size[0]) & (far[1] < far[0]))).astype(jnp.int32)
+
+    def chosen(values: Shaped[Array, "kinds batch *more"]) -> Shaped[Array, "batch *more"]:
+        second = best.reshape(-1, *(1,) * (values.ndim - 2)) == 1
+        return jnp.where(second, values[1], values[0])
+
+    fewest, moved = chosen(kinds["words"]), chosen(kinds["changed"]) >= 0
+    overlap = _overlaps(given, words, moved, fewest)
+    found = {"changed_words": fewest, "distance": chosen(kinds["distance"]), "overlap": overlap}
+    for place, name in enumerate(KINDS):
+        each = {measure: rows[place] for measure, rows in kinds.items()}
+        found[name] = each | {"changed": AtWords(each["changed"], shown)}
+    return found
 
 
 def _overlaps(

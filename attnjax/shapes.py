@@ -1,0 +1,51 @@
+"""Whether a value of JSON has the shape that its readers rely on."""
+
+import sys
+from typing import Any
+
+
+def misfit(value: Any, shape: Any, where: str = "") -> str:
+    """Where a value of JSON is not what it should be, such as "'best.step' is no int"; else "".
+
+    shape  a type (float: any finite number), object for anything; [shape] a list of such;
+    {"name": shape, "other?": shape} an object with at least "name"; {str: shape} one of such under
+    any names; (shape, None) either
+    """
+    if isinstance(shape, tuple):
+        wrong = [misfit(value, each, where) for each in shape]
+        return wrong[0] if all(wrong) else ""
+    kind = type(shape) if isinstance(shape, dict | list) else shape
+    if not _is_of(value, kind):
+        name = "null" if kind is None else "number" if kind is float else kind.__name__
+        return f"'{where}' is no {name}" if where else f"it is no {name}"
+    inner: list[tuple[Any, Any]] = []
+    if isinstance(shape, list):
+        kinds = shape[0] if isinstance(shape[0], tuple) else (shape[0],)
+        simple = all(kind is None or isinstance(kind, type) for kind in kinds)
+        if simple and all(any(_is_of(each, kind) for kind in kinds) for each in value):
+            return ""  # as most are: the quick way
+        inner = [(number, shape[0]) for number in range(len(value))]
+    elif isinstance(shape, dict):
+        for name, each in shape.items():
+            if name is str:
+                inner += [(key, each) for key in value]
+            elif name.removesuffix("?") in value:
+                inner.append((name.removesuffix("?"), each))
+            elif not name.endswith("?"):
+                return f"it has no '{where}.{name}'" if where else f"it has no '{name}'"
+    for key, each in inner:
+        if wrong := misfit(value[key], each, f"{where}.{key}" if where else str(key)):
+            return wrong
+    return ""
+
+
+def _is_of(value: Any, kind: type | None) -> bool:
+    if kind is None:
+        return value is None
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and abs(value) <= sys.float_info.max
+    if kind is int:
+        return isinstance(value, int) and abs(value) < 2**63
+    return isinstance(value, kind)
