@@ -262,7 +262,9 @@ def test_any_kind_of_number_is_as_good_as_float32(name, kind):
     mask[:] = True
     expected = ALL[name](a.astype(np.float32), b, mask)
     np.testing.assert_array_equal(ALL[name](a, b, mask), expected)
-    np.testing.assert_array_equal(ALL[name](a, b, mask.astype(np.float32)), expected)
+    # Of another type of mask another program is compiled, which may sum in another order.
+    found = ALL[name](a, b, mask.astype(np.float32))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
     swapped = ALL[name](b, a.astype(np.float32), mask)
     np.testing.assert_array_equal(ALL[name](b, a, mask), swapped)
 

@@ -228,6 +228,7 @@ def test_no_label_of_a_comparison_or_a_sweep_is_cut_off(compared, tmp_path, draw
             "relevance": None,
             "learning_rate": 0.1,
             "seed": 0,
+            "validation": 0.5,
             "accuracy": 0.5,
             "f1": 0.5,
             "kendall": 0.1,

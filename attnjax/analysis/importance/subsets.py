@@ -161,7 +161,7 @@ def solved(sums: Any) -> Regression:
     centred = products - total[:, None, None] * means[:, :, None] * means[:, None, :]
     cross = crossed - total[:, None] * means * mean[:, None]
     ridge = RIDGE * jnp.eye(means.shape[1], dtype=means.dtype)[None]
-    weights = jnp.linalg.solve(centred + ridge, cross[..., None])[..., 0]
+    weights = _solution(centred + ridge, cross)
     spread = squares - total * jnp.square(mean)
     missed = (
         spread
@@ -170,6 +170,24 @@ def solved(sums: Any) -> Regression:
     )
     determination = 1 - missed / jnp.where(spread > 0, spread, jnp.nan)
     return Regression(weights, mean - jnp.sum(means * weights, axis=-1), determination)
+
+
+def _solution(
+    matrices: Float[Array, "batch n n"], right: Float[Array, "batch n"]
+) -> Float[Array, "batch n"]:
+    """x of A x = b, A positive definite: by elimination, which then needs no pivots.
+
+    jnp.linalg would hand a batch to threads that the devices of a CPU share, and each device's call
+    waits there for the other's: two of them never end (JAX 0.10).
+    """
+
+    def eliminate(place: Int[Array, ""], rows: Float[Array, "batch n m"]) -> Array:
+        row = rows[:, place] / rows[:, place, place][:, None]
+        column = rows[:, :, place].at[:, place].set(0)
+        return (rows - column[:, :, None] * row[:, None, :]).at[:, place].set(row)
+
+    both = jnp.concatenate([matrices, right[..., None]], axis=-1)
+    return jax.lax.fori_loop(0, right.shape[-1], eliminate, both)[..., -1]
 
 
 def lime(
