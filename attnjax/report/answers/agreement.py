@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from attnjax.analysis.importance import METHODS, method_named
+from attnjax.checks import REGISTERED
 from attnjax.report.answers.answer import (
     Answer,
     Block,
@@ -107,8 +107,12 @@ def sentence(told: Told) -> str:
 
 
 def _is_importance(name: str) -> bool:
-    """Whether the explanation is no attention; a method that is not known here is none."""
-    return name not in METHODS or method_named(name).kind == "importance"
+    """Whether the explanation is no attention; a method that is not known here is none.
+
+    Asked of the table where a command has loaded it: `compare` does without JAX.
+    """
+    entry = REGISTERED.get("analysis.methods", {}).get(name)
+    return getattr(entry, "kind", "importance") == "importance"
 
 
 def _how_much(tau: dict[str, Any], floor: float) -> str:
