@@ -263,7 +263,7 @@ def test_what_is_wrong_in_a_folder_is_one_line(tmp_path, files, parts):
             gzip.compress(GOOD * 999, mtime=0)[:-12],
             ["train.jsonl.gz", "damaged gzip"],
         ),
-        ("train.jsonl", gzip.compress(GOOD, mtime=0), ["train.jsonl, line 1"]),
+        ("train.jsonl", gzip.compress(GOOD, mtime=0), ["train.jsonl: ", "gzip", "add .gz"]),
     ],
 )
 def test_what_is_wrong_in_a_file_is_one_line(tmp_path, name, content, parts):
