@@ -27,7 +27,7 @@ def test_what_is_odd_about_the_data_is_told_once(tmp_path, monkeypatch, caplog, 
     for name, value in {**nothing, "row_of": {"failed": False}, "write_sweep": None}.items():
         monkeypatch.setattr(bench, name, lambda *_, value=value: value)
     monkeypatch.setattr(bench.Bench, "train_all", lambda *_: iter(()))
-    asked = SweepSettings({"epsilon": "1"}, "turn", "grid", 10**9, share)
+    asked = SweepSettings({"seeds": "2"}, "turn", "grid", 10**9, share)
     logger = logging.getLogger("attnjax.data")
     try:
         bench.run_sweep(config, str(tmp_path / "out"), asked, ["attnjax"], Stop())
