@@ -146,7 +146,26 @@ def coverage() -> str:
     return rows_of(["examples", *counts], rows)
 
 
-TABLES = (scores, techniques, agreement, analysis, steps, torch_steps, coverage)
+def completeness() -> str:
+    """Integrated gradients by fixed points and by panels: points, errors, time."""
+    ways = stored("completeness")["ways"]
+    slowest = max(each["seconds"] for each in ways.values())
+    rows = [
+        [
+            name,
+            f"{each['points']:.0f}",
+            f"{each['error_mean']:.3f}",
+            f"{each['error_largest']:.3f}",
+            f"{each['share_above']:.2f}",
+            f"{each['seconds'] / slowest:.2f}",
+        ]
+        for name, each in ways.items()
+    ]
+    header = ["", "points", "mean error", "largest", "share above 0.05", "time"]
+    return rows_of(header, rows)
+
+
+TABLES = (scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness)
 
 
 def page() -> str:
