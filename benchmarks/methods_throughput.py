@@ -26,6 +26,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.analysis.cost import passes_of
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.config import AnalysisConfig, ModelConfig
+from attnjax.model.layers import ENCODERS
 from attnjax.model.stages import build_stages
 from attnjax.runtime import quick_compile, set_compiler
 from attnjax.types import EOS, PAD, SOS, Batch
@@ -126,7 +127,7 @@ def _alone(call: Any, params: Any, batch: Batch, together: dict[str, Any]) -> di
 def main() -> None:
     set_compiler()  # before anything is computed
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--encoder", default="bilstm", choices=("bilstm", "cnn", "average"))
+    parser.add_argument("--encoder", default="bilstm", choices=tuple(ENCODERS))
     parser.add_argument("--methods", default=None, type=lambda text: text.split(","))
     parser.add_argument("--texts", default=128, type=int)
     parser.add_argument("--rounds", default=5, type=int)

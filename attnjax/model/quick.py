@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.model import segments
-from attnjax.model.lstm import LSTMParams, bilstm, bilstm_without, final_states
+from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, bilstm_without, final_states
 from attnjax.model.rules import HELD, PLAIN, Rules
 from attnjax.types import (
     PAD,
@@ -169,8 +169,9 @@ def scale_projections(
     factors: Float[Array, "batch length"],
 ) -> States:
     """For the BiLSTM: the projections are multiplied, so that no matmul goes back to vectors."""
-    del encoder
-    states = bilstm(LSTMParams(**weights), inputs, mask, factors)
+    given = LSTMParams(**weights), inputs, mask, factors
+    plain = encoder.rules.encodes_plainly
+    states = bilstm(*given) if plain else bilstm_under(encoder.rules, *given)
     return states, final_states(states, mask)
 
 

@@ -237,9 +237,7 @@ def _run(
         return network.encoder.apply({"params": weights}, vectors, mask, inner)
     if factors is None:
         return network.encoder.apply({"params": weights}, vectors, mask)
-    scaled = scale_vectors
-    if network.rules.encodes_plainly:
-        scaled = SCALED.get(network.config.encoder, scale_vectors)
+    scaled = SCALED.get(network.config.encoder, scale_vectors)
     return scaled(network.encoder, weights, vectors, mask, factors)
 
 

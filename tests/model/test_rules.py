@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, sentences, small_model
 
+from attnjax.analysis.importance.path import ones_of
 from attnjax.model.attention import forward
 from attnjax.model.layers import ENCODERS
 from attnjax.model.rules import FROZEN, HELD, PLAIN, Rules, held_act, lrp
@@ -13,6 +14,13 @@ from attnjax.types import Embedded
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 EPSILON = 1e-3
+
+
+def by_step(*parts):
+    """A linear map that is plain, and that no shortcut knows."""
+    return PLAIN.linear(*parts)
+
+
 MODELS = [
     pytest.param("bilstm", "additive", False, id="bilstm"),
     pytest.param("bilstm", "dot", True, id="bilstm-pair"),
@@ -50,7 +58,7 @@ def test_values_are_the_same_under_every_rule_set(encoder, attention, pair):
     stages, params = model(encoder, attention, pair, classes=3, match_product=pair)
     batch = texts(pair, length=9)
     plain = jax.jit(lambda p, b: forward(stages, p, b))(params, batch)
-    literal = Rules(linear=lambda *parts: PLAIN.linear(*parts))
+    literal = Rules(linear=by_step)
     for rules in (HELD, FROZEN, lrp(EPSILON), literal):
         other = stages.under(rules)
         assert other is stages.under(rules), "what is compiled for it can be used again"
@@ -65,7 +73,7 @@ def test_a_rule_set_that_changes_nothing_has_the_plain_gradient(encoder):
     """The kernel's written-out gradient against autodiff of the literal scan."""
     stages, params = model(encoder, "additive", True, match_product=True)
     batch = texts(True)
-    literal = stages.under(Rules(linear=lambda *parts: PLAIN.linear(*parts)))
+    literal = stages.under(Rules(linear=by_step))
 
     def slopes(stages):
         return jax.jit(jax.grad(lambda p: jnp.sum(jnp.sin(forward(stages, p, batch).logits))))
@@ -99,6 +107,26 @@ def test_the_frozen_models_parts_and_biases_add_up_to_the_score(encoder, attenti
     )
     assert abs(biases) > 1e-3
     np.testing.assert_allclose(parts + biases, value, rtol=1e-10)
+
+
+@pytest.mark.parametrize("rules", [FROZEN, FROZEN._replace(linear=by_step), lrp(EPSILON)])
+def test_slopes_by_factors_are_gradient_times_input(rules):
+    """Whether projections are multiplied, beforehand, or vectors, step by step."""
+    stages, params = model("bilstm", "additive", True, match_product=True)
+    other, batch = stages.under(rules), texts(True)
+    shares = np.where(batch.mask, 0.2, 0.0)
+    embedded = stages.embed(params, batch)
+
+    def score(encoded):
+        return other.decode(params, encoded, shares, batch)[:, -1].sum()
+
+    def by_factor(factors):
+        return score(other.quick.encode_scaled(params, embedded, batch, factors))
+
+    slopes = jax.jit(jax.grad(lambda each: score(other.encode(params, each, batch))))(embedded)
+    found = jax.jit(jax.grad(by_factor))(ones_of(embedded))
+    for each, slope, vectors in zip(found, slopes, embedded, strict=True):
+        np.testing.assert_allclose(each, (slope * vectors).sum(axis=-1), rtol=1e-9, atol=1e-14)
 
 
 def stabilised(z, epsilon):

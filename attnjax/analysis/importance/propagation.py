@@ -13,9 +13,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from attnjax.analysis.importance.method import Method, Shared, counted
-from attnjax.analysis.importance.target import class_logit
+from attnjax.analysis.importance.path import ones_of
+from attnjax.analysis.importance.target import class_logit, predicted_logit
 from attnjax.config import AnalysisConfig
 from attnjax.model import segments
+from attnjax.model.attention import attend
 from attnjax.model.rules import DECONVOLUTION, GUIDED, W_SQUARE, Z_PLUS, Rules, lrp
 from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
 
@@ -33,18 +35,23 @@ class Relevances(NamedTuple):
 def relevances(rules: Rules) -> Shared:
     """The work of every method that propagates relevance under these rules.
 
-    A token's relevance is sum_d e_d * g_d, where g is the gradient of the score under the rules.
+    A token's relevance is sum_d e_d * g_d, where g is the gradient of the score under the rules:
+    the derivative by a factor of its vector, at 1.
     """
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Relevances:
         del key
         explained = stages.under(rules)
         embedded = stages.embed(params, batch)
-        logit = class_logit(explained, params, batch)
-        score, pull = jax.vjp(logit, embedded)
-        (slopes,) = pull(jnp.ones_like(score))
-        products = jax.tree.map(lambda e, g: jnp.sum(e * g, axis=-1), embedded, slopes)
-        return Relevances(Factors(*products), score)
+
+        def logit(factors: Factors) -> Float[Array, " batch"]:
+            encoded = explained.quick.encode_scaled(params, embedded, batch, factors)
+            scores = explained.score(params, encoded)
+            return predicted_logit(attend(explained, params, encoded, scores, batch)[1], batch)
+
+        score, pull = jax.vjp(logit, ones_of(embedded))
+        (tokens,) = pull(jnp.ones_like(score))
+        return Relevances(tokens, score)
 
     return shared
 
@@ -144,7 +151,7 @@ LRP = Method(
     shared=relevances(lrp(0.0)),
     apart=True,
     tuned=_with_epsilon,
-    passes=counted(2, 1),
+    passes=counted(1, 1),
     reference="Bach et al. 2015; Arras et al. 2017, arXiv:1706.07206",
 )
 DEEP_TAYLOR = Method(
@@ -154,7 +161,7 @@ DEEP_TAYLOR = Method(
     exactness=lost_of_positive,
     shared=relevances(Z_PLUS),
     apart=True,
-    passes=counted(2, 1),
+    passes=counted(1, 1),
     encoders=("cnn",),
     reference="Montavon et al. 2017, arXiv:1512.02479",
 )
@@ -163,7 +170,7 @@ GUIDED_BACKPROP = Method(
     slope_norm,
     segments=BOTH,
     shared=slopes(GUIDED),
-    passes=counted(2, 1),
+    passes=counted(1, 1),
     encoders=("cnn",),
     reference="Springenberg et al. 2015, arXiv:1412.6806",
 )
@@ -172,7 +179,7 @@ DECONVOLUTION_NETWORK = Method(
     segments=BOTH,
     shared=slopes(DECONVOLUTION),
     apart=True,
-    passes=counted(2, 1),
+    passes=counted(1, 1),
     encoders=("cnn",),
     reference="Zeiler & Fergus 2014, arXiv:1311.2901",
 )

@@ -39,9 +39,13 @@ def logit_of(
 
 
 def class_logit(stages: Stages, params: Params, batch: Batch) -> Score:
-    """Vectors of the batch's tokens -> the explained logit."""
-    classes = predicted(stages, params, batch)
-    return lambda embedded: logit_of(_logits(stages, params, embedded, batch), classes, batch)
+    """Vectors of the batch's tokens -> the explained logit, of the class that they predict."""
+    return lambda embedded: predicted_logit(_logits(stages, params, embedded, batch), batch)
+
+
+def predicted_logit(logits: Float[Array, "batch classes"], batch: Batch) -> Float[Array, " batch"]:
+    """The explained logit of the likeliest class."""
+    return logit_of(logits, logits.argmax(axis=-1), batch)
 
 
 def class_probability(stages: Stages, params: Params, batch: Batch) -> Score:
