@@ -110,6 +110,29 @@ def counted(forward: int, backward: int) -> Passes:
     return lambda config, words: (forward, backward)
 
 
+def of_words(
+    pick: Callable[[Any], Array], part: Callable[[Any], Any] = lambda shared: shared
+) -> Callable[..., Float[Array, "batch length"]]:
+    """Makes a `find` that reads its shared work: `pick` of what a segment has of it, 0 off words.
+
+    part  of the shared work, one array for each segment; pick  that array -> [batch, length]
+    """
+
+    def find(
+        stages: Stages,
+        params: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        segment: Segment,
+        shared: Any,
+    ) -> Float[Array, "batch length"]:
+        del stages, params, key
+        found = pick(segments.values(part(shared), segment))
+        return jnp.where(segments.words(batch, segment), found, 0)
+
+    return find
+
+
 def as_method(entry: Method | Callable[..., Any]) -> Method:
     """The record of a table's entry."""
     return entry if isinstance(entry, Method) else Method(entry)

@@ -5,18 +5,18 @@ Each is `jax.grad` of the same model under other `model.rules.Rules`, of the exp
 none they would be the gradient under another name, so that they are refused there.
 """
 
-from functools import cache
+from functools import cache, partial
+from operator import attrgetter
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from attnjax.analysis.importance.method import Method, Shared, counted
+from attnjax.analysis.importance.method import Method, Shared, counted, of_words
 from attnjax.analysis.importance.path import ones_of
 from attnjax.analysis.importance.target import class_logit, predicted_logit
 from attnjax.config import AnalysisConfig
-from attnjax.model import segments
 from attnjax.model.attention import attend
 from attnjax.model.rules import DECONVOLUTION, GUIDED, W_SQUARE, Z_PLUS, Rules, lrp
 from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
@@ -56,22 +56,6 @@ def relevances(rules: Rules) -> Shared:
     return shared
 
 
-def relevance(
-    stages: Stages,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""],
-    segment: Segment,
-    shared: Relevances,
-) -> Float[Array, "batch length"]:
-    """The words' relevances, signed: + speaks for the predicted class; in units of the logit.
-
-    shared  `relevances` of the method's rules
-    """
-    del stages, params, key
-    return jnp.where(segments.words(batch, segment), segments.values(shared.tokens, segment), 0)
-
-
 def lost(
     stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], shared: Relevances
 ) -> Float[Array, " batch"]:
@@ -85,21 +69,14 @@ def lost(
     return jnp.abs(1 - total / jnp.where(shared.score == 0, jnp.nan, shared.score))
 
 
-def positive_relevance(
-    stages: Stages,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""],
-    segment: Segment,
-    shared: Relevances,
-) -> Float[Array, "batch length"]:
-    """`relevance`, and 0 of every word where the score is not above 0.
+def positive(shared: Relevances) -> Factors:
+    """The relevances, and 0 of every token where the score is not above 0.
 
     There deep Taylor has no root to expand at; `lost_of_positive` is NaN of such an example, which
     counts them.
     """
-    found = relevance(stages, params, batch, key, segment, shared)
-    return jnp.where((shared.score > 0)[:, None], found, 0)
+    above = (shared.score > 0)[:, None]
+    return jax.tree.map(lambda each: jnp.where(above, each, 0), shared.tokens)
 
 
 def lost_of_positive(
@@ -122,21 +99,11 @@ def slopes(rules: Rules) -> Shared:
     return shared
 
 
-def slope_norm(
-    stages: Stages,
-    params: Params,
-    batch: Batch,
-    key: Key[Array, ""],
-    segment: Segment,
-    shared: Embedded,
-) -> Float[Array, "batch length"]:
-    """L2 norm of what comes back to each word's vector.
-
-    shared  `slopes` of the method's rules
-    """
-    del stages, params, key
-    norms = jnp.linalg.norm(segments.values(shared, segment), axis=-1)
-    return jnp.where(segments.words(batch, segment), norms, 0)
+# L2 norm of what comes back to each word's vector; of `slopes`.
+slope_norm = of_words(partial(jnp.linalg.norm, axis=-1))
+# The words' relevances, signed: + speaks for the predicted class; in units of the logit. Of
+# `relevances`.
+relevance = of_words(jnp.asarray, attrgetter("tokens"))
 
 
 def _with_epsilon(method: Method, config: AnalysisConfig) -> Method:
@@ -155,7 +122,7 @@ LRP = Method(
     reference="Bach et al. 2015; Arras et al. 2017, arXiv:1706.07206",
 )
 DEEP_TAYLOR = Method(
-    positive_relevance,
+    of_words(jnp.asarray, positive),
     signed=True,
     segments=BOTH,
     exactness=lost_of_positive,
