@@ -148,6 +148,11 @@ Read = Callable[[Float[Array, "*many batch length"]], Float[Array, "*many batch 
 Without = Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "batch length"]]]
 
 
+Kept = Callable[
+    [Bool[Array, "batch length"], Bool[Array, "batch length_query"] | None], tuple[Encoded, Batch]
+]
+
+
 class Quick(NamedTuple):
     """Quicker ways to what the stages give; `model.quick.literal` has the slow one of each.
 
@@ -159,11 +164,15 @@ class Quick(NamedTuple):
                     left out.
     encode_scaled   (params, Embedded, batch, factors) -> Encoded of the vectors times one factor a
                     token, to be differentiated by the factors
+    encode_kept     (params, Embedded, batch) -> kept; kept(keep, keep of the query or None), True
+                    [batch, length] on the tokens that stay, is (Encoded, batch) of these alone,
+                    closed up
     """
 
     read: Callable[[Params, Encoded, Batch], Read]
     encode_without: Callable[[Params, Embedded, Batch, Segment], Without]
     encode_scaled: Callable[[Params, Embedded, Batch, Factors], Encoded]
+    encode_kept: Callable[[Params, Embedded, Batch], Kept]
 
 
 class Stages(NamedTuple):

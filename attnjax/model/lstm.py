@@ -161,6 +161,32 @@ def bilstm_without(
     return without
 
 
+def bilstm_kept(
+    params: LSTMParams, inputs: Float[Array, "batch length embed"]
+) -> Callable[
+    [Int[Array, "batch length"], Bool[Array, "batch length"]],
+    Float[Array, "batch length states"],
+]:
+    """Builds kept(order, real): the states of each row's tokens in that order, as far as real.
+
+    Inputs are projected once: what is kept is gathered among the projections.
+    """
+    inputs = inputs.swapaxes(0, 1)
+    projected = [_project(each, inputs) for each in params.input]
+
+    def kept(
+        order: Int[Array, "batch length"], real: Bool[Array, "batch length"]
+    ) -> Float[Array, "batch length states"]:
+        there, place = real.T[..., None], order.T[..., None]
+        steps = there.astype(inputs.dtype)
+        gathered = [
+            jnp.where(there, jnp.take_along_axis(each, place, axis=0), 0) for each in projected
+        ]
+        return _both(params.recurrent, params.bias, gathered, steps)
+
+    return kept
+
+
 def _sides(params):
     return [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
 

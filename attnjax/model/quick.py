@@ -1,10 +1,11 @@
 """Shortcuts of a model, each beside the literal way, which gives the same values.
 
 `literal` makes all of them from the stages alone. A built model has quicker ones: its decoder reads
-many attentions of one encoding at once, and `WITHOUT` and `SCALED` hold what an encoder can do. A
-way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
+many attentions of one encoding at once, and `WITHOUT`, `SCALED` and `KEPT` hold what an encoder can
+do. A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
 without(position) is (states, summary, tokens left) of the rows that lack this position; a way of
-scaling is (encoder, weights, inputs, mask, factors) -> (states, summary).
+scaling is (encoder, weights, inputs, mask, factors) -> (states, summary); a way of keeping some
+tokens is (weights, inputs) -> kept, where kept(order, real) is (states, summary).
 """
 
 from collections.abc import Callable
@@ -15,7 +16,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.model import segments
-from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, bilstm_without, final_states
+from attnjax.model.lstm import (
+    LSTMParams,
+    bilstm,
+    bilstm_kept,
+    bilstm_under,
+    bilstm_without,
+    final_states,
+)
 from attnjax.model.rules import HELD, PLAIN, Rules
 from attnjax.types import (
     PAD,
@@ -23,6 +31,7 @@ from attnjax.types import (
     Embedded,
     Encoded,
     Factors,
+    Kept,
     Layer,
     Params,
     Quick,
@@ -72,7 +81,44 @@ def literal(
         scaled = jax.tree.map(lambda vectors, f: vectors * f[..., None], embedded, like)
         return encode(params, scaled, batch)
 
-    return Quick(read, encode_without, encode_scaled)
+    def encode_kept(params: Params, embedded: Embedded, batch: Batch) -> Kept:
+        def kept(text: Array, query: Array | None) -> tuple[Encoded, Batch]:
+            closed, found = batch, embedded
+            keep: tuple[tuple[Segment, Array | None], ...] = ("text", text), ("query", query)
+            for segment, stay in keep:
+                if stay is not None:
+                    order, real = kept_order(stay)
+                    ids = segments.tokens(batch, segment)
+                    closed = segments.with_tokens(closed, segment, gathered(ids, order, real))
+                    vectors = gathered(segments.values(embedded, segment), order, real)
+                    found = found._replace(**{segment: vectors})
+            return encode(params, found, closed), closed
+
+        return kept
+
+    return Quick(read, encode_without, encode_scaled, encode_kept)
+
+
+def kept_order(
+    keep: Bool[Array, "batch length"],
+) -> tuple[Int[Array, "batch length"], Bool[Array, "batch length"]]:
+    """Where each place's token comes from when the rest closes up, and which places have one.
+
+    [[True, False, True]] -> [[0, 2, 1]], [[True, True, False]]
+    """
+    order = jnp.argsort(~keep, axis=-1, stable=True)
+    return order, jnp.take_along_axis(keep, order, axis=-1)
+
+
+def gathered(
+    values: Int[Array, "batch length"] | Float[Array, "batch length embed"],
+    order: Int[Array, "batch length"],
+    real: Bool[Array, "batch length"],
+) -> Int[Array, "batch length"] | Float[Array, "batch length embed"]:
+    """The values in that order; 0, as padding and its vector, where no place is real."""
+    more = (1,) * (values.ndim - 2)
+    found = jnp.take_along_axis(values, order.reshape(*order.shape, *more), axis=1)
+    return jnp.where(real.reshape(*real.shape, *more), found, 0)
 
 
 def stages_by_hand(
@@ -175,8 +221,22 @@ def scale_projections(
     return states, final_states(states, mask)
 
 
+def gather_projections(
+    weights: Any, inputs: Float[Array, "batch length embed"]
+) -> Callable[[Array, Array], States]:
+    """For the BiLSTM: words are projected once, and the projections gathered."""
+    kept = bilstm_kept(LSTMParams(**weights), inputs)
+
+    def encoded(order: Array, real: Array) -> States:
+        states = kept(order, real)
+        return states, final_states(states, real)
+
+    return encoded
+
+
 WITHOUT = {"bilstm": skip_steps}
 SCALED = {"bilstm": scale_projections}
+KEPT = {"bilstm": gather_projections}
 
 
 def read_out(

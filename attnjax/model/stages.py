@@ -14,7 +14,17 @@ from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
-from attnjax.model.quick import SCALED, WITHOUT, close_up, literal, read_out, scale_vectors
+from attnjax.model.quick import (
+    KEPT,
+    SCALED,
+    WITHOUT,
+    close_up,
+    gathered,
+    kept_order,
+    literal,
+    read_out,
+    scale_vectors,
+)
 from attnjax.model.rules import PLAIN, Rules
 from attnjax.types import (
     PAD,
@@ -23,6 +33,7 @@ from attnjax.types import (
     Encoded,
     Factors,
     Inner,
+    Kept,
     Layer,
     Params,
     Quick,
@@ -243,10 +254,12 @@ def _run(
 
 def _quick(network: Network) -> Quick:
     """The model's shortcuts; of a decoder under other rules, decoding itself."""
-    read = partial(read_many, network)
-    if network.rules != PLAIN:
-        read = literal(partial(encode, network), partial(decode, network)).read
-    return Quick(read, partial(encode_without, network), jitted(encode, network))
+    slow = literal(partial(encode, network), partial(decode, network))
+    read = partial(read_many, network) if network.rules == PLAIN else slow.read
+    kept = slow.encode_kept
+    if network.config.encoder in KEPT and network.rules.encodes_plainly:
+        kept = partial(encode_kept, network)
+    return Quick(read, partial(encode_without, network), jitted(encode, network), kept)
 
 
 def read_many(network: Network, params: Params, encoded: Encoded, batch: Batch) -> Read:
@@ -274,6 +287,28 @@ def encode_without(
         return encoded, left
 
     return edited
+
+
+def encode_kept(network: Network, params: Params, embedded: Embedded, batch: Batch) -> Kept:
+    """`Quick.encode_kept` of an encoder in `KEPT`."""
+
+    def of(segment: Segment) -> Any:
+        weights = _weights_of(network, params, segment)
+        return KEPT[network.config.encoder](weights, segments.values(embedded, segment))
+
+    text, asked = of("text"), of("query") if network.pair else None
+
+    def kept(stay: Any, query: Any) -> Any:
+        order, real = kept_order(stay)
+        closed = segments.with_tokens(batch, "text", gathered(batch.tokens, order, real))
+        states, _ = text(order, real)
+        if asked is None:
+            return Encoded(states, None), closed
+        order, real = kept_order(batch.query_mask if query is None else query)
+        ids = gathered(segments.tokens(batch, "query"), order, real)
+        return Encoded(states, asked(order, real)[1]), segments.with_tokens(closed, "query", ids)
+
+    return kept
 
 
 def normalized(

@@ -1,10 +1,10 @@
-"""Leaving tokens out one at a time: every way equals encoding the shorter sequence."""
+"""Leaving tokens out: every way equals encoding the shorter sequence."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from helpers import batch_of, quick_jit, sentences
+from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.model.layers import ENCODERS
 from attnjax.model.quick import WITHOUT, close_up, delete
@@ -46,3 +46,38 @@ def test_states_and_summary_equal_the_shorter_sequence(name, method):
             np.testing.assert_array_equal(left[position, row, places], ids[kept])
             np.testing.assert_allclose(states[position, row, places], expected[0], atol=1e-14)
             np.testing.assert_allclose(summary[position, row], end[0], atol=1e-14)
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("name", ENCODERS)
+def test_what_is_kept_closes_up_and_is_encoded_so(name):
+    stages, params = small_model(name, "dot", True, dtype=jnp.float64)
+    texts, queries = sentences([4, 2, 5]), sentences([3, 1, 2], seed=1)
+    batch = batch_of(texts, queries, length=8, dtype=np.float64)
+    random = np.random.default_rng(0)
+    stay, asked = (
+        np.asarray(mask) & (random.random(mask.shape) < 0.6)
+        for mask in (batch.mask, batch.query_mask)
+    )
+    stay[1], asked[:, 0] = batch.mask[1], True
+    stay[:, 0] = True
+
+    @quick_jit
+    def found(params, batch):
+        kept = stages.quick.encode_kept(params, stages.embed(params, batch), batch)
+        return kept(jnp.asarray(stay), jnp.asarray(asked)), kept(jnp.asarray(stay), None)
+
+    (both, closed), (one, alone) = found(params, batch)
+    for row in range(3):
+        left = texts[row][stay[row, : len(texts[row])]]
+        query = queries[row][asked[row, : len(queries[row])]]
+        for encoded, batch_left, words in ((both, closed, query), (one, alone, queries[row])):
+            shorter = batch_of([left], [words], dtype=np.float64)
+            plain = stages.encode(params, stages.embed(params, shorter), shorter)
+            np.testing.assert_array_equal(batch_left.tokens[row, : len(left)], left)
+            assert not batch_left.tokens[row, len(left) :].any()
+            np.testing.assert_array_equal(batch_left.query[row, : len(words)], words)
+            states = encoded.states[row]
+            np.testing.assert_allclose(states[: len(left)], plain.states[0], atol=1e-14)
+            assert not np.asarray(states[len(left) :]).any()
+            np.testing.assert_allclose(encoded.query[row], plain.query[0], atol=1e-14)

@@ -5,6 +5,7 @@ places, then the query's. A subset's other words are really deleted, and each se
 <sos> and <eos> always stay. Random numbers are drawn by (key, row, number, segment, position).
 """
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -15,8 +16,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from attnjax.analysis.importance.method import Method, Shared
 from attnjax.analysis.importance.target import of_classes, predicted
 from attnjax.config import AnalysisConfig
-from attnjax.model.attention import forward
-from attnjax.types import PAD, Batch, Params, Segment, Stages
+from attnjax.model.attention import attend
+from attnjax.types import Batch, Params, Segment, Stages
 
 KERNEL_WIDTH = 25.0  # of lime_text's exponential kernel, on distances of 0 to 100
 RIDGE = 1.0  # lime's penalty, on all but the intercept
@@ -28,33 +29,35 @@ def features(batch: Batch) -> Bool[Array, "batch features"]:
     return jnp.concatenate(words, axis=-1)
 
 
-def restricted(batch: Batch, keep: Bool[Array, "batch features"]) -> Batch:
-    """The batch with those words alone: ids [[2, 7, 8, 3]] without the 7 -> [[2, 8, 3, 0]]."""
+def output_of(
+    stages: Stages, params: Params, batch: Batch
+) -> Callable[[Bool[Array, "batch features"]], Float[Array, "batch classes"]]:
+    """Builds output(keep): class probabilities of the examples with those of their words alone."""
     length = batch.tokens.shape[1]
-    text = close_up(batch.tokens, keep[:, :length] | (batch.mask & ~batch.words))
-    if batch.query is None:
-        return batch._replace(tokens=text)
-    marks = batch.query_mask & ~batch.query_words
-    return batch._replace(tokens=text, query=close_up(batch.query, keep[:, length:] | marks))
+    kept = stages.quick.encode_kept(params, stages.embed(params, batch), batch)
 
+    def output(keep: Bool[Array, "batch features"]) -> Float[Array, "batch classes"]:
+        text, query = keep[:, :length] | (batch.mask & ~batch.words), None
+        if batch.query is not None:
+            query = keep[:, length:] | (batch.query_mask & ~batch.query_words)
+        encoded, left = kept(text, query)
+        _, logits = attend(stages, params, encoded, stages.score(params, encoded), left)
+        return jax.nn.softmax(logits, axis=-1)
 
-def close_up(
-    tokens: Int[Array, "batch length"], keep: Bool[Array, "batch length"]
-) -> Int[Array, "batch length"]:
-    """What is kept, in order, then padding."""
-    order = jnp.argsort(~keep, axis=-1, stable=True)
-    kept = jnp.take_along_axis(keep, order, axis=-1)
-    return jnp.where(kept, jnp.take_along_axis(tokens, order, axis=-1), PAD)
+    return output
 
 
 def random_ranks(
-    key: Key[Array, ""], number: Int[Array, ""], batch: Batch
+    key: Key[Array, ""], number: Int[Array, "*batch"], batch: Batch
 ) -> Int[Array, "batch features"]:
-    """Each word's place in a random order of the row's words, from 0; off the words the largest."""
+    """Each word's place in a random order of the row's words, from 0; off the words the largest.
+
+    number  of the order, the same of all rows or one of each
+    """
     words = features(batch)
     widths = [batch.words.shape[1]] + ([] if batch.query is None else [batch.query.shape[1]])
 
-    def of_row(row: Int[Array, ""]) -> Array:
+    def of_row(row: Int[Array, ""], number: Int[Array, ""]) -> Array:
         own = jax.random.fold_in(jax.random.fold_in(key, row), number)
         drawn = [
             jax.random.bits(jax.random.fold_in(own, place), (width,), jnp.uint32)
@@ -62,7 +65,7 @@ def random_ranks(
         ]
         return jnp.concatenate(drawn)
 
-    drawn = jax.vmap(of_row)(batch.rows)
+    drawn = jax.vmap(of_row)(batch.rows, jnp.broadcast_to(number, batch.rows.shape))
     order = jnp.lexsort((drawn, ~words), axis=-1)
     return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
@@ -95,35 +98,39 @@ def regression(samples: int) -> Shared:
     likely, is deleted, a subset of that size at random. Samples weigh sqrt(exp(-D^2 / 25^2)),
     D = 100 (1 - sqrt(share of words left)); a ridge regression of the predicted class's
     probability with an intercept and all words, penalty 1, gives the weights. Samples stream by:
-    memory does not grow with their number.
+    memory does not grow with their number. A row's come in order of their length, so that all rows
+    of a batch are short at the same time.
     """
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Regression:
-        words = features(batch)
+        words, output = features(batch), output_of(stages, params, batch)
         classes = predicted(stages, params, batch)
         count = words.sum(axis=-1)
 
-        def add(sums: Any, number: Int[Array, ""]) -> Any:
-            size_key = jax.random.fold_in(key, 1)
+        def size_of(row: Int[Array, ""], of: Int[Array, ""], number: Int[Array, ""]) -> Array:
+            own = jax.random.fold_in(jax.random.fold_in(jax.random.fold_in(key, 1), row), number)
+            share = jax.random.uniform(own, (), jnp.float32)
+            size = 1 + jnp.floor(share * of.astype(jnp.float32)).astype(jnp.int32)
+            return jnp.where(number == 0, 0, jnp.minimum(size, of.astype(jnp.int32)))
 
-            def size_of(row: Int[Array, ""], of: Int[Array, ""]) -> Array:
-                own = jax.random.fold_in(jax.random.fold_in(size_key, row), number)
-                share = jax.random.uniform(own, (), jnp.float32)
-                size = 1 + jnp.floor(share * of.astype(jnp.float32)).astype(jnp.int32)
-                return jnp.minimum(size, of.astype(jnp.int32))
+        numbers = jnp.arange(samples)
+        sizes = jax.vmap(jax.vmap(size_of, (0, 0, None)), (None, None, 0))(
+            batch.rows, count, numbers
+        )
+        turns = jnp.argsort(sizes, axis=0)
 
-            deleted = jnp.where(number == 0, 0, jax.vmap(size_of)(batch.rows, count))
-            ranks = random_ranks(key, number, batch)
-            keep = words & (ranks >= deleted[:, None])
-            output = forward(stages, params, restricted(batch, keep)).probabilities
-            value = of_classes(output, classes)
+        def add(sums: Any, turn: tuple[Array, Array]) -> Any:
+            number, deleted = turn
+            keep = words & (random_ranks(key, number, batch) >= deleted[:, None])
+            value = of_classes(output(keep), classes)
             return _accumulate(sums, keep.astype(value.dtype), value, proximity(keep, count)), None
 
-        dtype = jax.eval_shape(lambda: forward(stages, params, batch).probabilities).dtype
+        dtype = jax.eval_shape(output, words).dtype
         rows, width = words.shape
         shapes = ((rows, width, width), (rows, width), (rows, width), (rows,), (rows,), (rows,))
         nothing = tuple(jnp.zeros(shape, dtype) for shape in shapes)
-        sums, _ = jax.lax.scan(add, nothing, jnp.arange(samples))
+        deleted = jnp.take_along_axis(sizes, turns, axis=0)
+        sums, _ = jax.lax.scan(add, nothing, (turns, deleted))
         return solved(sums)
 
     return shared
@@ -233,13 +240,12 @@ def shapley_values(orders: int) -> Shared:
     """
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Sampled:
-        words = features(batch)
+        words, output = features(batch), output_of(stages, params, batch)
         classes = predicted(stages, params, batch)
         most = jnp.max(words.sum(axis=-1))
 
         def value(keep: Bool[Array, "batch features"]) -> Float[Array, " batch"]:
-            output = forward(stages, params, restricted(batch, keep)).probabilities
-            return of_classes(output, classes)
+            return of_classes(output(keep), classes)
 
         nobody = value(jnp.zeros_like(words))
 

@@ -16,7 +16,7 @@ from attnjax.analysis.findings import by_class, describe
 from attnjax.analysis.importance.subsets import random_ranks
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.moved import make_disturbed, make_replaced, own_words
-from attnjax.analysis.questions.faithfulness import without
+from attnjax.analysis.questions.faithfulness import of_kept
 from attnjax.analysis.questions.question import About, Again, Question
 from attnjax.config import AnalysisConfig
 from attnjax.model.attention import forward
@@ -124,6 +124,7 @@ def make_subsets(stages: Stages, removal: str, seed: int) -> Callable[..., dict[
     def subsets(params: Params, batch: Batch, given: Any) -> dict[str, Array]:
         del given
         trace, words = forward(stages, params, batch), batch.words
+        output = of_kept(stages, params, batch, removal)
         classes = trace.logits.argmax(axis=-1)
         whole = of_classes(trace.probabilities, classes)
         key, alone = jax.random.key(seed), batch._replace(query=None)
@@ -137,8 +138,7 @@ def make_subsets(stages: Stages, removal: str, seed: int) -> Callable[..., dict[
         def one(number: Array) -> tuple[Array, Array]:
             size = jax.vmap(size_of, in_axes=(0, 0, None))(batch.rows, count, number)
             gone = words & (random_ranks(key, number, alone) < size[:, None])
-            left = without(stages, params, batch, gone, removal)
-            return gone.astype(whole.dtype), whole - of_classes(left, classes)
+            return gone.astype(whole.dtype), whole - of_classes(output(words & ~gone), classes)
 
         gone, drop = jax.lax.map(one, jnp.arange(SUBSETS))
         order = random_ranks(key, jnp.asarray(SUBSETS), alone)

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.analysis.findings import by_class, describe
-from attnjax.analysis.importance.subsets import close_up, random_ranks
+from attnjax.analysis.importance.subsets import output_of, random_ranks
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.question import About, Given, Question
 from attnjax.config import AnalysisConfig
@@ -48,10 +48,7 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 
     def ask(params: Params, batch: Batch, given: Given) -> dict[str, Any]:
         trace, words = given.trace, batch.words
-
-        def output(keep: Bool[Array, "batch length"]) -> Array:
-            return without(stages, params, batch, words & ~keep, config.removal)
-
+        output = of_kept(stages, params, batch, config.removal)
         names = ["attention", *given.explanations]
         values = [trace.weights, *(each["text"] for each in given.explanations.values())]
         key = jax.random.key(seed)
@@ -143,23 +140,28 @@ def _ceiling(share: Float[Array, ""], count: Int[Array, " batch"]) -> Int[Array,
     return jnp.ceil(share * count.astype(share.dtype) - 1e-4).astype(jnp.int32)
 
 
-def without(
-    stages: Stages, params: Params, batch: Batch, gone: Bool[Array, "batch length"], removal: str
-) -> Float[Array, "batch classes"]:
-    """Class probabilities without some words of the text."""
+def of_kept(
+    stages: Stages, params: Params, batch: Batch, removal: str
+) -> Callable[[Bool[Array, "batch length"]], Float[Array, "batch classes"]]:
+    """Builds output(keep): class probabilities with those words of the text alone."""
+    words, embedded = batch.words, stages.embed(params, batch)
     if removal == "delete":
-        left = batch._replace(tokens=close_up(batch.tokens, batch.mask & ~gone))
-        return forward(stages, params, left).probabilities
-    if removal == "unknown":
-        other = jnp.asarray(UNK, batch.tokens.dtype)
-        return forward(
-            stages, params, batch._replace(tokens=jnp.where(gone, other, batch.tokens))
-        ).probabilities
-    embedded = stages.embed(params, batch)
-    embedded = embedded._replace(text=jnp.where(gone[..., None], 0, embedded.text))
-    encoded = stages.encode(params, embedded, batch)
-    _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
-    return jax.nn.softmax(logits, axis=-1)
+        of_features = output_of(stages, params, batch)
+        query = [] if batch.query is None else [batch.query_words]
+        return lambda keep: of_features(jnp.concatenate([keep, *query], axis=-1))
+
+    def output(keep: Bool[Array, "batch length"]) -> Float[Array, "batch classes"]:
+        gone = words & ~keep
+        if removal == "unknown":
+            other = jnp.asarray(UNK, batch.tokens.dtype)
+            hidden = batch._replace(tokens=jnp.where(gone, other, batch.tokens))
+            return forward(stages, params, hidden).probabilities
+        left = embedded._replace(text=jnp.where(gone[..., None], 0, embedded.text))
+        encoded = stages.encode(params, left, batch)
+        _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
+        return jax.nn.softmax(logits, axis=-1)
+
+    return output
 
 
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:

@@ -15,7 +15,6 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from attnjax.analysis.findings import describe
-from attnjax.analysis.importance.subsets import close_up
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.faithfulness import order_of
 from attnjax.analysis.questions.question import About, Given, Names, Question
@@ -26,6 +25,7 @@ from attnjax.data.batches import EncodedSplit
 from attnjax.data.word_values import read_word_values
 from attnjax.errors import UserError
 from attnjax.model.attention import forward
+from attnjax.model.quick import gathered, kept_order
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
 from attnjax.types import EOS, PAD, Batch, Params, Stages
@@ -115,7 +115,7 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 
         def output(rows: Int[Array, " some"], tokens: Int[Array, "some length"]) -> Any:
             some = jax.tree.map(lambda each: each[rows], batch)
-            some = some._replace(tokens=close_up(tokens, tokens != PAD))
+            some = some._replace(tokens=gathered(tokens, *kept_order(tokens != PAD)))
             found = forward(stages, params, some)
             before = classes[rows]
             return of_classes(found.probabilities, before), found.logits.argmax(axis=-1) != before

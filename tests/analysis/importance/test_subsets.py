@@ -11,14 +11,14 @@ from sklearn.linear_model import Ridge
 
 from attnjax.analysis.importance import subsets
 from attnjax.analysis.importance.subsets import (
-    close_up,
     features,
+    output_of,
     random_ranks,
     regression,
-    restricted,
     shapley_values,
 )
 from attnjax.model.attention import forward
+from attnjax.types import PAD
 
 KEY = jax.random.key(0)
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -30,18 +30,33 @@ def small(pair=False, lengths=(5, 2)):
     return stages, params, batch_of(sentences(lengths), query, dtype=np.float64)
 
 
-def test_what_is_kept_closes_up():
-    tokens, keep = jnp.array([[2, 7, 8, 3, 0]]), jnp.array([[True, False, True, True, False]])
-    assert close_up(tokens, keep).tolist() == [[2, 8, 3, 0, 0]]
+def restricted(batch, keep):
+    """The batch with those words alone, row by row."""
+
+    def closed(tokens, words, keep):
+        rows = np.zeros_like(tokens)
+        for row, ids in enumerate(np.asarray(tokens)):
+            left = ids[(ids != PAD) & (np.asarray(keep[row]) | ~np.asarray(words[row]))]
+            rows[row, : len(left)] = left
+        return jnp.asarray(rows)
+
+    length = batch.tokens.shape[1]
+    left = batch._replace(tokens=closed(batch.tokens, batch.words, keep[:, :length]))
+    if batch.query is None:
+        return left
+    return left._replace(query=closed(batch.query, batch.query_words, keep[:, length:]))
 
 
-def test_a_subset_of_a_pair_keeps_the_marks_of_both_segments():
-    _, _, batch = small(pair=True)
-    nothing = restricted(batch, jnp.zeros_like(features(batch)))
-    assert nothing.tokens[:, :3].tolist() == nothing.query[:, :3].tolist() == [[2, 3, 0]] * 2
-    whole = restricted(batch, features(batch))
-    assert (whole.tokens == batch.tokens).all()
-    assert (whole.query == batch.query).all()
+@pytest.mark.parametrize("pair", [False, True])
+def test_the_output_of_a_subset_is_that_of_the_shorter_text(pair):
+    stages, params, batch = small(pair)
+    output = jax.jit(lambda p, b, keep: output_of(stages, p, b)(keep))
+    plain = jax.jit(lambda p, b: forward(stages, p, b).probabilities)
+    words = np.asarray(features(batch))
+    random = np.random.default_rng(0)
+    for keep in (words, np.zeros_like(words), words & (random.random(words.shape) < 0.5)):
+        expected = plain(params, restricted(batch, keep))
+        np.testing.assert_allclose(output(params, batch, keep), expected, rtol=1e-12)
 
 
 def test_orders_are_random_and_depend_on_the_row_alone():
@@ -93,7 +108,7 @@ def test_lime_is_the_weighted_ridge_regression_of_its_samples(pair, monkeypatch)
         np.testing.assert_allclose(
             weight[1:, row], np.sqrt(np.exp(-(distance**2) / 625)), rtol=1e-5
         )
-        one = restricted(batch, jnp.asarray(kept[7].astype(bool)))
+        one = restricted(batch, kept[7].astype(bool))
         output = forward(stages, params, one).probabilities[row, classes[row]]
         np.testing.assert_allclose(value[7, row], output, rtol=1e-6)
 
@@ -113,12 +128,12 @@ def test_shapley_values_of_all_orders_are_those_of_the_definition(monkeypatch):
     found = quick_jit(lambda p, b: work(stages, p, b, KEY))(params, batch)
     whole = forward(stages, params, batch).probabilities
     classes = np.asarray(whole.argmax(axis=-1))
-    value = quick_jit(lambda p, b, keep: forward(stages, p, restricted(b, keep)).probabilities)
+    value = quick_jit(lambda p, b: forward(stages, p, b).probabilities)
 
     def worth(chosen):
         keep = np.zeros_like(words)
         keep[:, [1 + each for each in chosen]] = True
-        return np.asarray(value(params, batch, jnp.asarray(keep)))[np.arange(2), classes]
+        return np.asarray(value(params, restricted(batch, keep)))[np.arange(2), classes]
 
     expected = np.zeros((2, 3))
     for order in permutations(range(3)):

@@ -180,15 +180,14 @@ def test_what_adds_up_has_no_infidelity(monkeypatch):
     def parts(stages, params, batch, key):
         return scale * jnp.where(batch.words, stages.embed(params, batch).text[..., 0], 0)
 
-    def without(stages, params, batch, gone, removal):
+    def of_kept(stages, params, batch, removal):
         """A probability that is linear in the words that are there."""
-        left = jnp.where(gone, 0, parts(stages, params, batch, None)).sum(axis=-1, keepdims=True)
-        whole = forward(stages, params, batch)
-        full = parts(stages, params, batch, None).sum(axis=-1, keepdims=True)
-        return whole.probabilities - full + left
+        each = parts(stages, params, batch, None)
+        whole = forward(stages, params, batch).probabilities
+        return lambda keep: whole - jnp.where(keep, 0, each).sum(axis=-1, keepdims=True)
 
     monkeypatch.setitem(METHODS, "parts", Method(parts, signed=True))
-    monkeypatch.setattr(continuity, "without", without)
+    monkeypatch.setattr(continuity, "of_kept", of_kept)
     settings = dataclasses.replace(SETTINGS, methods=("parts",))
     found, _ = asked("continuity", small_model("average"), settings)
     np.testing.assert_allclose(found["parts"]["infidelity"], 0, atol=1e-12)
