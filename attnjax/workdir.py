@@ -66,7 +66,7 @@ RESULTS_SHAPE = {
     "timing?": {str: (float, None)},
     "failed?": bool,
     "failed_step?": (int, None),
-    "cost?": ({str: {"seconds_per_example": (float, None), "passes?": (float, None)}}, None),
+    "cost?": ({str: {"seconds_per_example": (float, None), "passes?": (_SCORES, None)}}, None),
 }
 EXAMPLES_SHAPE = {
     "id": int,
@@ -190,7 +190,7 @@ def absolute(path: Any) -> epath.Path:
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a folder is named by a text or a path, not by {path!r:.40}")
     path = os.fspath(path)
-    if not encodable(path):
+    if not encodable(path) or "\0" in path:
         raise UserError(f"the name of the folder {path!r} is no UTF-8; choose another")
     if "://" not in path:
         return epath.Path(os.path.abspath(os.path.expanduser(path)))  # no shell expands --x=~/y

@@ -260,6 +260,13 @@ def test_a_damaged_line_is_named_and_only_the_last_may_be_cut_short(tmp_path):
     [
         ({"config": {}, "test": {"f1": 0.5, "auc": None}, "analysis": {}, "further": 1}, ""),
         ({"config": {}, "test": None, "analysis": {}, "best": {"step": 3, "validation": {}}}, ""),
+        (
+            {
+                **{"config": {}, "test": {}, "analysis": {}},
+                "cost": {"lime": {"seconds_per_example": 0.1, "passes": {"forward": 9.0}}},
+            },
+            "",
+        ),
         ({"config": {}, "test": {"f1": "good"}, "analysis": {}}, "'test.f1' is no number"),
         ({"config": {}, "test": {}, "analysis": []}, "'analysis' is no dict"),
         ({"config": {}, "test": {}, "analysis": {}, "best": {}}, "it has no 'best.step'"),
@@ -270,9 +277,10 @@ def test_shapes(value, wrong):
     assert misfit(value, RESULTS_SHAPE) == wrong
 
 
-@pytest.mark.parametrize("path", [3, None, b"run", ["run"]])
+@pytest.mark.parametrize("path", [3, None, b"run", ["run"], "a\0b"])
 def test_what_names_no_folder(path):
-    with pytest.raises(UserError, match="a folder is named by a text or a path, not by"):
+    wanted = "a folder is named by a text or a path, not by|is no UTF-8; choose another"
+    with pytest.raises(UserError, match=wanted):
         absolute(path)
 
 
