@@ -21,7 +21,7 @@ from typing import NoReturn
 
 from attnjax import shipped
 from attnjax.errors import UserError
-from attnjax.stop import end, starting
+from attnjax.stop import end, settle_streams, starting, tell
 
 NOTEBOOK = "attention.ipynb"
 
@@ -45,8 +45,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         if command not in LONG:
             raise UserError(f"no command '{command}'; there are {', '.join([*LONG, *SHORT])}")
+    except BrokenPipeError:  # `| head` is no failure
+        return 0
     except UserError as error:
-        print(f"attnjax: error: {error}", file=sys.stderr)
+        tell(f"attnjax: error: {error}")
+        return 2
+    except OSError as error:
+        tell(f"attnjax: error: nothing can be printed ({error.strerror or error}); mend that")
         return 2
     return _main_of(LONG[command])([f"{program} {command}", *rest])
 
@@ -103,6 +108,7 @@ SHORT = {"configs": configs, "notebook": notebook, "completion": completion}
 
 def run() -> NoReturn:
     """The installed command `attnjax`."""
+    settle_streams()
     end(main())
 
 

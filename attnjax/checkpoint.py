@@ -8,7 +8,9 @@ checkpoint says of itself what run it is of: what else lies in the folder may be
 """
 
 import contextlib
+import glob
 import logging
+import os
 import re
 import uuid
 from collections.abc import Iterator
@@ -20,7 +22,7 @@ from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, several_processes
 from attnjax.shapes import misfit
 from attnjax.types import Params, TrainState
-from attnjax.workdir import read_json
+from attnjax.workdir import read_json, refuse_pipe
 
 logger = logging.getLogger(__name__)
 
@@ -115,16 +117,24 @@ class Checkpoints:
         """What the newest checkpoint that tells says of its run: what was given as `record`.
 
         Empty where none tells, as those of earlier versions; None where there is none at all.
+        Raises UserError where what they say is damaged, and none tells: it may be of another run.
         """
-        known = None
+        known, damage = None, None
         for name in SHAPES:
             folder = self._folder / name
-            steps = [each.name for each in folder.iterdir()] if folder.exists() else []
+            steps = [each.name for each in folder.iterdir()] if folder.is_dir() else []
             for step in sorted((int(each) for each in steps if each.isdecimal()), reverse=True):
                 known = {}
+                path = folder / str(step) / RECORD / "metadata"
+                if not (path.exists() or os.path.islink(path)):
+                    continue
                 # Orbax would start JAX, which must not have met its devices yet.
-                with contextlib.suppress(UserError):  # damage, or a checkpoint that does not tell
-                    return read_json(folder / str(step) / RECORD / "metadata", RECORD_SHAPE)
+                try:
+                    return read_json(path, RECORD_SHAPE)
+                except UserError as error:
+                    damage = damage or error
+        if damage is not None:
+            raise damage
         return known
 
     def restore(self, like: TrainState) -> tuple[TrainState, dict[str, Any]] | None:
@@ -145,6 +155,9 @@ class Checkpoints:
 
     def _manager(self, name: str) -> Any:
         if name not in self._managers:
+            if "://" not in str(self._folder):
+                for each in glob.iglob(os.path.join(self._folder, name, "**"), recursive=True):
+                    refuse_pipe(epath.Path(each))  # Orbax would wait for it
             import orbax.checkpoint as ocp  # imported late: 0.6 s off every other start
 
             class Manager(ocp.CheckpointManager):
@@ -215,7 +228,7 @@ class Checkpoints:
         import jax
         import orbax.checkpoint as ocp
 
-        if not (self._folder / name).exists():
+        if not (self._folder / name).is_dir():
             return None
         manager = self._manager(name)
         steps = sorted(manager.all_steps(), reverse=True)

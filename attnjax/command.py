@@ -28,7 +28,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.stop import TOLD, Stop, Stopped, failed_import
+from attnjax.stop import TOLD, Stop, Stopped, failed_import, tell
 
 USAGE = (
     "usage: python -m attnjax.main [--config=NAME or FILE.py] [--workdir=DIR] "
@@ -41,6 +41,7 @@ HOST_FLAGS = """\
   --processes=N --process=I   elsewhere: how many there are, and which this is, from 0
   --coordinator_timeout=300   seconds until all must have met"""
 NO_INTEGER = r"\1 is no whole number, which is written in digits: 1000000"
+NO_BOOLEAN = r"\1 is neither True nor False"
 MOST_PROCESSES, LONGEST_S = 1_000_000, 1_000_000
 COMPILERS = ("ptxas exited", "nvlink exited")
 EXHAUSTED = "RESOURCE_EXHAUSTED"  # how XLA begins where a device has no memory left
@@ -61,7 +62,7 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
     try:
         left = values(list(arguments), known_only=True)
     except flags.Error as error:
-        raise UserError(f"bad command line: {error}") from error
+        raise UserError(f"bad command line: {_reason(error)}") from error
     names = ("coordinator", "processes", "process", "coordinator_timeout", "distributed")
     found: list[Any] = [values[name].value for name in names]
     address, count, number, seconds, wanted = found
@@ -70,7 +71,7 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
         raise UserError("--coordinator=HOST:PORT, --processes=N and --process=I belong together")
     if all(given):
         host, _, port = address.rpartition(":")
-        if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        if not host or not re.fullmatch("[0-9]{1,5}", port) or not 0 < int(port) < 2**16:
             raise UserError(f"--coordinator={address} must be HOST:PORT, such as 10.0.0.1:8476")
         if not 1 <= count <= MOST_PROCESSES:
             raise UserError(f"--processes={count} must lie between 1 and {MOST_PROCESSES:,}")
@@ -114,6 +115,8 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
         raise UserError(f"unexpected argument '{left[1]}'; {USAGE}")
     if not isinstance(config, ConfigDict):
         raise UserError(f"{path} must return a ConfigDict from get_config()")
+    if values["workdir"].value == "":
+        raise UserError("--workdir is empty; name the folder of the run, or leave the flag out")
     stem = os.path.splitext(os.path.basename(path.split(":", 1)[0]))[0] if path else "babi"
     argument = path.split(":", 1)[1] if path and ":" in path else ""
     workdir = values["workdir"].value or os.path.join(
@@ -125,17 +128,23 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
 def _config_path(arguments: list[str]) -> str | None:
     """The file of --config, with what follows a colon; writes it into the arguments, where a
     shipped configuration stands by its name."""
-    for place in range(1, len(arguments)):
-        flag, equals, wanted = arguments[place].partition("=")
-        if flag not in ("--config", "-config"):
-            continue
-        if not equals and place + 1 < len(arguments):
-            wanted = arguments.pop(place + 1)
-        file, colon, argument = wanted.partition(":")
-        path = f"{shipped.find(file)}{colon}{argument}"
-        arguments[place] = f"--config={path}"
-        return path
-    return None
+    places = [
+        place
+        for place in range(1, len(arguments))
+        if arguments[place].partition("=")[0] in ("--config", "-config")
+    ]
+    if len(places) > 1:
+        raise UserError(f"--config is given {len(places)} times; leave all but one out")
+    if not places:
+        return None
+    place = places[0]
+    _, equals, wanted = arguments[place].partition("=")
+    if not equals and place + 1 < len(arguments):
+        wanted = arguments.pop(place + 1)
+    file, colon, argument = wanted.partition(":")
+    path = f"{shipped.find(file)}{colon}{argument}"
+    arguments[place] = f"--config={path}"
+    return path
 
 
 def _overridden(arguments: Sequence[str]) -> list[str]:
@@ -176,6 +185,7 @@ def _reason(error: BaseException) -> str:
     if lines and isinstance(error, flags.Error | ValueError):
         told = re.sub(r"invalid literal for int\(\) with base 10: (.*)", NO_INTEGER, lines[-1])
         told = re.sub(r"could not convert string to float: (.*)", r"\1 is no number", told)
+        told = re.sub(r"\('Non-boolean argument to boolean flag', (.*)\)", NO_BOOLEAN, told)
         return told if len(told) < 300 else f"{told[:100]} ... {told[-100:]}"
     return f"{type(error).__name__}: {' '.join(lines)}"
 
@@ -206,7 +216,7 @@ def run_command(action: Callable[[RunConfig, str, Stop], None], arguments: Seque
 
     parts = [each.partition("=")[2] for each in arguments[1:] if each.startswith("--help=")]
     if parts:
-        return guarded("", lambda _: print(help_on(parts[0])), arguments[:1])
+        return guarded("", lambda _: print_whole(help_on(parts[0])), arguments[:1])
     processes = f"several processes, all with the same workdir:\n{HOST_FLAGS}"
     listed = f"fields, with their defaults (--help=PART prints some):\n\n{help_on('')}"
     return guarded(f"{USAGE}\n\n{processes}\n\n{listed}", run, arguments)
@@ -251,15 +261,18 @@ def _help_on_field(name: str) -> str:
     return f"{flag}\n{told}"
 
 
+def print_whole(text: str) -> None:
+    """Prints the text, or as much of it as anybody reads: `| head` is no failure."""
+    with contextlib.suppress(BrokenPipeError):
+        print(text)
+
+
 def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]) -> int:
     """Runs a command: a user's mistake becomes one line on stderr and status 2; signals stop it.
 
     usage  is printed for --help instead. Where another process of the run is lost, it ends with
     one line and status 1.
     """
-    if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
-        print(usage)
-        return 0
     logging.basicConfig(level=logging.WARNING, format="attnjax: %(message)s", stream=sys.stderr)
     logging.getLogger("attnjax").setLevel(logging.INFO)
     for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax tells all its threads' failures
@@ -268,29 +281,29 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
     stop = Stop()
     status = 0
     try:
+        if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
+            print_whole(usage)
+            return 0
         with stop.installed():
             set_compiler()
             collect_garbage_rarely()
             action(stop)
     except UserError as error:
-        print(f"attnjax: error: {error}", file=sys.stderr, flush=True)
+        tell(f"attnjax: error: {error}")
         status = 2
     except Stopped:
-        print(TOLD, file=sys.stderr, flush=True)
+        tell(TOLD)
     except Exception as error:
         reason = (str(error).strip() or repr(error)).splitlines()[0]
         if stop.requested and any(word in reason for word in COMPILERS):
             # The signal went to this process and to those it had started. Nothing else that fails
             # now is a stop: it may be what was to be saved.
-            told = f"attnjax: stopped at once ({reason}); the same command resumes"
-            print(told, file=sys.stderr, flush=True)
+            tell(f"attnjax: stopped at once ({reason}); the same command resumes")
             return 0
         if several_processes() and any(word in str(error) for word in LOST):
-            print(
+            tell(
                 f"attnjax: error: another process of this run is gone ({reason}); start all of "
-                "them again with the same command to resume",
-                file=sys.stderr,
-                flush=True,
+                "them again with the same command to resume"
             )
             os._exit(1)  # an orderly end would wait for the one that is gone
         if isinstance(error, OSError):  # a full disk, a file for a folder
@@ -312,7 +325,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
             )
         else:
             raise
-        print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
+        tell(f"attnjax: error: {told}")
         status = 2
     if status:
         leave_hosts(status)

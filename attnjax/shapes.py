@@ -3,6 +3,19 @@
 import sys
 from typing import Any
 
+DEEPEST = 50  # lists and objects inside each other; what is stored has some ten
+
+
+def too_deep(value: Any) -> bool:
+    """Whether lists and objects lie in each other deeper than DEEPEST: no recursion reaches it."""
+    level = [value]
+    for _ in range(DEEPEST + 1):
+        level = [each for each in level if isinstance(each, dict | list)]
+        if not level:
+            return False
+        level = [x for each in level for x in (each.values() if isinstance(each, dict) else each)]
+    return True
+
 
 def misfit(value: Any, shape: Any, where: str = "") -> str:
     """Where a value of JSON is not what it should be, such as "'best.step' is no int"; else "".

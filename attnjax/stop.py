@@ -5,11 +5,12 @@ takes SIGTERM over when the processes meet, tells the others, and names the next
 of them has passed. Every process makes the same checks, so their number is the name.
 """
 
+import contextlib
+import io
 import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -17,7 +18,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT)
 TOLD = "attnjax: stopped; the same command resumes"
 
 
-@contextmanager
+@contextlib.contextmanager
 def starting(module: str) -> Iterator[None]:
     """Around what a command imports, which takes seconds: signals end it as they do later.
 
@@ -27,10 +28,11 @@ def starting(module: str) -> Iterator[None]:
     if module != "__main__":
         yield
         return
+    settle_streams()
 
     def leave(number: int, frame: FrameType | None) -> NoReturn:
         del number, frame
-        print(TOLD, file=sys.stderr, flush=True)
+        tell(TOLD)
         os._exit(0)  # an exception might be taken for a failure of what is being imported
 
     for each in SIGNALS:
@@ -40,7 +42,7 @@ def starting(module: str) -> Iterator[None]:
     except Exception as error:
         if not (told := failed_import(error)):
             raise
-        print(f"attnjax: error: {told}", file=sys.stderr, flush=True)
+        tell(f"attnjax: error: {told}")
         os._exit(2)
 
 
@@ -57,10 +59,43 @@ def failed_import(error: Exception) -> str:
     )
 
 
+def settle_streams() -> None:
+    """Gives this process streams that hold: one that was closed reads and takes nothing.
+
+    Else the next file that is opened would stand in its place, and take what is printed. What an
+    encoding cannot hold is printed as an escape.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w" if number else "r", encoding="utf-8"))  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def tell(line: str) -> None:
+    """Prints a line on stderr, if that takes it."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
+
+
 def end(status: int) -> NoReturn:
-    """Ends the process; where something failed, without waiting for threads that may never end."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """Ends the process; where something failed, without waiting for threads that may never end.
+
+    What could not be printed is one line on stderr and status 2, but where nobody reads any more.
+    """
+    for number, stream in ((1, sys.stdout), (2, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), number)  # Python flushes again at its end
+            if number == 1 and not isinstance(error, BrokenPipeError):
+                tell(f"attnjax: error: nothing can be printed ({error.strerror}); mend that")
+                status = status or 2
     if status:
         os._exit(status)
     sys.exit(status)
@@ -81,7 +116,7 @@ class Stop:
         self._deferred = False
         self._checks = 0
 
-    @contextmanager
+    @contextlib.contextmanager
     def installed(self) -> Iterator[None]:
         """Takes SIGTERM and SIGINT over for the block; main thread only."""
         before = {each: signal.signal(each, self._handle) for each in SIGNALS}
@@ -91,7 +126,7 @@ class Stop:
             for each, handler in before.items():
                 signal.signal(each, handler)
 
-    @contextmanager
+    @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Within the block, signals wait for the next `check()`."""
         self._deferred = True

@@ -26,7 +26,7 @@ except ImportError:  # not on Windows
 
 from attnjax.errors import UserError, encodable
 from attnjax.hosts import is_first_process
-from attnjax.shapes import misfit
+from attnjax.shapes import misfit, too_deep
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # names of files that are being written
 CONFIG = "config.json"
@@ -51,7 +51,13 @@ FOLDERS = (  # all that a run writes into
 _SCORES = {str: (float, None)}
 _BEST = {"step": (int, None), "validation": (_SCORES, None)}
 VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
-METRICS_SHAPE = {"step": int, "epoch": float, "split": str, "loss?": (float, None)}
+METRICS_SHAPE = {
+    "step": int,
+    "epoch": float,
+    "split": str,
+    "examples?": (int, None),
+    **dict.fromkeys(("loss?", "clean_loss?", "accuracy?"), (float, None)),
+}
 RESULTS_SHAPE = {
     "config": dict,
     "test": (_SCORES, None),
@@ -60,6 +66,7 @@ RESULTS_SHAPE = {
     "timing?": {str: (float, None)},
     "failed?": bool,
     "failed_step?": (int, None),
+    "cost?": ({str: {"seconds_per_example": (float, None), "passes?": (_SCORES, None)}}, None),
 }
 EXAMPLES_SHAPE = {
     "id": int,
@@ -70,6 +77,7 @@ EXAMPLES_SHAPE = {
     "probabilities": [float],
     "attention": [(float, None)],
     "importance": {str: [(float, None)]},
+    "query_importance?": ({str: [(float, None)]}, None),
     "agreement?": {str: {str: (float, None)}},
 }
 
@@ -182,7 +190,7 @@ def absolute(path: Any) -> epath.Path:
     if not isinstance(path, str | os.PathLike) or not isinstance(os.fspath(path), str):
         raise UserError(f"a folder is named by a text or a path, not by {path!r:.40}")
     path = os.fspath(path)
-    if not encodable(path):
+    if not encodable(path) or "\0" in path:
         raise UserError(f"the name of the folder {path!r} is no UTF-8; choose another")
     if "://" not in path:
         return epath.Path(os.path.abspath(os.path.expanduser(path)))  # no shell expands --x=~/y
@@ -281,7 +289,7 @@ def read_json(path: epath.Path, shape: Any = object) -> Any:
     Raises UserError if it is missing, damaged, or of another shape.
     """
     try:
-        return _parse(_read_text(path), shape)
+        return parse(_read_text(path), shape)
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist; {path.parent} is no finished run") from error
     except (OSError, ValueError) as error:
@@ -304,7 +312,7 @@ def read_json_lines(path: epath.Path, shape: Any = dict) -> list[Any]:
     rows = []
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(_parse(line, shape))
+            rows.append(parse(line, shape))
         except ValueError as error:
             if number == len(lines):  # cut short, or empty: after the last line feed
                 break
@@ -312,6 +320,37 @@ def read_json_lines(path: epath.Path, shape: Any = dict) -> list[Any]:
                 f"line {number} of {path} is damaged ({_reason(error)}); restore or delete it"
             ) from error
     return rows
+
+
+def read_examples(folder: epath.Path) -> list[dict[str, Any]]:
+    """The analysed examples of a run, with a value a token of each explanation; [] of none.
+
+    Raises UserError as `read_json_lines`, and where explanations do not fit the tokens, or are not
+    those of the other examples.
+    """
+    rows = read_json_lines(folder / EXAMPLES, EXAMPLES_SHAPE)
+    for number, row in enumerate(rows, 1):
+        if wrong := uneven(row, rows[0]):
+            raise UserError(
+                f"line {number} of {folder / EXAMPLES} is damaged ({wrong}); analyse that run again"
+            )
+    return rows
+
+
+def uneven(row: dict[str, Any], first: dict[str, Any]) -> str:
+    """What does not fit together in a row of EXAMPLES_SHAPE, or with the first row; else ""."""
+    on_query = row.get("query_importance") or {}
+    if row["importance"].keys() != first["importance"].keys():
+        return "it has other explanations than line 1"
+    if on_query.keys() != (first.get("query_importance") or {}).keys():
+        return "it has other explanations of the query than line 1"
+    for name, values in {"attention": row["attention"], **row["importance"]}.items():
+        if len(values) != len(row["tokens"]):
+            return f"'{name}' has {len(values)} values for {len(row['tokens'])} tokens"
+    for name, values in on_query.items():
+        if len(values) != len(row["query"] or ()):
+            return f"'{name}' has {len(values)} values for {len(row['query'] or ())} query tokens"
+    return ""
 
 
 def _read_text(path: epath.Path) -> str:
@@ -326,12 +365,15 @@ def refuse_pipe(path: epath.Path) -> None:
         raise UserError(f"{path} is a pipe or a device, not a file; restore the file")
 
 
-def _parse(text: str, shape: Any) -> Any:
-    """The value; raises ValueError where it is none, or of another shape."""
+def parse(text: str | bytes, shape: Any) -> Any:
+    """The value of JSON; raises ValueError where it is none, or of another shape."""
+    deep = ValueError("it is nested too deeply")
     try:
         value = json.loads(text)
     except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+        raise deep from error
+    if too_deep(value):
+        raise deep
     if wrong := misfit(value, shape):
         raise ValueError(wrong)
     return value

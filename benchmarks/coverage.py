@@ -3,7 +3,7 @@
 python benchmarks/coverage.py [--trials=1000] [--oracle=100] [--out=FILE]
 
 Over examples: samples of skewed and of usual quantities, by the percentile bootstrap and by
-`attnjax.analysis.statistics.bootstrap`, whose ends are compared with those of
+`attnjax.analysis.statistics.bootstrap`. Its BCa quantiles are compared with the ends of
 `scipy.stats.bootstrap(method="BCa")` at the expanded level on the first --oracle samples. Over
 seeds: runs of a known condition by `bootstrap_differences`, plain and on the scale that keeps the
 range. Coverage of 1,000 samples has a standard error of 0.007 at 0.95. JSON:
@@ -22,7 +22,7 @@ import numpy as np
 from scipy import stats
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from attnjax.analysis.intervals import expansion, range_of
+from attnjax.analysis.intervals import bca_quantiles, expansion, range_of
 from attnjax.analysis.statistics import bootstrap, bootstrap_differences
 from benchmarks.record import command_line, machine
 
@@ -46,14 +46,16 @@ TESTED = 400  # examples of each run
 
 
 def over_examples(draw: Draw, truth: float, count: int, trials: int, oracle: int) -> dict[str, Any]:
-    """Coverage and median width of both bootstraps, and the distance from scipy's BCa."""
+    """Coverage and median width of percentiles, BCa and ours, and how far BCa is from scipy's."""
     random = np.random.default_rng([count, trials])
-    held, widths, apart = np.zeros(2), [], []
+    scores = stats.norm.ppf([0.025, 0.975])
+    held, widths, apart = np.zeros(3), [], []
     for trial in range(trials):
         values = draw(random, count)
         means = values[random.integers(count, size=(1_000, count))].mean(axis=1)
         low, high = bootstrap(values[:, None])
-        ends = np.array([np.percentile(means, [2.5, 97.5]), [low[0], high[0]]])
+        bca = bca_quantiles(means, values, scores)
+        ends = np.array([np.percentile(means, [2.5, 97.5]), bca, [low[0], high[0]]])
         held += (ends[:, 0] <= truth) & (truth <= ends[:, 1])
         widths.append(ends[:, 1] - ends[:, 0])
         if trial < oracle and values.std() > 0:
@@ -61,15 +63,13 @@ def over_examples(draw: Draw, truth: float, count: int, trials: int, oracle: int
             theirs = stats.bootstrap(
                 (values,), np.mean, confidence_level=level, method="BCa", rng=random
             ).confidence_interval
-            apart.append(np.abs(ends[1] - theirs).max() / (theirs.high - theirs.low))
-    percentile, ours = (held / trials).tolist()
-    width_percentile, width_ours = np.median(widths, axis=0).tolist()
+            apart.append(np.abs(bca - theirs).max() / (theirs.high - theirs.low))
+    ways = ("percentile", "bca", "ours")
+    width = np.median(widths, axis=0).tolist()
     return {
         "examples": count,
-        "percentile": percentile,
-        "ours": ours,
-        "median_width_percentile": width_percentile,
-        "median_width_ours": width_ours,
+        **dict(zip(ways, (held / trials).tolist(), strict=True)),
+        **{f"median_width_{way}": each for way, each in zip(ways, width, strict=True)},
         "median_distance_from_scipys_bca": float(np.median(apart)) if apart else None,
     }
 

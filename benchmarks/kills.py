@@ -1,12 +1,14 @@
 """Kills commands at random moments, gives them again, and compares with runs that nobody disturbed.
 
-python benchmarks/kills.py [--kills=50] [--seed=0] [--out=benchmarks/results/kills.json]
+python benchmarks/kills.py [--kills=50] [--seed=0] [--parts=train,sweep,analyze] [--out=FILE]
 
 Three commands on simulated bAbI: a training, a sweep of two points, and an analysis of a finished
 run. Each is killed (SIGKILL) between 0.2 s after its start and the time it takes undisturbed, and
 given again in the same folder until it ends. After every kill each file that is there must be whole
 and the newest checkpoint no older than before; in the end scores, explanations and metrics must be
-those of the undisturbed command, and nothing half written may be left.
+those of the undisturbed command, and nothing half written may be left. Each part is stored when it
+is done, beside those that FILE has already (benchmarks/results/kills.json): parts may run one by
+one.
 """
 
 import argparse
@@ -156,13 +158,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", default=None)
+    parser.add_argument("--parts", default=",".join(COMMANDS))
+    parser.add_argument("--out", type=pathlib.Path, default=None)
     options = parser.parse_args()
-    moments = random.Random(options.seed)
-    report: dict[str, Any] = {"command": command_line(), "machine": machine()}
+    parts = options.parts.split(",")
+    if unknown := set(parts) - COMMANDS.keys():
+        parser.error(f"--parts has {', '.join(sorted(unknown))}; there are {', '.join(COMMANDS)}")
+    report: dict[str, Any] = {}
+    if options.out and options.out.exists():
+        report = json.loads(options.out.read_text())
     with tempfile.TemporaryDirectory() as folder:
         root = pathlib.Path(folder)
-        finish("train", root / "trained")
+        if "analyze" in parts:
+            finish("train", root / "trained")
 
         def prepare(name: str, place: pathlib.Path) -> None:
             if name == "analyze":
@@ -170,26 +178,28 @@ def main() -> None:
             else:
                 place.mkdir()
 
-        for name, (_, _, share) in COMMANDS.items():
+        for name in parts:
+            moments = random.Random(f"{options.seed} {name}")  # a part's are its own
             whole = root / f"{name}_whole"
             prepare(name, whole)
             finish(name, whole)  # which compiles
             shutil.rmtree(whole)
             prepare(name, whole)
             seconds = finish(name, whole)
-            report[name] = kill_until_done(
+            found = kill_until_done(
                 name,
                 lambda place, name=name: prepare(name, place),
                 outcome(whole),
                 seconds,
-                round(share * options.kills),
+                round(COMMANDS[name][2] * options.kills),
                 moments,
                 root,
             )
+            report[name] = {"command": command_line(), "machine": machine(), **found}
+            if options.out:
+                options.out.write_text(json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
-    if options.out:
-        pathlib.Path(options.out).write_text(json.dumps(report, indent=1) + "\n")
-    if any(report[name]["wrong"] for name in COMMANDS):
+    if any(report[name]["wrong"] for name in parts):
         sys.exit(1)
 
 

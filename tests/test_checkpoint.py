@@ -1,5 +1,6 @@
 """Checkpoints survive signals, damage and readers."""
 
+import os
 import pathlib
 
 import jax.numpy as jnp
@@ -107,6 +108,12 @@ def test_checkpoints_say_what_run_they_are_of(tmp_path):
     with Checkpoints(folder, read_only=True) as checkpoints:
         assert checkpoints.recorded() == RECORD, "of the newest that can be read"
         assert checkpoints.restore_best(PARAMS).step == 12
+    (folder / "best" / "8" / "run" / "metadata").write_text('{"config": {}}')
+    with (
+        Checkpoints(folder, read_only=True) as checkpoints,
+        pytest.raises(UserError, match=r"best/12/run/metadata is damaged"),
+    ):
+        checkpoints.recorded()
 
 
 def test_checkpoints_of_earlier_versions_say_nothing_and_are_read(folder):
@@ -157,3 +164,21 @@ def test_what_was_just_restored_is_not_saved_again(folder):
         checkpoints.wait()
         assert (folder / "best" / "12").stat().mtime == kept
         assert checkpoints.restore_best(PARAMS).validation == {"auc": 0.9}
+
+
+def test_a_pipe_in_a_checkpoint_is_not_waited_for(folder):
+    for path in pathlib.Path(folder / "best" / "12").rglob("manifest.ocdbt"):
+        path.unlink()
+        os.mkfifo(path)
+    with (
+        Checkpoints(folder, read_only=True) as checkpoints,
+        pytest.raises(UserError, match=r"manifest.ocdbt is a pipe or a device, not a file"),
+    ):
+        checkpoints.restore_best(PARAMS)
+
+
+def test_a_file_in_the_place_of_checkpoints_is_none(tmp_path):
+    (tmp_path / "best").write_text("")
+    with Checkpoints(epath.Path(tmp_path), read_only=True) as checkpoints:
+        assert checkpoints.recorded() is None
+        assert checkpoints.restore_best(PARAMS) is None

@@ -210,3 +210,33 @@ def test_the_wheel_holds_all_that_an_empty_folder_needs(tmp_path):
     assert "data.path=DIR" in refused.stderr
     assert attnjax_says("notebook").returncode == 0
     assert (empty / "attention.ipynb").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "told"),
+    [
+        ("configs", 0, ""),
+        ("configs | true", 0, ""),
+        ("completion bash | head -c 1", 0, "#"),
+        ("configs >&-", 0, ""),
+        ("configs >&- 2>&- <&-", 0, ""),
+        ("nope 2>/dev/full", 2, ""),
+        ("configs >/dev/full", 2, "attnjax: error: nothing can be printed (No space left on dev"),
+    ],
+)
+def test_streams_that_are_closed_or_full_are_no_traceback(command, status, told, tmp_path):
+    line = f"{sys.executable} -m attnjax {command}; exit ${{PIPESTATUS[0]}}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    found = subprocess.run(
+        ["bash", "-c", line], capture_output=True, text=True, cwd=tmp_path, env=environment
+    )
+    assert found.returncode == status
+    assert found.stderr.count("\n") == (1 if told.startswith("attnjax") else 0)
+    assert told in found.stdout + found.stderr
+
+
+def test_what_an_encoding_cannot_hold_is_printed_as_an_escape():
+    code = "from attnjax.stop import end, settle_streams; settle_streams(); print('é'); end(0)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, env=environment)
+    assert (found.returncode, found.stdout, found.stderr) == (0, b"\\xe9\n", b"")

@@ -22,6 +22,7 @@ from attnjax.workdir import (
     append_text,
     held,
     open_workdir,
+    read_examples,
     read_json,
     read_json_lines,
     write_json,
@@ -226,6 +227,7 @@ DEEP = "[" * 100_000 + "]" * 100_000
         (b'{"tokens": [', "Expecting value"),
         (b"\xff\xfe{}", "can't decode byte"),
         (DEEP.encode(), "nested too deeply"),
+        (b'{"a": ' * 300 + b"1" + b"}" * 300, "nested too deeply"),  # Python itself would read it
         (b'{"tokens": ' + b"9" * 5000 + b"}", "4300 digits"),
         (b"null", "it is no dict"),
         (b'{"tokens": [], "labels": []}', "it has no 'frequencies'"),
@@ -258,6 +260,13 @@ def test_a_damaged_line_is_named_and_only_the_last_may_be_cut_short(tmp_path):
     [
         ({"config": {}, "test": {"f1": 0.5, "auc": None}, "analysis": {}, "further": 1}, ""),
         ({"config": {}, "test": None, "analysis": {}, "best": {"step": 3, "validation": {}}}, ""),
+        (
+            {
+                **{"config": {}, "test": {}, "analysis": {}},
+                "cost": {"lime": {"seconds_per_example": 0.1, "passes": {"forward": 9.0}}},
+            },
+            "",
+        ),
         ({"config": {}, "test": {"f1": "good"}, "analysis": {}}, "'test.f1' is no number"),
         ({"config": {}, "test": {}, "analysis": []}, "'analysis' is no dict"),
         ({"config": {}, "test": {}, "analysis": {}, "best": {}}, "it has no 'best.step'"),
@@ -268,9 +277,10 @@ def test_shapes(value, wrong):
     assert misfit(value, RESULTS_SHAPE) == wrong
 
 
-@pytest.mark.parametrize("path", [3, None, b"run", ["run"]])
+@pytest.mark.parametrize("path", [3, None, b"run", ["run"], "a\0b"])
 def test_what_names_no_folder(path):
-    with pytest.raises(UserError, match="a folder is named by a text or a path, not by"):
+    wanted = "a folder is named by a text or a path, not by|is no UTF-8; choose another"
+    with pytest.raises(UserError, match=wanted):
         absolute(path)
 
 
@@ -285,3 +295,32 @@ def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path):
     for read in (read_json, read_json_lines):
         with pytest.raises(UserError, match=r"pipe.json is a pipe or a device, not a file"):
             read(epath.Path(tmp_path) / "pipe.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, ""),
+        ({"attention": [0.5]}, "'attention' has 1 values for 2 tokens"),
+        ({"importance": {"gradient": [1.0, None, 2.0]}}, "'gradient' has 3 values for 2 tokens"),
+        ({"importance": {"lime": [1.0, 2.0]}}, "it has other explanations than line 1"),
+        ({"query_importance": {"gradient": []}}, "'gradient' has 0 values for 1 query tokens"),
+        ({"query_importance": None}, "it has other explanations of the query than line 1"),
+        ({"attention": [0.5, "x"]}, "'attention.1' is no number"),
+        ({"query": 3}, "'query' is no list"),
+    ],
+)
+def test_explanations_of_analysed_examples_fit_their_tokens(changes, message, tmp_path):
+    row = {
+        **{"id": 0, "tokens": ["a", "b"], "query": ["c"], "label": "no", "prediction": "no"},
+        **{"probabilities": [1.0], "attention": [0.5, 0.5], "importance": {"gradient": [1.0, 2.0]}},
+        "query_importance": {"gradient": [1.0]},
+    }
+    folder = epath.Path(tmp_path)
+    assert read_examples(folder) == []
+    write_json_lines(folder / "analysis" / "examples.jsonl", [row, {**row, **changes}])
+    if not message:
+        assert read_examples(folder) == [row, row]
+        return
+    with pytest.raises(UserError, match=rf"line 2 of .*examples.jsonl is damaged \({message}\);"):
+        read_examples(folder)

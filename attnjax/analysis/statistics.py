@@ -19,7 +19,7 @@ from attnjax.analysis.intervals import (
     TIE,
     UNBOUNDED,
     Range,
-    bca_quantiles,
+    mean_quantiles,
     of_difference,
     within,
 )
@@ -54,7 +54,7 @@ UNDEFINED = Difference(NAN, NAN, NAN, NAN, NAN, NAN, examples=0)
 
 
 def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """95 % BCa intervals of the columns' means over resampled rows, NaN left out.
+    """95 % intervals of the columns' means over resampled rows, NaN left out: `mean_quantiles`.
 
     columns  [rows, measures]; all measures see the same resamples.
     Returns (low, high), each [measures]; NaN for a column of fewer than 10 defined values.
@@ -65,19 +65,34 @@ def bootstrap(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     enough = np.flatnonzero(known.sum(axis=0) >= FEWEST)
     if len(enough) == 0:
         return ends[0], ends[1]
-    random = np.random.default_rng(0)
+    random, whole = np.random.default_rng(0), bool(known.all())
     filled = np.where(known, columns, 0.0)
     resamples = int(np.clip(CELLS // rows, *RESAMPLES)) // BLOCK * BLOCK
-    means = np.empty((resamples, count))
+    means, errors = np.empty((2, resamples, count))
+    centres = filled.sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    squares = np.where(known, columns - centres, 0.0) ** 2
     for start in range(0, resamples, BLOCK):
         # How often each row is drawn: one count for all measures, whose means are then matmuls.
         drawn = drawn_counts(random, BLOCK, rows)
-        counts = drawn @ known
-        means[start : start + BLOCK] = drawn @ filled / np.where(counts > 0, counts, np.nan)
+        counts = np.float64(rows)
+        if not whole:
+            counts = drawn @ known
+            counts = np.where(counts > 0, counts, np.nan)
+        block = slice(start, start + BLOCK)
+        means[block] = drawn @ filled / counts
+        variances = drawn @ squares / counts - (means[block] - centres) ** 2
+        errors[block] = np.sqrt(np.maximum(variances, 0) / counts)
+    levels = np.array(INTERVAL)
     scores = np.array([NORMAL.inv_cdf(each) for each in INTERVAL])
     for column in enough:
-        drawn_means = means[np.isfinite(means[:, column]), column]
-        ends[:, column] = bca_quantiles(drawn_means, columns[known[:, column], column], scores)
+        drawn = np.isfinite(means[:, column])
+        ends[:, column] = mean_quantiles(
+            means[drawn, column],
+            errors[drawn, column],
+            columns[known[:, column], column],
+            levels,
+            scores,
+        )
     return ends[0], ends[1]
 
 
@@ -92,7 +107,7 @@ def bootstrap_differences(
     ranges  of each pair's measure, see `intervals.RANGES`; None: all are unbounded
     A baseline of None is the number 0: the difference is then the other's mean. Each resample draws
     examples with replacement, the same ones for all runs (paired: Efron & Tibshirani 1993, chapter
-    8); their distribution is corrected by `bca_quantiles`. Where a side has several runs (seeds),
+    8); their distribution is corrected by `mean_quantiles`. Where a side has several runs (seeds),
     Student's t of `seed_error` is added on a scale that keeps the range (`within`), so that the
     interval is about training again as well: the bootstrap of two or three runs would have a
     quarter of such intervals miss. Two single runs are compared as they are, for one run says
@@ -111,7 +126,7 @@ def bootstrap_differences(
     for number, examples in enumerate(defined):
         by_defined.setdefault(np.packbits(examples).tobytes(), []).append(number)
     bounds = [UNBOUNDED] * len(pairs) if ranges is None else list(ranges)
-    together = max(1, 2**25 // resamples)  # pairs whose resampled differences fit into 256 MB
+    together = max(1, 2**24 // resamples)  # pairs whose means and errors fit into 256 MB
     for numbers in by_defined.values():
         for start in range(0, len(numbers), together):
             members = numbers[start : start + together]
@@ -143,16 +158,24 @@ def _differences(
         for pair in pairs
     ]
     columns = np.stack([b - a for a, b in sides], axis=1)
-    sampled = np.empty((len(pairs), resamples))
+    centres = columns.mean(axis=0)
+    squares = (columns - centres) ** 2
+    sampled, errors = np.empty((2, len(pairs), resamples))
     chunk = max(1, CELLS // count)
     for start in range(0, resamples, chunk):
         size = min(chunk, resamples - start)
-        drawn = drawn_counts(of_examples, size, count)
-        sampled[:, start : start + size] = (drawn @ columns / count).T
+        drawn = drawn_counts(of_examples, size, count) / count
+        resampled = drawn @ columns
+        variances = drawn @ squares - (resampled - centres) ** 2
+        block = slice(start, start + size)
+        sampled[:, block] = resampled.T
+        errors[:, block] = np.sqrt(np.maximum(variances, 0) / count).T
+    levels = (np.arange(resamples) + 0.5) / resamples
     scores = _normal_quantiles(resamples)
     places = of_seeds.random(resamples)
     for number, (pair, (a, b)) in enumerate(zip(pairs, means, strict=True)):
-        sampled[number] = bca_quantiles(sampled[number], columns[:, number], scores)
+        found = sampled[number], errors[number], columns[:, number]
+        sampled[number] = mean_quantiles(*found, levels, scores)
         error, freedom = seed_error(*pair)
         if error > 0:
             limits = ranges[number] if pair[0] is None else of_difference(ranges[number])

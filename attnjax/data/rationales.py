@@ -130,7 +130,7 @@ def _people(value: Any, column: str, place: str) -> list[list[Any]] | None:
 
 
 def _number(text: str) -> int | str:
-    return int(text) if text.isdecimal() else text
+    return int(text) if text.isdecimal() and len(text) < 19 else text
 
 
 def _json_list(text: str) -> Any:

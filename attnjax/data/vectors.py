@@ -97,7 +97,8 @@ def _text_entries(
         place = f"{path}, line {number}"
         if not checked:
             fields = line.split()
-            if number == 1 and len(fields) == 2 and all(map(bytes.isdigit, fields)):
+            header = len(fields) == 2 and all(map(bytes.isdigit, fields)) and len(line) < 40
+            if number == 1 and header:
                 _check_dimension(path, int(fields[1]), dimension)
                 continue
             _check_dimension(path, _count_numbers(fields, place), dimension)

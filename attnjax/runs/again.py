@@ -24,14 +24,15 @@ from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
 from attnjax.stop import Stop
 from attnjax.workdir import (
-    EXAMPLES,
-    EXAMPLES_SHAPE,
+    METRICS,
+    METRICS_SHAPE,
     REPORT,
     RESULTS,
     RESULTS_SHAPE,
     find_workdir,
     held,
     open_workdir,
+    read_examples,
     read_json,
     read_json_lines,
 )
@@ -47,6 +48,7 @@ def reanalyse(config: RunConfig, workdir: str, second: str | None, stop: Stop) -
 
 def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: Stop) -> None:
     results = read_json(folder / RESULTS, RESULTS_SHAPE | {"timing": RESULTS_SHAPE["timing?"]})
+    read_json_lines(folder / METRICS, METRICS_SHAPE)  # which the report reads in the end
     other = None if second is None else _other_seed(config, find_workdir(second))
     parallel = meet_devices(config)[1]
     run = load_run(folder)
@@ -63,7 +65,7 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
         "analysis_s": time.perf_counter() - started,
         "analysis_peak_bytes": peak_memory(),
     }
-    results["config"] = to_dict(config)
+    results |= {"config": to_dict(config), "data": dataset.summary}
     write_results(folder, results, analysed, stop)
     write_report(folder)
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
@@ -104,8 +106,7 @@ def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
 def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
     """Raises UserError unless the other run analysed the examples that are to be analysed."""
     wanted = [(each.text, each.query) for each in analysed_words(config, dataset)]
-    rows = read_json_lines(other / EXAMPLES, EXAMPLES_SHAPE)
-    found = [(row["tokens"], row["query"]) for row in rows]
+    found = [(row["tokens"], row["query"]) for row in read_examples(other)]
     if not wanted or found != wanted:
         raise UserError(
             f"{other} analysed {len(found)} examples that are not the {len(wanted)} to be analysed "
@@ -120,15 +121,7 @@ def ceiling(explanations: dict[str, Ragged], other: epath.Path, top_k: int) -> d
     the same rows. Returns {"run": name, "attention": measure -> summary, each method that both have
     likewise}.
     """
-    others = []
-    for number, row in enumerate(read_json_lines(other / EXAMPLES, EXAMPLES_SHAPE), 1):
-        others.append({"attention": row["attention"], **row["importance"]})
-        sizes = {name: len(values) for name, values in others[-1].items()}
-        if set(sizes.values()) != {len(row["tokens"])} or sizes.keys() != others[0].keys():
-            raise UserError(
-                f"line {number} of {other / EXAMPLES} has not one value a word of each "
-                "explanation; analyse that run again"
-            )
+    others = [{"attention": row["attention"], **row["importance"]} for row in read_examples(other)]
     pairs = {
         name: (
             list(map(np.abs, rows)),

@@ -31,15 +31,15 @@ from attnjax.types import Batch, Params, Segment, Stages
 from attnjax.workdir import (
     CONFIG,
     EXAMPLES,
-    EXAMPLES_SHAPE,
     REPORT,
     RESULTS,
+    RESULTS_SHAPE,
     absolute,
     find_workdir,
     held,
     open_workdir,
+    read_examples,
     read_json,
-    read_json_lines,
     refuse_links,
     write_json,
     write_json_lines,
@@ -109,7 +109,7 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
     foreign = read_foreign(file)
     refuse_taken(foreign)
     run = load_run(workdir)
-    stored = read_json(find_workdir(workdir) / RESULTS)
+    stored = read_json(find_workdir(workdir) / RESULTS, RESULTS_SHAPE)
     refuse_links(absolute(workdir))
     dataset = load_same(config, run)
     examples = dataset.examples["test"]
@@ -128,7 +128,7 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
             },
         )
         analysed = analyse(asked, dataset, run.stages, parallel, params, stop, rows)
-        stored |= {"config": to_dict(config), "timing": None}
+        stored |= {"config": to_dict(config), "data": dataset.summary, "timing": None}
         stored["explanations"] = {
             "file": file.name,
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
@@ -288,7 +288,7 @@ def export(workdir: str, output: str) -> None:
     the texts by each. Raises UserError where the run has none.
     """
     folder = find_workdir(workdir)
-    examples = read_json_lines(folder / EXAMPLES, EXAMPLES_SHAPE)
+    examples = read_examples(folder)
     if not examples:
         raise UserError(f"{folder / EXAMPLES} has no explanations; analyse that run first")
     there = open_workdir(output, "--export")

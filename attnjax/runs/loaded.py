@@ -48,15 +48,15 @@ from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
-    EXAMPLES,
     RESULTS,
+    RESULTS_SHAPE,
     VOCABULARY,
     VOCABULARY_SHAPE,
     digest,
     find_workdir,
     finite,
+    read_examples,
     read_json,
-    read_json_lines,
 )
 
 Text = str | Sequence[str | Sequence[str]]
@@ -87,11 +87,11 @@ class Run(NamedTuple):
     def results(self) -> dict[str, Any]:
         """results.json: scores and agreement on the test split; empty where there is none yet."""
         path = self.folder / RESULTS
-        return read_json(path) if path.exists() else {}
+        return read_json(path, RESULTS_SHAPE) if path.exists() else {}
 
     def examples(self) -> list[dict[str, Any]]:
         """analysis/examples.jsonl: every analysed example's words and explanations."""
-        return read_json_lines(self.folder / EXAMPLES)
+        return read_examples(self.folder)
 
     @property
     def pair(self) -> bool:
@@ -314,7 +314,8 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
     if best is None:
-        if (folder / RESULTS).exists() and read_json(folder / RESULTS).get("failed"):
+        results = folder / RESULTS
+        if results.exists() and read_json(results, RESULTS_SHAPE).get("failed"):
             raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
     compiled = remembered(compile_in_full)
@@ -333,19 +334,20 @@ def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
     otherwise than the checkpoints, about what they are of, is refused.
     """
     path, trained = folder / CONFIG, (record or {}).get("config")
+    place = path
     if path.exists():
         raw = read_json(path, dict)
     elif trained is not None:
-        raw = trained
+        place, raw = folder / CHECKPOINTS, trained
     elif (folder / RESULTS).exists():
-        raw = read_json(folder / RESULTS, {"config": dict})["config"]
+        place = folder / RESULTS
+        raw = read_json(place, {"config": dict})["config"]
     else:
         raise UserError(f"{path} is lost, and no other file of the run has it; restore it")
-    try:
-        config = from_config_dict(raw)
-        changes = {} if trained is None else differences(config, unchecked(trained))
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    config = _told(from_config_dict, raw, place)
+    changes = {}
+    if trained is not None:
+        changes = differences(config, _told(unchecked, trained, folder / CHECKPOINTS))
     for name, (value, before) in changes.items():
         option = OPTIONS[name]
         movable = option.resumable or option.incidental or option.own
@@ -355,6 +357,14 @@ def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
                 f"{before!r:.80}; restore it, or delete it: they have the whole configuration"
             )
     return config
+
+
+def _told(build: Callable[[Any], RunConfig], raw: Any, place: epath.Path) -> RunConfig:
+    """The configuration; raises UserError that names the place where it stands."""
+    try:
+        return build(raw)
+    except UserError as error:
+        raise UserError(f"the configuration in {place}: {error}") from error
 
 
 def recorded(folder: epath.Path) -> dict[str, Any] | None:

@@ -1,7 +1,6 @@
 """Folders of finished runs -> what a comparison needs of each, checked to belong together."""
 
 import hashlib
-import json
 import os
 import sys
 from itertools import takewhile
@@ -14,15 +13,16 @@ from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
 from attnjax.report.answers import compared, compared_each, of_part
 from attnjax.report.tables import MARKED
-from attnjax.shapes import misfit
 from attnjax.workdir import (
     CONFIG,
     EXAMPLES,
     EXAMPLES_SHAPE,
     RESULTS,
     RESULTS_SHAPE,
+    parse,
     read_json,
     refuse_pipe,
+    uneven,
 )
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
@@ -192,20 +192,22 @@ def _sha256(path: epath.Path) -> str:
 
 def _read_examples(path: epath.Path) -> list[AnalysedExample]:
     examples: list[AnalysedExample] = []
+    first: dict[str, Any] = {}
+    shape = _shape()
     with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             try:
-                row = json.loads(line)
-                if wrong := misfit(row, EXAMPLES_SHAPE):
+                row = parse(line, shape)
+                first = first or row
+                if wrong := uneven(row, first):
                     raise ValueError(wrong)
                 example = _example(row)
-                first = examples[0] if examples else example
-                for part in ("quantities", "explanations"):
-                    if getattr(example, part).keys() != getattr(first, part).keys():
-                        raise ValueError(part)
-            except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:
+                if examples and example.quantities.keys() != examples[0].quantities.keys():
+                    raise ValueError("it has other measures than line 1")
+            except ValueError as error:
                 raise UserError(
-                    f"line {number} of {path} is no analysed example; analyse that run again"
+                    f"line {number} of {path} is no analysed example ({error!s:.200}); analyse "
+                    "that run again"
                 ) from error
             examples.append(example)
     if not examples:
@@ -213,12 +215,20 @@ def _read_examples(path: epath.Path) -> list[AnalysedExample]:
     return examples
 
 
+def _shape() -> dict[str, Any]:
+    """EXAMPLES_SHAPE, and that of all the measures that runs are compared in."""
+    parts: dict[str, dict[Any, Any]] = {}
+    for part, name in compared():
+        parts.setdefault(part, {})[f"{name}?"] = (float, None)
+    for part, name in compared_each():
+        parts.setdefault(part, {}).setdefault(str, {})[f"{name}?"] = (float, None)
+    return EXAMPLES_SHAPE | {f"{part}?": (shape, None) for part, shape in parts.items()}
+
+
 def _example(row: dict[str, Any]) -> AnalysedExample:
     tokens = [sys.intern(token) for token in row["tokens"]]  # the runs share one copy of each
     explanations = {"attention": row["attention"], **row["importance"]}
     arrays = {name: np.asarray(values, np.float32) for name, values in explanations.items()}
-    if any(values.shape != (len(tokens),) for values in arrays.values()):
-        raise ValueError("an explanation has one value a token")
     quantities = {ACCURACY: float(row["label"] == row["prediction"])}
     for pair, measures in (row.get("agreement") or {}).items():
         quantities |= {(pair, n): _number(v) for n, v in measures.items() if n not in NO_MEASURE}

@@ -93,12 +93,15 @@ def run_sweep(
         return
     with held(folder):
         stored = same_sweep(folder, config, points, dataset)
+        waiting = bench.unfinished(points)
+        for point in points:  # what is wrong with those that are finished is said before the rest
+            if point not in waiting:
+                row_of(folder, point, dataset)
         logger.info("data: %s", in_words(brief(dataset.summary)))
         if note := fallback(config, dataset):
             logger.warning(note)
         logger.info("%d runs on %d devices; workdir %s", len(points), parallel.devices, folder)
         write_json(folder / SWEEP, stored)
-        waiting = bench.unfinished(points)
         processes = min(parallel.devices, len(waiting) // LEAST_POINTS)
         if cores and asked.mode == "auto" and processes > 1 and is_command():
             logger.info("%d processes, each on its own cores and runs", processes)

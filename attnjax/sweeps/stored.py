@@ -4,7 +4,7 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.config import OPTIONS, RunConfig, flatten, to_dict
+from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict, unchecked
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.sweeps.points import Point
@@ -59,8 +59,22 @@ def same_sweep(
 
 
 def row_of(folder: epath.Path, point: Point, dataset: Dataset) -> dict[str, Any]:
-    """One row of the table, from the point's results.json; None for what a failed run lacks."""
-    results = read_json(folder / point.name / RESULTS, _ROW_SHAPE)
+    """One row of the table, from the point's results.json; None for what a failed run lacks.
+
+    Raises UserError where that file is damaged, or of another run.
+    """
+    path = folder / point.name / RESULTS
+    results = read_json(path, _ROW_SHAPE)
+    try:
+        found = differences(unchecked(results["config"]), point.config)
+    except UserError as error:
+        raise UserError(f"the configuration in {path}: {error}") from error
+    for name, (value, wanted) in found.items():
+        if not (name.startswith("analysis.") or OPTIONS[name].incidental or OPTIONS[name].own):
+            raise UserError(
+                f"{path} is of another run, with {name}={value!r:.80} and not {wanted!r:.80}; "
+                f"restore it, or delete the folder {point.name}, and it is trained again"
+            )
     test = results["test"] or {}
     pair = results["analysis"].get("agreement", {}).get("attention~gradient", {})
     validation = results["best"]["validation"] or {}

@@ -12,6 +12,7 @@ from attnjax.analysis.intervals import (
     UNBOUNDED,
     bca_quantiles,
     expansion,
+    mean_quantiles,
     of_difference,
     range_of,
     within,
@@ -69,9 +70,12 @@ def test_one_run_on_each_side_is_scipys_paired_bootstrap(examples):
         rng=np.random.default_rng(5),
     )
     tolerance = 0.1 * theirs.standard_error  # two quantiles' Monte Carlo error is about 0.025
-    np.testing.assert_allclose(
-        (ours.low, ours.high), theirs.confidence_interval, rtol=0, atol=tolerance
-    )
+    found = np.array(theirs.confidence_interval)
+    if examples == 12:  # skewed to the right by chance: the long end may be farther
+        assert stats.skew((b - a)[0]) > 0.3
+        assert found[1] < ours.high < found[1] + 0.25 * (found[1] - found[0])
+        found[1] = ours.high
+    np.testing.assert_allclose((ours.low, ours.high), found, rtol=0, atol=tolerance)
     ends = np.array([ours.p / 2, 1 - ours.p / 2])  # the interval of the level 1 - p ends at 0
     found = bca_quantiles(theirs.bootstrap_distribution, (b - a)[0], stats.norm.ppf(ends))
     assert np.min(np.abs(found)) < tolerance
@@ -164,14 +168,62 @@ def test_the_expansion_is_by_students_t(count):
 def test_skewed_values_are_covered_better_than_by_percentiles():
     """Lognormal as output changes are: percentiles of 20 hold the mean in three of four samples."""
     random = np.random.default_rng(0)
-    held = np.zeros(2)
+    held = np.zeros(3)
+    levels = np.array([0.025, 0.975])
+    scores = stats.norm.ppf(levels)
     for _ in range(300):
         values = random.lognormal(0, 1.5, 20)
-        means = values[random.integers(20, size=(1_000, 20))].mean(axis=1)
-        found = bca_quantiles(means, values, stats.norm.ppf([0.025, 0.975]))
-        for place, (low, high) in enumerate((np.percentile(means, [2.5, 97.5]), found)):
+        drawn = values[random.integers(20, size=(1_000, 20))]
+        means, errors = drawn.mean(axis=1), drawn.std(axis=1) / 20**0.5
+        bca = bca_quantiles(means, values, scores)
+        ours = mean_quantiles(means, errors, values, levels, scores)
+        assert ours[0] == bca[0], "the short end stays"
+        assert bca[1] <= ours[1] <= values.max()
+        for place, (low, high) in enumerate((np.percentile(means, [2.5, 97.5]), bca, ours)):
             held[place] += low <= np.exp(1.5**2 / 2) <= high
     assert held[1] - held[0] > 0.05 * 300
+    assert held[2] - held[1] > 0.02 * 300
+
+
+def literal_bootstrap_t(values, drawn, levels):
+    """Efron & Tibshirani 1993, section 12.5: centre - t_{1 - level} * error, resample by resample.
+
+    Resamples of equal values, which have no error, count as if their mean were the sample's.
+    """
+    count = len(values)
+    centre, error = values.mean(), values.std() / count**0.5
+    t = []
+    for each in drawn:
+        own = each.std() / count**0.5
+        t.append((each.mean() - centre) / own if own > 1e-9 else 0.0)
+    return [centre - np.quantile(t, 1 - level) * error for level in levels]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_long_end_is_that_of_the_bootstrap_t_where_that_is_farther(sign):
+    random = np.random.default_rng(3)
+    values = sign * random.lognormal(0, 1, 25)
+    drawn = values[random.integers(25, size=(2_000, 25))]
+    levels = np.array([0.025, 0.2, 0.8, 0.975])
+    parts = drawn.mean(axis=1), drawn.std(axis=1) / 5, values
+    found = mean_quantiles(*parts, levels, stats.norm.ppf(levels))
+    bca = bca_quantiles(parts[0], values, stats.norm.ppf(levels))
+    expected = literal_bootstrap_t(values, drawn, levels)
+    long = slice(2, 4) if sign > 0 else slice(0, 2)
+    short = slice(0, 2) if sign > 0 else slice(2, 4)
+    farther = np.maximum if sign > 0 else np.minimum
+    np.testing.assert_array_equal(found[short], bca[short])
+    np.testing.assert_allclose(found[long], farther(bca[long], expected[long]), rtol=1e-12)
+    assert np.any(found[long] != bca[long])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [np.r_[np.zeros(19), 1.0], np.r_[np.zeros(19) + np.arange(19) * 1e-4, 1.0], np.ones(20)],
+)
+def test_few_values_that_differ_at_all_give_an_interval_among_the_values(values):
+    low, high = bootstrap(values[:, None])
+    assert values.min() <= low[0] <= values.mean() <= high[0] <= values.max()
 
 
 def test_seeds_that_are_not_there_or_do_not_differ_add_nothing():

@@ -67,6 +67,7 @@ def test_own_words_stand_for_those_they_are_split_into():
         ([[1], 2], None, "'why' must be the numbers of words"),
         ("because it is bad", None, "'why' must be the numbers of words"),
         (["bad"], None, "'why' must be the numbers of words"),
+        ("9" * 5000, None, "'why' must be the numbers of words"),
         ({"a": 1}, None, "'why' must be the numbers of words"),
         ([1], ["It", "is", "bad"], "'tokens' has not the words of the text (word 2 is 'bad', and"),
         ([1], ["It", "isn't"], "(word 3 is none, and 'bad' in the text)"),

@@ -254,6 +254,7 @@ def test_babi_tasks_are_picked_by_name(tmp_path):
     ("text", "message"),
     [
         ("Mary left.\n", "line 1: neither a numbered statement"),
+        ("9" * 5000 + " Mary left.\n", "line 1: neither a numbered statement"),
         ("1 A.\n2 Who?\tA\n", "line 2: neither"),
         ("1 A.\n2 Who?\tA\t2\n", "line 2: supporting lines '2'"),
         ("1 A.\n2 Who?\tA\tx\n", "line 2: supporting lines 'x'"),

@@ -77,6 +77,7 @@ def test_npz_files(tmp_path, beside):
     [
         ("v.txt", GLOVE, r"vectors of 3 numbers, but model.embed_dim=4.*embed_dim=3"),
         ("v.vec", "7 3\n" + GLOVE, "vectors of 3 numbers"),
+        ("v.vec", "7 " + "9" * 5000 + "\n" + GLOVE, "vectors of 1 numbers"),
         ("v.txt", "", "no vectors"),
         ("v.vec", "7 4\n", "no vectors"),
         ("v.txt", "the cat sat down\n", "line 1 is not a word followed by numbers"),

@@ -3,6 +3,7 @@
 import pytest
 from fabricated_runs import example_rows, write_run
 
+from attnjax.errors import UserError
 from attnjax.runs.read import condition_names, conditions, read_runs, unique_names
 
 
@@ -64,3 +65,27 @@ def test_the_p_value_of_a_tau_is_no_quantity_to_compare(tmp_path):
     (run,) = read_runs([write_run(tmp_path / "a", rows)])
     assert ("attention~gradient", "kendall") in run.examples[0].quantities
     assert "p_value" not in {measure for _, measure in run.examples[0].quantities}
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "reason"),
+    [
+        (
+            "faithfulness",
+            {"gradient": {"aopc": "low"}},
+            "'faithfulness.gradient.aopc' is no number",
+        ),
+        ("permutation", {"median_change": 10**400}, "'permutation.median_change' is no number"),
+        ("flips", 3, "'flips' is no dict"),
+        ("attention", [0.5], "'attention' has 1 values for"),
+        ("importance", {"gradient": {}}, "'importance.gradient' is no list"),
+        ("agreement", {}, "it has other measures than line 1"),
+    ],
+)
+def test_a_line_that_is_no_analysed_example_is_named_with_what_is_wrong(
+    tmp_path, part, value, reason
+):
+    rows = example_rows(count=3)
+    rows[1][part] = value
+    with pytest.raises(UserError, match=rf"line 2 of .* is no analysed example \({reason}"):
+        read_runs([write_run(tmp_path / "a", rows)])

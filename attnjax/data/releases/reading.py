@@ -67,7 +67,7 @@ def read_questions(path: Path) -> Iterator[tuple[str, StoryQuestion]]:
         place = f"{path.name}, line {number}"
         head, _, rest = line.rstrip("\r\n").partition(" ")
         fields = rest.split("\t")
-        if not head.isdecimal() or len(fields) not in (1, 3):
+        if not head.isdecimal() or len(head) > 18 or len(fields) not in (1, 3):
             raise UserError(
                 f"{place}: neither a numbered statement nor a question with its answer and "
                 "supporting lines between tabs; fetch the release again"
