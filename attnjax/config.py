@@ -245,7 +245,7 @@ class AdversaryConfig:
     )
     difference_axis: str = option(
         "sentence",
-        "attention iAT: what its differences are normalised over",
+        "attention and inner iAT: what its differences are normalised over",
         choices=("sentence", "word"),
     )
     alpha_axis: str = option(
@@ -259,6 +259,13 @@ class AdversaryConfig:
         "unlabelled examples in every batch; 0: as many as labelled ones",
         least=0,
         most=1_000_000,
+    )
+    layers: tuple[int, ...] = option(
+        (),
+        "inner techniques: those whose self-attention they disturb, such as 1,2; empty: all",
+        lists="layers",
+        least=1,
+        most=1000,
     )
 
 
