@@ -152,9 +152,10 @@ class TrainConfig:
         1e-5, "L2 in the gradient of encoder and decoder, none on attention", least=0.0, most=1e6
     )
     schedule: str = option(
-        "constant",
-        "course of the learning rate after its warm-up",
-        choices=("constant", "linear", "cosine"),
+        "auto",
+        "course of the learning rate after its warm-up; auto: linear to 0 for encoders with "
+        "self-attention, else constant",
+        choices=("auto", "constant", "linear", "cosine"),
     )
     warmup_steps: int = option(
         0, "over which the learning rate rises to its value", least=0, most=MANY
