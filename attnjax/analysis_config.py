@@ -184,3 +184,9 @@ class AnalysisConfig:
         least=0.0,
         most=0.5,
     )
+    head_permutations: int = option(
+        10,
+        "self_attention: shuffles of what each head attends to, per example; 0 skips it",
+        least=0,
+        most=1_000_000,
+    )
