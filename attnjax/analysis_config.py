@@ -190,3 +190,8 @@ class AnalysisConfig:
         least=0,
         most=1_000_000,
     )
+    keep_self_attention: bool = option(
+        False,
+        "write every analysed text's self-attention to analysis/self_attention.npz, not only that "
+        "of the texts in the report",
+    )
