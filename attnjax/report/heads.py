@@ -10,13 +10,14 @@ from attnjax.report.figures import (
     WIDTH,
     Drawn,
     add_scale,
+    ink_on,
     label_axes,
     new_axes,
     save_figure,
 )
+from attnjax.report.sentences import number
 from attnjax.workdir import SELF_ATTENTION, read_arrays
 
-DARK, LIGHT = "#000000", "#ffffff"  # on colours, which a dark page does not turn round
 NUMBERED = 12  # most heads of a layer whose numbers are written in
 Heads = list[list[dict[str, Any]]]  # layer -> head -> summary
 
@@ -46,9 +47,9 @@ def draw_means(
     if count <= NUMBERED:
         for (layer, head), value in np.ndenumerate(means):
             if np.isfinite(value):
-                ink = LIGHT if abs(value) > 0.6 * top else DARK
-                text = f"{value:.2f}".replace("-", "−")
-                axes.text(head, layer, text, ha="center", va="center", color=ink, fontsize=8)
+                ink = ink_on(abs(value) / top)
+                place = {"ha": "center", "va": "center"}
+                axes.text(head, layer, number(value), color=ink, fontsize=8, **place)
     label_axes(axes, "head", "layer")
     add_scale(figure, axes, image, label)
     return save_figure(figure, folder, name, caption)
