@@ -184,3 +184,14 @@ class AnalysisConfig:
         least=0.0,
         most=0.5,
     )
+    head_permutations: int = option(
+        10,
+        "self_attention: shuffles of what each head attends to, per example; 0 skips it",
+        least=0,
+        most=1_000_000,
+    )
+    keep_self_attention: bool = option(
+        False,
+        "write every analysed text's self-attention to analysis/self_attention.npz, not only that "
+        "of the texts in the report",
+    )

@@ -98,6 +98,8 @@ def _check_adversary(run: Any) -> None:
         )
     techniques = REGISTERED.get("adversary.technique")
     virtual = techniques is None or getattr(techniques.get(adversary.technique), "virtual", False)
+    if getattr((techniques or {}).get(adversary.technique), "level", "") == "inner":
+        _check_inner(adversary, run.model)
     if run.data.unlabelled and not virtual:
         raise UserError(
             f"data.unlabelled needs a virtual technique (such as attention_vat), and "
@@ -107,6 +109,26 @@ def _check_adversary(run: Any) -> None:
         raise UserError(
             "adversary.unlabelled_batch asks for unlabelled examples, but there are none; "
             "name their file with --config.data.unlabelled=FILE"
+        )
+
+
+def attends(encoder: str) -> bool:
+    """Whether the encoder of that name has self-attention: it hands out its layers then."""
+    return hasattr(REGISTERED.get("model.encoder", {}).get(encoder), "trace")
+
+
+def _check_inner(adversary: Any, model: Any) -> None:
+    """Raises UserError where the encoder has no such self-attention to disturb."""
+    encoders = REGISTERED.get("model.encoder", {})
+    if encoders and not attends(model.encoder):
+        able = ", ".join(filter(attends, encoders))
+        raise UserError(
+            f"adversary.technique='{adversary.technique}' disturbs self-attention, which the "
+            f"encoder '{model.encoder}' lacks; --config.model.encoder must be one of: {able}"
+        )
+    if (last := max(adversary.layers, default=0)) > model.layers:
+        raise UserError(
+            f"adversary.layers names layer {last}, and the encoder has model.layers={model.layers}"
         )
 
 
@@ -162,8 +184,7 @@ def states_of_encoder(model: Any) -> tuple[str, ...]:
 
     model  a `config.ModelConfig`
     """
-    encoder = REGISTERED.get("model.encoder", {}).get(model.encoder)
-    count = model.layers if hasattr(encoder, "trace") else 1  # which hands out its layers
+    count = model.layers if attends(model.encoder) else 1
     inner = (f"layer_{place}" for place in range(1, count))
     return ("embedding", *inner, "encoder", "context", "logits")
 

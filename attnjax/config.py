@@ -152,9 +152,10 @@ class TrainConfig:
         1e-5, "L2 in the gradient of encoder and decoder, none on attention", least=0.0, most=1e6
     )
     schedule: str = option(
-        "constant",
-        "course of the learning rate after its warm-up",
-        choices=("constant", "linear", "cosine"),
+        "auto",
+        "course of the learning rate after its warm-up; auto: linear to 0 for encoders with "
+        "self-attention, else constant",
+        choices=("auto", "constant", "linear", "cosine"),
     )
     warmup_steps: int = option(
         0, "over which the learning rate rises to its value", least=0, most=MANY
@@ -245,7 +246,7 @@ class AdversaryConfig:
     )
     difference_axis: str = option(
         "sentence",
-        "attention iAT: what its differences are normalised over",
+        "attention and inner iAT: what its differences are normalised over",
         choices=("sentence", "word"),
     )
     alpha_axis: str = option(
@@ -259,6 +260,13 @@ class AdversaryConfig:
         "unlabelled examples in every batch; 0: as many as labelled ones",
         least=0,
         most=1_000_000,
+    )
+    layers: tuple[int, ...] = option(
+        (),
+        "inner techniques: those whose self-attention they disturb, such as 1,2; empty: all",
+        lists="layers",
+        least=1,
+        most=1000,
     )
 
 

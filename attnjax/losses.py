@@ -4,8 +4,8 @@
 
 Whatever only touches attention shares one encoding with the clean pass: the head runs again on the
 states that are there, and one backward pass through the encoder carries the sum of the cotangents.
-Word perturbations must encode again; they take the clean gradients by parameters and by word
-vectors from one backward pass, so that they cost two steps and not three.
+What touches word vectors or self-attention must be encoded again; it takes the clean gradients by
+parameters and by what is perturbed from one backward pass, and so costs two steps and not three.
 """
 
 from collections.abc import Callable
@@ -18,17 +18,21 @@ from jaxtyping import Array, Float, Int, Key
 
 from attnjax.config import RunConfig
 from attnjax.model.attention import attend, forward
-from attnjax.model.stages import word_vectors
+from attnjax.model.stages import inner_scores, word_vectors
 from attnjax.perturb.ascent import Problem, Settings
-from attnjax.perturb.differences import (
-    along_directions,
-    score_direction,
-    score_start,
-    word_directions,
-)
 from attnjax.perturb.norms import Delta, dropout, norms
+from attnjax.perturb.problems import inner_problem, score_problem, word_problem
 from attnjax.perturb.techniques import TECHNIQUES, Technique
-from attnjax.types import Batch, Embedded, Encoded, HParams, Params, Perturbation, Stages, Trace
+from attnjax.types import (
+    Batch,
+    Encoded,
+    HParams,
+    Inner,
+    Params,
+    Perturbation,
+    Stages,
+    Trace,
+)
 
 Sums = dict[str, Float[Array, ""]]
 PerExample = Float[Array, " batch"]
@@ -156,15 +160,34 @@ class Objective(NamedTuple):
         return Settings(hparams.epsilon, each.steps, each.power_steps, each.xi)
 
     def disturbance(
-        self, params: Params, context: Context, embed: Embedded | None = None
+        self, params: Params, context: Context, delta: Delta | None = None
     ) -> Perturbation:
-        """The dropout of this step, if any, and a perturbation of the word vectors."""
-        rate = self.config.train.embed_dropout
-        if rate == 0:
-            return Perturbation(embed=embed)
-        batch, key = context.batch, jax.random.fold_in(context.key, 1)
-        like = jax.eval_shape(self.stages.embed, params, batch)
-        return Perturbation(dropout(like, batch.rows, key, rate), embed)
+        """The dropout of this step, if any, and what the technique adds on the way to the states.
+
+        delta  to the word vectors, or [batch, layers, heads, length, length] to self-attention
+        """
+        found, rate = Perturbation(), self.config.train.embed_dropout
+        if rate > 0:
+            batch, key = context.batch, jax.random.fold_in(context.key, 1)
+            like = jax.eval_shape(self.stages.embed, params, batch)
+            found = Perturbation(dropout(like, batch.rows, key, rate))
+        if delta is None:
+            return found
+        if self.technique is not None and self.technique.level == "inner":
+            return found._replace(inner=Inner(score=jnp.moveaxis(delta, 0, 1)))
+        return found._replace(embed=delta)
+
+    def undisturbed(self, params: Params, batch: Batch) -> Delta:
+        """The delta of `disturbance` that changes nothing."""
+
+        def like(params: Params) -> Delta:
+            embedded = self.stages.embed(params, batch)
+            if self.technique is not None and self.technique.level == "inner":
+                return inner_scores(self.stages, params, embedded, batch)
+            return embedded
+
+        shapes = jax.eval_shape(like, params)
+        return jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
 
 
 def make_gradients(
@@ -180,8 +203,8 @@ def make_gradients(
     """
     technique = TECHNIQUES.get(config.adversary.technique)
     objective = Objective(config, stages, technique, class_weights)
-    word_level = technique is not None and technique.level == "word"
-    return partial(word_gradients if word_level else attention_gradients, objective)
+    above = technique is None or technique.level == "attention"
+    return partial(attention_gradients if above else encoding_gradients, objective)
 
 
 def attention_gradients(
@@ -198,8 +221,7 @@ def attention_gradients(
             held = jax.lax.stop_gradient((params, trace))
             find = _score_problem(objective, technique, *held, batch)
             delta = technique.perturb(find, objective.settings(context.hparams), context.key)
-            scores = trace.scores + delta
-            _, logits = attend(stages, params, trace.encoded, scores, batch)
+            _, logits = attend(stages, params, trace.encoded, trace.scores + delta, batch)
             terms["perturbed"] = objective.perturbed_loss(logits, trace.logits, batch)
             extra = perturbation_sums(delta, trace.logits, logits, batch)
         loss = objective.total(terms, context)
@@ -209,15 +231,16 @@ def attention_gradients(
     return gradient, sums
 
 
-def word_gradients(objective: Objective, params: Params, context: Context) -> tuple[Params, Sums]:
-    """Perturbed on the word vectors: the clean backward pass serves parameters and words."""
+def encoding_gradients(
+    objective: Objective, params: Params, context: Context
+) -> tuple[Params, Sums]:
+    """Perturbed on the way to the states: the clean backward pass is that of the delta as well."""
     batch, stages, technique = context.batch, objective.stages, objective.technique
     assert technique is not None
-    shapes = jax.eval_shape(stages.embed, params, batch)
-    zeros = jax.tree.map(lambda each: jnp.zeros(each.shape, each.dtype), shapes)
+    zeros = objective.undisturbed(params, batch)
 
     def clean(
-        params: Params, delta: Embedded
+        params: Params, delta: Delta
     ) -> tuple[tuple[Float[Array, ""], Float[Array, ""]], tuple[Trace, dict[str, PerExample]]]:
         trace = forward(stages, params, batch, objective.disturbance(params, context, delta))
         terms = objective.clean_terms(params, trace, batch)
@@ -228,25 +251,19 @@ def word_gradients(objective: Objective, params: Params, context: Context) -> tu
 
     (task, rest), pull, (trace, terms) = jax.vjp(clean, params, zeros, has_aux=True)
     one, zero = jnp.ones_like(task), jnp.zeros_like(rest)
-    gradient, by_words = pull((one, zero))
+    gradient, by_delta = pull((one, zero))
     if "relevance" in terms:
         gradient = jax.tree.map(jnp.add, gradient, pull((zero, one))[0])
 
-    def losses_at(params: Params, delta: Embedded) -> tuple[PerExample, Array]:
+    def losses_at(params: Params, delta: Delta) -> tuple[PerExample, Array]:
         perturbation = objective.disturbance(params, context, delta)
         logits = forward(stages, params, batch, perturbation).logits
         return objective.perturbed_loss(logits, trace.logits, batch), logits
 
-    find = _word_problem(
-        objective,
-        technique,
-        params,
-        trace.embedded,
-        context,
-        lambda delta: losses_at(params, delta)[0],
-        zeros,
-        by_words,
-    )
+    losses = lambda delta: losses_at(params, delta)[0]  # noqa: E731
+    known = None if technique.virtual else by_delta
+    held = params, trace, context
+    find = _encoding_problem(objective, technique, *held, losses, zeros, known)
     delta = technique.perturb(find, objective.settings(context.hparams), context.key)
 
     def perturbed(params: Params) -> tuple[Float[Array, ""], tuple[PerExample, Array]]:
@@ -265,57 +282,38 @@ def _score_problem(
     objective: Objective, technique: Technique, params: Params, trace: Trace, batch: Batch
 ) -> Problem:
     """Perturbing the scores of states that are encoded already."""
-    adversary = objective.config.adversary
 
     def losses(delta: Delta) -> PerExample:
         scores = trace.scores + delta
         _, logits = attend(objective.stages, params, trace.encoded, scores, batch)
         return objective.perturbed_loss(logits, trace.logits, batch)
 
-    problem = Problem(losses, jnp.zeros_like(trace.scores), batch.words, batch.rows)
-    if not technique.interpretable:
-        return problem
-    if adversary.reference_compat == "amep":
-        # The released iAT drops its directions and descends: it is minus AT (papers 1.3, 2 and 3).
-        return problem._replace(direction=lambda gradient: -gradient)
-    axes = adversary.difference_axis, adversary.alpha_axis
-    return problem._replace(
-        direction=lambda g: score_direction(g, trace.scores, batch.words, *axes),
-        start=score_start(trace.scores, batch.words, adversary.difference_axis),
-    )
+    return score_problem(losses, trace.scores, batch, technique, objective.config.adversary)
 
 
-def _word_problem(
+def _encoding_problem(
     objective: Objective,
     technique: Technique,
     params: Params,
-    embedded: Embedded,
+    trace: Trace,
     context: Context,
-    losses: Callable[[Embedded], PerExample],
-    zeros: Embedded,
-    gradient: Embedded,
+    losses: Callable[[Delta], PerExample],
+    zeros: Delta,
+    gradient: Delta | None,
 ) -> Problem:
-    """Perturbing word vectors, of text and query together."""
-    batch = context.batch
-    mask = Embedded(batch.words, None if batch.query is None else batch.query_words)  # pyright: ignore
-    known = None if technique.virtual else gradient
-    problem = Problem(losses, zeros, mask, batch.rows, gradient=known)
-    if not technique.interpretable:
-        return problem
-    assert context.neighbours is not None
-    neighbours = context.neighbours
-    assert len(neighbours) == len(params["embed"]["table"]), "the whole table is needed here"
-    table = word_vectors(objective.stages, params, len(neighbours))
-    tokens = Embedded(batch.tokens, batch.query)  # pyright: ignore
-    directions = jax.tree.map(
-        lambda vectors, ids: word_directions(table, vectors, ids, neighbours), embedded, tokens
-    )
-    axis = objective.config.adversary.alpha_axis
-    return problem._replace(
-        direction=lambda g: jax.tree.map(
-            lambda each, towards: along_directions(each, towards, axis), g, directions
-        ),
-        start=jax.tree.map(lambda towards: towards.mean(axis=2), directions),
+    """Perturbing what the states are made from; gradient  of the losses at zero, if it is known."""
+    batch, stages, adversary = context.batch, objective.stages, objective.config.adversary
+    if technique.level == "inner":
+        scores_of = partial(inner_scores, stages, params, trace.embedded, batch)
+        return inner_problem(losses, zeros, gradient, batch, technique, adversary, scores_of)
+
+    def vectors_of(words: int) -> Float[Array, "words embed"]:
+        assert words == len(params["embed"]["table"]), "the whole table is needed here"
+        return word_vectors(stages, params, words)
+
+    near = context.neighbours
+    return word_problem(
+        losses, trace.embedded, gradient, batch, technique, adversary, near, vectors_of
     )
 
 

@@ -17,6 +17,7 @@ from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
+from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
 from attnjax.stop import Stop
@@ -113,6 +114,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     write_results(folder, results, analysed, stop)
     if not is_first_process():
         return
+    write_self_attention(folder, config, dataset, stages, trained.params)
     write_report(folder)
     logger.info(
         "test: %s", ", ".join(f"{k} {v:.4f}" for k, v in test.items() if isinstance(v, float))

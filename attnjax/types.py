@@ -100,6 +100,7 @@ class Layer(NamedTuple):
     attended what the feed-forward part is added to: the sums, in post-LN through their layer norm
     gain     what that layer norm multiplies centred sums by: scale / deviation; None in pre-LN
     states   what the layer hands on
+    scores   of each head, unnormalised, from a token to all; the weights are their softmax
     """
 
     weights: Float[Array, "batch heads length length"]
@@ -109,6 +110,7 @@ class Layer(NamedTuple):
     attended: Float[Array, "batch length width"]
     gain: Float[Array, "batch length width"] | None
     states: Float[Array, "batch length width"]
+    scores: Float[Array, "batch heads length length"]
 
 
 class Perturbation(NamedTuple):
@@ -117,11 +119,13 @@ class Perturbation(NamedTuple):
     factor  multiplies the word vectors: dropout
     embed   added to the word vectors after that
     score   [batch, length], added to the unnormalised attention scores
+    inner   what disturbs self-attention in the text's encoder
     """
 
     factor: Embedded | None = None
     embed: Embedded | None = None
     score: Float[Array, "batch length"] | None = None
+    inner: Inner | None = None
 
 
 class Trace(NamedTuple):

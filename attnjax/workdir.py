@@ -8,15 +8,18 @@ written through a link that lies in it.
 import contextlib
 import hashlib
 import importlib.util
+import io
 import json
 import logging
 import math
 import os
 import re
 import uuid
+import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 try:
@@ -40,6 +43,7 @@ FIGURES = "figures"
 TABLES = "tables"
 EXAMPLES_README = "analysis/README.md"
 PROFILE = "profile"
+SELF_ATTENTION = "analysis/self_attention.npz"
 RATIONALES = "analysis/rationales_{}.jsonl"  # one for each explanation
 EXPLAINED = "explained"
 FOLDERS = (  # all that a run writes into
@@ -281,6 +285,25 @@ def write_json_lines(path: epath.Path, rows: Iterator[Any] | list[Any]) -> str:
     text = "".join(json.dumps(finite(row), ensure_ascii=False) + "\n" for row in rows)
     write_text(path, text)
     return hashlib.sha256(encoded(text)).hexdigest()
+
+
+def write_arrays(path: epath.Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a compressed .npz of arrays by name."""
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)  # pyright: ignore[reportArgumentType]
+    write_bytes(path, content.getvalue())
+
+
+def read_arrays(path: epath.Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz by name, none where there is no file; UserError if it is damaged."""
+    refuse_pipe(path)
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            return dict(file)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, TypeError) as error:
+        raise UserError(f"{path} is damaged ({_reason(error)}); delete it") from error
 
 
 def read_json(path: epath.Path, shape: Any = object) -> Any:

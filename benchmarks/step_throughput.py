@@ -174,9 +174,13 @@ def run_jax(options: argparse.Namespace) -> None:
 
 def variants(options: argparse.Namespace) -> list[dict[str, str]]:
     """The processes to alternate between."""
+    from attnjax.checks import attends
+    from attnjax.model.layers import ENCODERS  # noqa: F401 - which names them
     from attnjax.perturb.techniques import TECHNIQUES
 
-    every = ["none", *TECHNIQUES, "relevance"]
+    inner = attends(options.encoder)
+    able = [name for name, each in TECHNIQUES.items() if inner or each.level != "inner"]
+    every = ["none", *able, "relevance"]
     techniques = every if options.technique == ["all"] else options.technique
     found = []
     for length in options.length:

@@ -26,11 +26,13 @@ from benchmarks.peers.naive import make_naive_gradients
 
 @pytest.mark.parametrize("technique", TECHNIQUES)
 def test_the_naive_techniques_have_the_same_gradient(technique):
-    stages, params = small_model("average", classes=2)
+    encoder = "transformer" if TECHNIQUES[technique].level == "inner" else "average"
+    stages, params = small_model(encoder, classes=2)
     config = from_config_dict(
         {
             "task": "classification",
             "data": {"source": "files", "path": "x"},
+            "model": {"encoder": encoder},
             "adversary": {"technique": technique},
         }
     )

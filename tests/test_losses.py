@@ -197,7 +197,9 @@ def literal_relevance(stages, params, batch, second_order):
 
 
 CASES = [  # word vectors are those of both texts; below each level has the other kind of batch
-    pytest.param(name, each.level == "word", {}, id=name) for name, each in TECHNIQUES.items()
+    pytest.param(name, each.level == "word", {}, id=name)
+    for name, each in TECHNIQUES.items()
+    if each.level != "inner"  # test_inner_techniques
 ] + [
     pytest.param("attention_at", False, {"steps": 3}, id="attention_at-steps"),
     pytest.param("word_at", False, {"steps": 2}, id="word_at-steps"),

@@ -42,7 +42,8 @@ def forward(
 ) -> Trace:
     """Runs embed -> encode -> score -> decode and keeps every intermediate.
 
-    The perturbation, if any, scales and shifts the word vectors and shifts the unnormalised scores.
+    The perturbation, if any, scales and shifts the word vectors, disturbs self-attention, and
+    shifts the unnormalised scores.
     """
     perturbation = perturbation or Perturbation()
     embedded = stages.embed(params, batch)
@@ -50,7 +51,10 @@ def forward(
         embedded = jax.tree.map(jnp.multiply, embedded, perturbation.factor)
     if perturbation.embed is not None:
         embedded = jax.tree.map(jnp.add, embedded, perturbation.embed)
-    encoded = stages.encode(params, embedded, batch)
+    if perturbation.inner is None:
+        encoded = stages.encode(params, embedded, batch)
+    else:
+        encoded = stages.encode(params, embedded, batch, inner=perturbation.inner)
     scores = stages.score(params, encoded)
     if perturbation.score is not None:
         scores = scores + perturbation.score

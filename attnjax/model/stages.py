@@ -330,3 +330,10 @@ def word_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "wo
     empty = jnp.zeros(1, jnp.int32)
     batch = Batch(every, every, empty, empty.astype(jnp.float32), None, empty)
     return stages.embed(params, batch).text[0]
+
+
+def inner_scores(
+    stages: Stages, params: Params, embedded: Embedded, batch: Batch
+) -> Float[Array, "batch layers heads length length"]:
+    """The scores of self-attention over the text, 0 off its tokens."""
+    return jnp.stack([each.scores for each in stages.layers(params, embedded, batch, "text")], 1)

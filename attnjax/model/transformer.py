@@ -148,7 +148,7 @@ def _layer(
     rules = shape.rules
     normed = partial(_normed, rules)
     source = normed(weights["attention_norm"], x) if shape.pre else x
-    attention, values, attended = _self_attention(shape, weights, inner, source, mask)
+    scores, attention, values, attended = _self_attention(shape, weights, inner, source, mask)
     sums = rules.add(x, attended)
     between = sums if shape.pre else normed(weights["attention_norm"], sums)
     source = normed(weights["feedforward_norm"], sums) if shape.pre else between
@@ -160,7 +160,9 @@ def _layer(
     def seen() -> Layer:
         gain = None if shape.pre else _gain(weights["attention_norm"], sums)
         handed = _through(weights["output"], values)
-        real, found = mask[..., None], Layer(attention, handed, x, sums, between, gain, states)
+        between_tokens = jnp.where(mask[:, None, None, :], scores, 0)
+        parts = attention, handed, x, sums, between, gain, states, between_tokens
+        real, found = mask[..., None], Layer(*parts)
         return jax.tree.map(
             lambda each: jnp.where(real if each.ndim == 3 else real[:, None], each, 0), found
         )
@@ -170,8 +172,8 @@ def _layer(
 
 def _self_attention(
     shape: Shape, weights: Any, inner: Inner, source: Array, mask: Array
-) -> tuple[Array, Array, Array]:
-    """(weights of every head, its values, what is attended): arXiv:1706.03762, eq. 1."""
+) -> tuple[Array, Array, Array, Array]:
+    """(scores of every head, its weights, values, what is attended): arXiv:1706.03762, eq. 1."""
     rules, heads, (batch, length, width) = shape.rules, shape.heads, source.shape
     inner_width = width // heads
 
@@ -188,7 +190,7 @@ def _self_attention(
     if inner.factor is not None:
         attention = attention * inner.factor
     mixed = rules.mix(attention, values).swapaxes(1, 2).reshape(batch, length, width)
-    return attention, values, rules.linear(_part(weights["output"], mixed))
+    return scores, attention, values, rules.linear(_part(weights["output"], mixed))
 
 
 def _through(

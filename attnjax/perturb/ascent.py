@@ -21,11 +21,12 @@ class Problem(NamedTuple):
 
     losses     perturbation -> [batch], each example's loss depending on its own part alone
     zeros      the perturbation that changes nothing; gives tree and shapes
-    mask       tree of booleans [batch, length]: positions that may be moved
+    mask       tree of booleans [batch, length], or as many axes as zeros have: what may be moved
     rows       [batch] row numbers, which seed random draws
     direction  gradient -> step of the ascent, up to length; identity for AT and VAT
     start      where virtual techniques measure first, up to length; None draws at random
     gradient   of the losses at zero where it is known already, else None
+    noise      (zeros, rows, key) -> standard normal, whatever the padding
     """
 
     losses: Callable[[Delta], Float[Array, " batch"]]
@@ -35,6 +36,7 @@ class Problem(NamedTuple):
     direction: Callable[[Delta], Delta] = lambda gradient: gradient
     start: Delta | None = None
     gradient: Delta | None = None
+    noise: Callable[[Delta, Array, Array], Delta] = gaussian
 
 
 class Settings(NamedTuple):
@@ -48,7 +50,7 @@ class Settings(NamedTuple):
 
 def random_perturbation(problem: Problem, settings: Settings, key: Key[Array, ""]) -> Delta:
     """epsilon * z / ||z||, z standard normal over the positions that may be moved."""
-    noise = keep(gaussian(problem.zeros, problem.rows, key), problem.mask)
+    noise = keep(problem.noise(problem.zeros, problem.rows, key), problem.mask)
     return jax.lax.stop_gradient(rescale(noise, settings.epsilon))
 
 
@@ -76,7 +78,7 @@ def virtual(problem: Problem, settings: Settings, key: Key[Array, ""]) -> Delta:
     """
     start = problem.start
     if start is None:
-        start = gaussian(problem.zeros, problem.rows, key)
+        start = problem.noise(problem.zeros, problem.rows, key)
     here = keep(start, problem.mask)
     for _ in range(settings.power_steps):
         near = rescale(here, settings.xi)

@@ -23,12 +23,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 
 def score_direction(
-    gradient: Float[Array, "batch length"],
-    scores: Float[Array, "batch length"],
-    words: Bool[Array, "batch length"],
+    gradient: Float[Array, "*rows length"],
+    scores: Float[Array, "*rows length"],
+    words: Bool[Array, "*rows length"],
     difference_axis: str = "sentence",
     alpha_axis: str = "sentence",
-) -> Float[Array, "batch length"]:
+) -> Float[Array, "*rows length"]:
     """Attention iAT's step for a gradient by the scores, up to length, in O(length).
 
     sum_k (a_t - a_k)^2 = n c_t^2 + sum_k c_k^2 with c the centred scores, so that the
@@ -44,10 +44,10 @@ def score_direction(
 
 
 def score_start(
-    scores: Float[Array, "batch length"],
-    words: Bool[Array, "batch length"],
+    scores: Float[Array, "*rows length"],
+    words: Bool[Array, "*rows length"],
     difference_axis: str = "sentence",
-) -> Float[Array, "batch length"]:
+) -> Float[Array, "*rows length"]:
     """Where attention iVAT starts, up to length: sum_k d_tk, all alpha alike.
 
     The differences over the sentence sum to n c_t, c the centred scores; over the word to
@@ -62,8 +62,8 @@ def score_start(
 
 
 def _squares(
-    scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
-) -> Float[Array, "batch length"]:
+    scores: Float[Array, "*rows length"], words: Bool[Array, "*rows length"]
+) -> Float[Array, "*rows length"]:
     """sum_k (a_t - a_k)^2 of each word, 0 elsewhere."""
     centred = centred_scores(scores, words)
     count = words.sum(axis=-1, keepdims=True).astype(scores.dtype)
@@ -72,8 +72,8 @@ def _squares(
 
 
 def centred_scores(
-    scores: Float[Array, "batch length"], words: Bool[Array, "batch length"]
-) -> Float[Array, "batch length"]:
+    scores: Float[Array, "*rows length"], words: Bool[Array, "*rows length"]
+) -> Float[Array, "*rows length"]:
     """a_t minus the mean over words: exactly 0 where all scores are equal."""
     highest = jnp.max(jnp.where(words, scores, -jnp.inf), axis=-1, keepdims=True)
     below = jnp.where(words, scores - highest, 0)  # their mean rounds nothing that is equal

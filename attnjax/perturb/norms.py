@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
 Delta = Any  # a tree of arrays that share their first axis, the batch
@@ -57,6 +58,20 @@ def gaussian(like: Delta, rows: Int[Array, " batch"], key: Key[Array, ""]) -> De
     return jax.tree.unflatten(tree, jax.vmap(draw)(rows))
 
 
+def gaussian_pairs(
+    like: Float[Array, "batch *more length length"], rows: Int[Array, " batch"], key: Key[Array, ""]
+) -> Float[Array, "batch *more length length"]:
+    """`gaussian` for pairs of positions: a longer padding leaves each pair its number.
+
+    Pairs are counted in growing squares: 00, then 01 10 11, then 02 12 20 21 22.
+    """
+    batch, *more, length, _ = like.shape
+    start, end = np.indices((length, length))
+    place = np.where(start < end, end**2 + start, start**2 + start + end)
+    noise = gaussian(jax.ShapeDtypeStruct((batch, length**2, *more), like.dtype), rows, key)
+    return jnp.moveaxis(noise[:, place], (1, 2), (-2, -1))
+
+
 def dropout(like: Delta, rows: Int[Array, " batch"], key: Key[Array, ""], rate: float) -> Delta:
     """Factors that drop each entry with probability `rate` and scale the rest to keep the mean.
 
@@ -70,7 +85,7 @@ def dropout(like: Delta, rows: Int[Array, " batch"], key: Key[Array, ""], rate: 
 
 
 def keep(delta: Delta, mask: Delta) -> Delta:
-    """Zero wherever the mask, a tree of booleans [batch, length], is False."""
+    """Zero wherever the mask, a tree of booleans over the leading axes, is False."""
     return jax.tree.map(lambda leaf, on: jnp.where(widen(on, leaf), leaf, 0), delta, mask)
 
 

@@ -13,13 +13,14 @@ from attnjax.perturb.norms import Delta
 class Technique(NamedTuple):
     """One way to disturb training.
 
-    level          "word": word vectors; "attention": unnormalised attention scores
+    level          "word": word vectors; "attention": unnormalised attention scores; "inner": those
+                   of self-attention within the encoder
     perturb        (problem, settings, key) -> perturbation
     interpretable  along differences to other words or scores (iAT, iVAT)
     virtual        the loss is the divergence from the clean prediction; needs no label (VAT, iVAT)
     """
 
-    level: Literal["word", "attention"]
+    level: Literal["word", "attention", "inner"]
     perturb: Callable[[Problem, Settings, Key[Array, ""]], Delta]
     interpretable: bool = False
     virtual: bool = False
@@ -40,5 +41,10 @@ TECHNIQUES: dict[str, Technique] = {
     "attention_iat": Technique("attention", worst_case, interpretable=True),
     "attention_vat": Technique("attention", virtual, virtual=True),
     "attention_ivat": Technique("attention", virtual, interpretable=True, virtual=True),
+    "inner_rp": Technique("inner", random_perturbation),
+    "inner_at": Technique("inner", worst_case),
+    "inner_iat": Technique("inner", worst_case, interpretable=True),
+    "inner_vat": Technique("inner", virtual, virtual=True),
+    "inner_ivat": Technique("inner", virtual, interpretable=True, virtual=True),
 }
 REGISTERED["adversary.technique"] = TECHNIQUES

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
 from attnjax.report.heatmap import blocks, heat_rows
@@ -16,37 +17,26 @@ WORDS = 200  # of one text that a page shows at once; the others are folded
 MOST = 12_000  # words in colour of one text, folded ones too; examples.jsonl has all
 
 
-def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def chosen(
+    examples: list[dict[str, Any]], heads: Mapping[int, Any] = MappingProxyType({})
+) -> list[dict[str, Any]]:
     """Groups of examples: {"title", "note", "examples"} each; no example twice by agreement.
 
-    Attention agrees best, middling and worst with the first importance method by Kendall's tau;
-    then the adversarial attentions farthest from the model's own.
+    Those of `by_agreement`, then the adversarial attentions farthest from the model's own.
+    heads  id -> the figure of the layers' and heads' attention, of examples that have one
     """
     pair = ranking_pair(examples)
-    ranked = [each for each in examples if tau(each, pair) is not None]
-    ranked.sort(key=lambda each: (-(tau(each, pair) or 0.0), -len(each["tokens"])))
-    middle = max(0, len(ranked) // 2 - SHOWN // 2)
-    worst = sorted(ranked, key=lambda each: (tau(each, pair) or 0.0, -len(each["tokens"])))
-    kinds = {
-        "best": ranked[:SHOWN],
-        "median": ranked[middle : middle + SHOWN],
-        "worst": worst,
-    }
-    groups = []
     signed = signed_names(examples)
-    seen: set[int] = set()
-    for kind, members in kinds.items():
-        fresh = within(each for each in members if each["id"] not in seen)
-        seen |= {each["id"] for each in fresh}
-        groups.append(
-            {
-                "title": f"{kind.capitalize()} agreement",
-                "note": f"{kind} Kendall's tau of {pair_label(pair)}; of equals the longer text."
-                if pair
-                else "",
-                "examples": [shown(each, signed) for each in fresh],
-            }
-        )
+    groups = [
+        {
+            "title": f"{kind.capitalize()} agreement",
+            "note": f"{kind} Kendall's tau of {pair_label(pair)}; of equals the longer text."
+            if pair
+            else "",
+            "examples": [shown(each, signed) | {"heads": heads.get(each["id"])} for each in found],
+        }
+        for kind, found in by_agreement(examples).items()
+    ]
     groups.append(
         {
             "title": "Most successful adversarial attention",
@@ -56,6 +46,30 @@ def chosen(examples: list[dict[str, Any]]) -> list[dict[str, Any]]:
         }
     )
     return [group for group in groups if group["examples"]]
+
+
+def by_agreement(examples: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """ "best", "median", "worst" -> a few examples, none twice.
+
+    Attention agrees so with the first importance method, by Kendall's tau.
+    """
+    pair = ranking_pair(examples)
+    ranked = [each for each in examples if tau(each, pair) is not None]
+    ranked.sort(key=lambda each: (-(tau(each, pair) or 0.0), -len(each["tokens"])))
+    middle = max(0, len(ranked) // 2 - SHOWN // 2)
+    worst = sorted(ranked, key=lambda each: (tau(each, pair) or 0.0, -len(each["tokens"])))
+    kinds = {"best": ranked[:SHOWN], "median": ranked[middle : middle + SHOWN], "worst": worst}
+    found: dict[str, list[dict[str, Any]]] = {}
+    seen: set[int] = set()
+    for kind, members in kinds.items():
+        found[kind] = within(each for each in members if each["id"] not in seen)
+        seen |= {each["id"] for each in found[kind]}
+    return found
+
+
+def shown_ids(examples: list[dict[str, Any]]) -> list[int]:
+    """The ids of these examples, in the page's order."""
+    return [each["id"] for members in by_agreement(examples).values() for each in members]
 
 
 def sentence(examples: list[dict[str, Any]]) -> str:
@@ -178,6 +192,7 @@ def card(
         "heatmaps": heatmaps,
         "shown": longest,
         "cut": len(tokens) if len(tokens) > longest else 0,
+        "heads": None,
     }
 
 

@@ -252,6 +252,11 @@ def new_axes(width: float = WIDTH, height: float = HEIGHT) -> tuple[Any, Any]:
     return figure, axes
 
 
+def ink_on(share: float) -> str:
+    """What is written on a colour with, 0..1 of its scale: a dark page turns neither round."""
+    return "#fefefe" if share > 0.6 else "#000000"
+
+
 def add_scale(figure: Any, axes: Any, image: Any, label: str) -> None:
     """The colours of an image beside its axes, in the reports' style."""
     import matplotlib

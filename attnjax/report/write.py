@@ -14,8 +14,9 @@ from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
 from attnjax.report.cost import COST
 from attnjax.report.data import DATA
-from attnjax.report.examples import chosen, sentence, signed_names
+from attnjax.report.examples import chosen, sentence, shown_ids, signed_names
 from attnjax.report.figures import draw_training
+from attnjax.report.heads import draw_text, read_self_attention
 from attnjax.report.heatmap import legend
 from attnjax.report.page import asset, inline, remove, write_page, write_table
 from attnjax.report.rationales import write_rationales
@@ -35,6 +36,7 @@ from attnjax.workdir import (
     RATIONALES,
     REPORT,
     RESULTS,
+    SELF_ATTENTION,
     TABLES,
     read_json,
     read_json_lines,
@@ -51,7 +53,8 @@ def write_report(folder: epath.Path) -> None:
     examples = read_json_lines(folder / EXAMPLES)
     analysis = results.get("analysis") or {}
     # What an earlier report of the run has left and this one may not write again.
-    remove(folder, (f"{FIGURES}/training_*", f"{TABLES}/scores.*", RATIONALES.format("*")))
+    own = f"{FIGURES}/training_*", f"{FIGURES}/heads_*", f"{TABLES}/scores.*"
+    remove(folder, (*own, RATIONALES.format("*")))
     remove(folder, (each for answer in (*ANSWERS.values(), COST) for each in answer.files))
     told = Told(folder, results, analysis, examples)
     found = [(each, each.blocks(told)) for each in (*ANSWERS.values(), COST, DATA)]
@@ -61,9 +64,13 @@ def write_report(folder: epath.Path) -> None:
     for table in (scores, *(each for _, blocks, _ in sections for each in _tables(blocks))):
         write_table(folder, table)
     data_files = write_rationales(folder, examples)
+    weights, heads = read_self_attention(folder), {}
+    for number in shown_ids(examples):
+        if number in weights:
+            (heads[number],) = inline([draw_text(folder, number, weights[number])])
     if examples:
         write_text(folder / EXAMPLES_README, asset("examples.md.j2"))
-        data_files = [EXAMPLES, *data_files]
+        data_files = [EXAMPLES, *data_files, *([SELF_ATTENTION] if weights else [])]
     config, ceiling = results["config"], analysis.get("ceiling") or {}
     write_page(
         folder / REPORT,
@@ -85,7 +92,7 @@ def write_report(folder: epath.Path) -> None:
             "training": training_sentence(metrics, results.get("best") or {}),
         },
         ceiling_run=ceiling.get("run"),
-        groups=chosen(examples),
+        groups=chosen(examples, heads),
         legend=legend(bool(signed_names(examples))),
         training_figures=inline(draw_training(folder, metrics)),
         command=_command(config, folder),

@@ -19,6 +19,7 @@ from attnjax.runs.analysed import (
     meet_devices,
     write_results,
 )
+from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import Run, load_run, read_config
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
@@ -67,6 +68,7 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     }
     results |= {"config": to_dict(config), "data": dataset.summary}
     write_results(folder, results, analysed, stop)
+    write_self_attention(folder, config, dataset, run.stages, run.params)
     write_report(folder)
     print(f"results: {folder / RESULTS}\nreport:  {folder / REPORT}")
 

@@ -1,15 +1,25 @@
 """The self-attention of a loaded run's encoder, text by text."""
 
+import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from etils import epath
 from jaxtyping import Array
 
+from attnjax.checks import attends
+from attnjax.config import RunConfig
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
+from attnjax.data.dataset import Dataset
+from attnjax.hosts import is_first_process
+from attnjax.report.examples import shown_ids
 from attnjax.runs.texts import Checked
-from attnjax.types import Batch, Params, Segment, Stages
+from attnjax.types import PAD, Batch, Params, Segment, Stages
+from attnjax.workdir import EXAMPLES, SELF_ATTENTION, delete, read_json_lines, write_arrays
 
 ENDS = ("<sos>", "<eos>")  # the tokens around every text's words
 
@@ -34,6 +44,28 @@ class SelfAttention(NamedTuple):
         return f"<Self-attention of {len(self.tokens)} texts: {layers} layers of {heads} heads>"
 
 
+def write_self_attention(
+    folder: epath.Path, config: RunConfig, dataset: Dataset, stages: Stages, params: Params
+) -> None:
+    """Writes analysis/self_attention.npz: `id` -> [layers, heads, tokens, tokens] of its text.
+
+    Of the examples that the report shows, of all with analysis.keep_self_attention; an earlier
+    file goes where there is none, as of encoders without self-attention.
+    """
+    if not is_first_process():
+        return
+    examples = read_json_lines(folder / EXAMPLES) if attends(config.model.encoder) else []
+    ids = shown_ids(examples)
+    if config.analysis.keep_self_attention:
+        ids = [each["id"] for each in examples]
+    if not ids:
+        delete(folder / SELF_ATTENTION)
+        return
+    call = partial(jax.jit(make_weights(stages)), jax.device_get(params))
+    found = weights_of(call, dataset.splits["test"].take(np.array(ids)))["text"]
+    write_arrays(folder / SELF_ATTENTION, {str(ids[row]): each for row, each in found.items()})
+
+
 def make_weights(stages: Stages) -> Callable[[Params, Batch], Any]:
     """Builds (params, batch) -> segment -> [batch, layers, heads, length, length]."""
 
@@ -49,6 +81,26 @@ def make_weights(stages: Stages) -> Callable[[Params, Batch], Any]:
     return weights
 
 
+def weights_of(
+    call: Callable[[Batch], Any], split: EncodedSplit
+) -> dict[Segment, dict[int, np.ndarray]]:
+    """Segment -> place in the split -> [layers, heads, tokens, tokens], in single precision.
+
+    call  what `make_weights` gives, of a batch
+    """
+    rows = dataclasses.replace(split, numbers=np.arange(len(split)))
+    shapes = Shapes((16,), () if split.query is None else (16,))
+    found: dict[Segment, dict[int, np.ndarray]] = {}
+    for batch in evaluation_batches(rows, shapes, 8):
+        for segment, values in call(batch).items():
+            ids = batch.tokens if segment == "text" else batch.query
+            sizes = (np.asarray(ids) != PAD).sum(axis=-1)
+            for row, size, each in zip(batch.rows, sizes, np.asarray(values), strict=True):
+                if row >= 0:
+                    found.setdefault(segment, {})[int(row)] = each[:, :, :size, :size]
+    return found
+
+
 def attended(call: Callable[[Batch], Any], split: EncodedSplit, checked: Checked) -> SelfAttention:
     """What `make_weights` gives for the split, cut to each text's tokens.
 
@@ -56,17 +108,15 @@ def attended(call: Callable[[Batch], Any], split: EncodedSplit, checked: Checked
     """
     pair, kept = split.query is not None, checked.readable
     nothing = np.zeros((0, 0, 0, 0), np.float32)
-    tokens = {"text": [], "query": []}
+    tokens: dict[Segment, list[list[str]]] = {"text": [], "query": []}
     for each, problem in zip(checked.words, checked.problems, strict=True):
-        for segment, words in (("text", each.text), ("query", each.query or [])):
+        segments: tuple[tuple[Segment, list[str]], ...]
+        segments = ("text", each.text), ("query", each.query or [])
+        for segment, words in segments:
             tokens[segment].append([] if problem else [ENDS[0], *words, ENDS[1]])
     weights = {segment: [nothing] * len(checked.words) for segment in tokens}
-    for batch in evaluation_batches(split, Shapes((16,), (16,) if pair else ()), 8):
-        for segment, values in call(batch).items():
-            for row, found in zip(batch.rows, np.asarray(values), strict=True):
-                if row >= 0:
-                    number = kept[row]
-                    size = len(tokens[segment][number])
-                    weights[segment][number] = found[:, :, :size, :size]
+    for segment, found in weights_of(call, split).items():
+        for row, values in found.items():
+            weights[segment][kept[row]] = values
     query = (tokens["query"], weights["query"]) if pair else (None, None)
     return SelfAttention(tokens["text"], weights["text"], *query, checked.problems)

@@ -76,6 +76,7 @@ class Analyst:
         settings = dataclasses.replace(
             config.analysis,
             permutations=0,
+            head_permutations=0,
             adversaries=0,
             robustness=(),
             chunk_size=rows,

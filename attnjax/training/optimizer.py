@@ -129,10 +129,15 @@ def decayed(params: Params) -> dict[str, bool]:
 
 
 def make_schedule(
-    config: TrainConfig, total_steps: int
+    config: TrainConfig, total_steps: int, attends: bool = False
 ) -> Callable[[Int[Array, ""]], Float[Array, ""]]:
-    """step -> factor of the learning rate, in [0, 1]: warm-up, then the chosen decay to 0."""
-    warmup = config.warmup_steps
+    """step -> factor of the learning rate, in [0, 1]: warm-up, then the chosen decay to 0.
+
+    attends  whether the encoder has self-attention, which "auto" lets decay
+    """
+    warmup, course = config.warmup_steps, config.schedule
+    if course == "auto":
+        course = "linear" if attends else "constant"
 
     def factor(step: Int[Array, ""]) -> Float[Array, ""]:
         now = step.astype(jnp.float32)
@@ -141,7 +146,7 @@ def make_schedule(
             "constant": lambda: jnp.ones_like(done),
             "linear": lambda: 1.0 - done,
             "cosine": lambda: 0.5 * (1.0 + jnp.cos(jnp.pi * done)),
-        }[config.schedule]()
+        }[course]()
         if warmup == 0:
             return decay
         return decay * jnp.minimum(1.0, (now + 1.0) / warmup)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
 from attnjax.data.dataset import Dataset
@@ -71,7 +72,7 @@ def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | Non
     return make_train_step(
         make_gradients(config, stages, weights),
         make_optimizer(config.train),
-        make_schedule(config.train, total),
+        make_schedule(config.train, total, attends(config.model.encoder)),
         axis,
         whole_table=reads_whole_table(config),
     )

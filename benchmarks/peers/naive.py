@@ -1,33 +1,33 @@
 """The techniques as one would write them first: every pass encodes again, nothing is shared."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
 from attnjax.config import RunConfig
 from attnjax.losses import Context, Sums, cross_entropy, divergence
 from attnjax.model.attention import forward
-from attnjax.model.stages import word_vectors
-from attnjax.perturb.ascent import Problem, Settings
-from attnjax.perturb.differences import (
-    along_directions,
-    centred_scores,
-    score_direction,
-    word_directions,
-)
+from attnjax.model.stages import inner_scores, word_vectors
+from attnjax.perturb.ascent import Settings
+from attnjax.perturb.problems import inner_problem, score_problem, word_problem
 from attnjax.perturb.techniques import TECHNIQUES
-from attnjax.types import Embedded, Params, Perturbation, Stages
+from attnjax.types import Inner, Params, Perturbation, Stages
 
 
 def make_naive_gradients(config: RunConfig, stages: Stages):
     """gradients(params, context) -> (gradient, sums) for single texts, like attnjax.losses'."""
     technique = TECHNIQUES[config.adversary.technique]
-    words = technique.level == "word"
 
     def gradients(params: Params, context: Context) -> tuple[Params, Sums]:
         batch = context.batch
 
         def logits_of(params, delta):
-            moved = Perturbation(embed=delta) if words else Perturbation(score=delta)
+            moved = {
+                "word": lambda: Perturbation(embed=delta),
+                "attention": lambda: Perturbation(score=delta),
+                "inner": lambda: Perturbation(inner=Inner(score=jnp.moveaxis(delta, 0, 1))),
+            }[technique.level]()
             return forward(stages, params, batch, moved).logits
 
         def objective(params):
@@ -41,28 +41,16 @@ def make_naive_gradients(config: RunConfig, stages: Stages):
                 return cross_entropy(logits_of(params, delta), batch.labels)
 
             trace = forward(stages, held, batch)
-            like = trace.embedded if words else trace.scores
-            mask = Embedded(batch.words, None) if words else batch.words
-            problem = Problem(
-                lambda delta: measure(held, delta),
-                jax.tree.map(jnp.zeros_like, like),
-                mask,
-                batch.rows,
-            )
-            if technique.interpretable and words:
-                table = word_vectors(stages, held, len(context.neighbours))
-                towards = word_directions(
-                    table, trace.embedded.text, batch.tokens, context.neighbours
-                )
-                problem = problem._replace(
-                    direction=lambda g: Embedded(along_directions(g.text, towards), None),
-                    start=Embedded(towards.mean(axis=2), None),
-                )
-            elif technique.interpretable:
-                problem = problem._replace(
-                    direction=lambda g: score_direction(g, trace.scores, batch.words),
-                    start=centred_scores(trace.scores, batch.words),
-                )
+            losses, settings = partial(measure, held), (batch, technique, config.adversary)
+            if technique.level == "attention":
+                problem = score_problem(losses, trace.scores, *settings)
+            elif technique.level == "inner":
+                scores = inner_scores(stages, held, trace.embedded, batch)
+                zeros = jnp.zeros_like(scores)
+                problem = inner_problem(losses, zeros, None, *settings, lambda: scores)
+            else:
+                vectors, near = partial(word_vectors, stages, held), context.neighbours
+                problem = word_problem(losses, trace.embedded, None, *settings, near, vectors)
             delta = technique.perturb(problem, Settings(context.hparams.epsilon), context.key)
             losses = cross_entropy(clean, batch.labels)
             losses = losses + context.hparams.weight * measure(params, delta)

@@ -89,6 +89,12 @@ def test_states_and_attention_equal_the_equations(norm):
             np.testing.assert_allclose(found[:, :length].sum(axis=-1), 1, rtol=1e-12)
             assert not found[:, length:].any()
             assert not found[..., length:].any()
+            scores = np.asarray(layer.scores[row])
+            shares = np.exp(scores[:, :length, :length])
+            shares /= shares.sum(axis=-1, keepdims=True)
+            np.testing.assert_allclose(shares, expected, rtol=0, atol=1e-12)
+            assert not scores[:, length:].any()
+            assert not scores[..., length:].any()
     for number, layer in enumerate(layers):
         parts = jnp.einsum("bhij,bhjw->biw", layer.weights, layer.values) + layer.inputs
         bias = weights["layers"]["output"]["bias"][number][None, None]

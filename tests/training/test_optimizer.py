@@ -59,12 +59,15 @@ def test_clipping_bounds_the_global_norm():
 
 
 def test_schedules():
-    def factors(**settings):
-        schedule = make_schedule(TrainConfig(**settings), total_steps=10)
+    def factors(attends=False, **settings):
+        schedule = make_schedule(TrainConfig(**settings), 10, attends)
         return [float(schedule(jnp.int32(step))) for step in (0, 1, 5, 9, 10)]
 
     assert factors() == [1.0] * 5
-    np.testing.assert_allclose(factors(schedule="linear"), [1.0, 0.9, 0.5, 0.1, 0.0], atol=1e-7)
+    linear = [1.0, 0.9, 0.5, 0.1, 0.0]
+    np.testing.assert_allclose(factors(schedule="linear"), linear, atol=1e-7)
+    np.testing.assert_allclose(factors(attends=True), linear, atol=1e-7)
+    assert factors(attends=True, schedule="constant") == [1.0] * 5
     cosine = [(1 + np.cos(np.pi * step / 10)) / 2 for step in (0, 1, 5, 9, 10)]
     np.testing.assert_allclose(factors(schedule="cosine"), cosine, atol=1e-7)
     np.testing.assert_allclose(factors(warmup_steps=2), [0.5, 1.0, 1.0, 1.0, 1.0], atol=1e-7)

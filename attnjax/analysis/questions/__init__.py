@@ -18,6 +18,7 @@ from attnjax.analysis.questions.plausibility import PLAUSIBILITY
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.randomisation import RANDOMISATION
 from attnjax.analysis.questions.robustness import ROBUSTNESS
+from attnjax.analysis.questions.self_attention import SELF_ATTENTION_QUESTION
 from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
 
@@ -37,6 +38,7 @@ QUESTIONS: dict[str, Question] = {
     "layers": LAYERS,
     "flips": FLIPS,
     "influence": INFLUENCE,
+    "self_attention": SELF_ATTENTION_QUESTION,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

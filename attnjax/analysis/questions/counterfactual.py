@@ -48,7 +48,7 @@ def permutation(
     output = output_of(trace.weights)[None]
 
     def changes_of(numbers: Int[Array, " many"]) -> Float[Array, "many batch"]:
-        ranks = _random_ranks(batch.words, keys, numbers)
+        ranks = random_ranks(batch.words, keys, numbers)
         shuffled = jnp.take_along_axis(compact[None], ranks, axis=-1)
         shuffled = jnp.where(batch.words[None], shuffled, 0)
         return total_variation(output_of(shuffled), output)
@@ -64,7 +64,7 @@ def permutation(
     }
 
 
-def _random_ranks(
+def random_ranks(
     words: Bool[Array, "batch length"], keys: Key[Array, " batch"], numbers: Int[Array, " many"]
 ) -> Int[Array, "many batch length"]:
     """Ranks 0, 1, ... of random values among each row's words: random permutations of them.

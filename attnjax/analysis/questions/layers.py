@@ -50,10 +50,11 @@ def make_layers(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
     """importance -> a list of layers, first to last, each a list of its heads' summaries."""
     del about
-    return {"layers": {name: _described(values) for name, values in found["layers"].items()}}
+    return {"layers": {name: by_head(values) for name, values in found["layers"].items()}}
 
 
-def _described(values: np.ndarray) -> list[list[dict[str, Any]]]:
+def by_head(values: np.ndarray) -> list[list[dict[str, Any]]]:
+    """[rows, layers, heads] -> a list of layers, each a list of its heads' summaries."""
     rows, layers, heads = values.shape
     columns = values.reshape(rows, layers * heads).T
     described = list(describe({str(k): column for k, column in enumerate(columns)}).values())

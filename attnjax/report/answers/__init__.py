@@ -15,6 +15,7 @@ from attnjax.report.answers.known_word import KNOWN_WORD
 from attnjax.report.answers.layers import LAYERS
 from attnjax.report.answers.plausibility import PLAUSIBILITY
 from attnjax.report.answers.robustness import ROBUSTNESS
+from attnjax.report.answers.self_attention import SELF_ATTENTION
 from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
@@ -32,6 +33,7 @@ ANSWERS: dict[str, Answer] = {
     "robustness": ROBUSTNESS,
     "flips": FLIPS,
     "influence": INFLUENCE,
+    "self_attention": SELF_ATTENTION,
 }
 
 

@@ -19,12 +19,12 @@ from attnjax.report.answers.answer import (
     Told,
 )
 from attnjax.report.figures import (
-    INK,
     WIDTH,
     Drawn,
     add_scale,
     by_class,
     histogram,
+    ink_on,
     label_axes,
     lines_of,
     new_axes,
@@ -298,8 +298,7 @@ def draw_matrix(folder: epath.Path, table: Table) -> list[Drawn]:
     if len(names) <= NUMBERED:
         for (row, column), value in np.ndenumerate(values):
             if np.isfinite(value):
-                ink = "#ffffff" if abs(value) > 0.6 else INK
-                text = f"{value:.2f}".replace("-", "−")
+                text, ink = f"{value:.2f}".replace("-", "−"), ink_on(abs(value))
                 axes.text(column, row, text, ha="center", va="center", color=ink, fontsize=8)
     add_scale(figure, axes, image, "Kendall's tau")
     return [save_figure(figure, folder, table.name, table.caption)]

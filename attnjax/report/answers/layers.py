@@ -1,9 +1,6 @@
 """Which layers and heads agree with importance?"""
 
-from typing import Any
-
 import numpy as np
-from etils import epath
 
 from attnjax.report.answers.answer import (
     Answer,
@@ -15,22 +12,13 @@ from attnjax.report.answers.answer import (
     Shown,
     Told,
 )
-from attnjax.report.figures import (
-    INK,
-    WIDTH,
-    Drawn,
-    add_scale,
-    label_axes,
-    new_axes,
-    save_figure,
-)
+from attnjax.report.heads import Heads, draw_means
 from attnjax.report.page import inline
 from attnjax.report.sentences import estimate, number, of_few, usable
 from attnjax.report.tables import Estimate, Table, formatted
 from attnjax.report.wording import spaced
 
-NUMBERED = 12  # most heads of a layer whose numbers are written in
-Found = dict[str, list[list[dict[str, Any]]]]  # importance -> layer -> head -> summary
+Found = dict[str, Heads]  # of each importance
 
 
 def blocks(told: Told) -> list[Block]:
@@ -40,7 +28,17 @@ def blocks(told: Told) -> list[Block]:
         return []
     count = formatted(told.analysis.get("examples", len(told.examples)))
     table = layers_table(found)
-    drawn = [each for name, values in found.items() for each in _draw(told.folder, name, values)]
+    drawn = [
+        draw_means(
+            told.folder,
+            f"layers_{name}",
+            heads,
+            f"Agreement of each layer's heads with {spaced(name)}, mean Kendall's tau.",
+            "Kendall's tau",
+            signed=True,
+        )
+        for name, heads in found.items()
+    ]
     return [
         Paragraph(
             f"Kendall's tau of what each head attends to with each importance, means over {count} "
@@ -94,26 +92,6 @@ def sentence(told: Told) -> str:
         f"Of {heads} heads, head {head} of layer {layer} agrees most with an importance, "
         f"{spaced(name)}: tau {figure}; the median over heads and importances is {number(usual)}."
     )
-
-
-def _draw(folder: epath.Path, name: str, values: list[list[dict[str, Any]]]) -> list[Drawn]:
-    """Layers, the first below, by heads."""
-    taus = np.array([[each["mean"] for each in heads] for heads in values], float)
-    layers, heads = taus.shape
-    figure, axes = new_axes(max(WIDTH, 0.37 * heads + 1.5), 0.3 * layers + 0.9)
-    image = axes.imshow(taus, cmap="RdBu_r", vmin=-1, vmax=1, origin="lower", aspect="auto")
-    axes.set_xticks(range(heads), [str(k + 1) for k in range(heads)])
-    axes.set_yticks(range(layers), [str(k + 1) for k in range(layers)])
-    if heads <= NUMBERED:
-        for (layer, head), value in np.ndenumerate(taus):
-            if np.isfinite(value):
-                ink = "#ffffff" if abs(value) > 0.6 else INK
-                text = f"{value:.2f}".replace("-", "−")
-                axes.text(head, layer, text, ha="center", va="center", color=ink, fontsize=8)
-    label_axes(axes, "head", "layer")
-    add_scale(figure, axes, image, "Kendall's tau")
-    caption = f"Agreement of each layer's heads with {spaced(name)}, mean Kendall's tau."
-    return [save_figure(figure, folder, f"layers_{name}", caption)]
 
 
 LAYERS = Answer(
