@@ -59,14 +59,11 @@ def measured(encoder: str, options: argparse.Namespace) -> dict[str, Any]:
         dataset = load_dataset(run.config)
         training, test = dataset.splits["train"], dataset.splits["test"]
         tests = test.take(sample(len(test), options.tests, 0))
-        asked = Asked(
-            *(run.stages, jax.device_get(run.params), training, tests),
-            *(choose_shapes([training, tests], BUCKETS), 128, 3, lambda: None),
-        )
+        shapes = choose_shapes([training, tests], BUCKETS)
+        params = jax.device_get(run.params)
+        asked = Asked(run.stages, params, training, tests, shapes, 128, 3, lambda: None)
         settings = dataclasses.replace(
-            *(run.config.analysis,),
-            influence_damping=options.damping,
-            influence_curvature=-1,
+            run.config.analysis, influence_damping=options.damping, influence_curvature=-1
         )
         kept = kept_checkpoints(run.config, dataset, run.folder, run.params)
     found: dict[str, Any] = {}

@@ -161,11 +161,11 @@ class Side(NamedTuple):
 class Work(NamedTuple):
     """The training texts on the device, and what is compiled for them.
 
-    count  of the texts; check  is called between batches and may raise to stop
+    texts  how many; check  is called between batches and may raise to stop
     """
 
     batches: Sequence[Batch]
-    count: int
+    texts: int
     changes: Callable[..., Any]
     product: Callable[..., Any]
     slope: Callable[..., Any]
@@ -199,7 +199,7 @@ def flat(vectors: Many) -> Float[Array, "tests parameters"]:
 def effects_of(work: Work, sides: Sequence[Side]) -> Float[np.ndarray, "rows tests"]:
     """Effects of all training rows, by their number, on the tests of the sides' vectors."""
     tests = len(jax.tree.leaves(sides[0].vectors)[0])
-    total = np.zeros((work.count, tests))
+    total = np.zeros((work.texts, tests))
     for params, vectors, factor in sides:
         for batch in work.batches:
             work.check()
@@ -215,7 +215,7 @@ def mean_gradient(work: Work, params: Params) -> float:
     for batch in work.batches:
         work.check()
         total = work.slope(params, batch, total)
-    return float(jnp.linalg.norm(ravel_pytree(total)[0])) / work.count
+    return float(jnp.linalg.norm(ravel_pytree(total)[0])) / work.texts
 
 
 def multiplier(
@@ -233,6 +233,6 @@ def multiplier(
         for batch in work.batches:
             work.check()
             total = work.product(params, batch, vectors, total)
-        return to_rows(total) / work.count + damping * rows
+        return to_rows(total) / work.texts + damping * rows
 
     return multiply

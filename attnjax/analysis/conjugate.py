@@ -122,10 +122,16 @@ def damping_that_works(found: Solution, damping: float, eps: float) -> float:
     return damping - min(found.lowest, 0.0) + 10 * ROUNDING * eps * found.highest
 
 
-def damping_that_converges(found: Solution, tolerance: float, most: int) -> float:
-    """The damping with which so many steps reach the tolerance, whatever the eigenvalues are.
+def damping_that_converges(found: Solution, damping: float, tolerance: float, most: int) -> float:
+    """The damping, instead of the one within A, with which so many steps reach the tolerance.
 
-    Of condition k each step divides the error by (sqrt k + 1) / (sqrt k - 1), and 2 is lost.
+    Whatever the eigenvalues between are: of condition r^2 the residual is no more than
+    2 r ((r - 1) / (r + 1))^steps of what it was. As far as the highest eigenvalue has been met.
     """
-    condition = (2 * most / np.log(2 / tolerance)) ** 2
-    return found.highest / condition
+    from scipy import optimize  # imported late: slow to load
+
+    def left(root: float) -> float:
+        return 2 * root * ((root - 1) / (root + 1)) ** most - tolerance
+
+    root = float(optimize.brentq(left, 1.0, 1e9))  # pyright: ignore[reportArgumentType]
+    return (found.highest - damping) / (root**2 - 1)

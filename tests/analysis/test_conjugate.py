@@ -72,5 +72,8 @@ def test_the_damping_that_converges_does(double_precision):
     found = solve(by(whole), sides(2, 60), 1e-6, 20)
     assert found.positive
     assert found.residuals.max() > 1e-6
-    enough = damping_that_converges(found, 1e-6, 20)
-    assert solve(by(whole + enough * np.eye(60)), sides(2, 60), 1e-6, 20).residuals.max() < 1e-5
+    enough = damping_that_converges(found, 0.0, 1e-6, 20)
+    damped = by(whole + enough * np.eye(60))
+    assert solve(damped, sides(2, 60), 1e-6, 20).residuals.max() <= 1.01e-6
+    again = solve(damped, sides(2, 60), 1e-6, 20)
+    assert damping_that_converges(again, enough, 1e-6, 20) == pytest.approx(enough, rel=0.01)

@@ -28,6 +28,8 @@ from attnjax.types import Params
 
 logger = logging.getLogger(__name__)
 
+ROUNDED = 10  # times the tolerance that rounding may leave
+
 # A group of tests, its gradients by given parameters -> the addends of its effects
 Sides = Callable[[Callable[[Params], Many]], list[Side]]
 
@@ -99,7 +101,7 @@ def _conjugate(work: Work, params: Params, asked: Asked, config: AnalysisConfig,
     if len(rows) < len(asked.training):
         part = asked.training.take(rows)
         batches = list(evaluation_batches(part, asked.shapes, min(asked.chunk, len(part))))
-        curved = work._replace(batches=jax.device_put(batches), count=len(part))
+        curved = work._replace(batches=jax.device_put(batches), texts=len(part))
     multiply = all_parameters.multiplier(curved, params, damping)
     unravel = jax.vmap(ravel_pytree(params)[1])
     solutions: list[Solution] = []
@@ -116,7 +118,7 @@ def _conjugate(work: Work, params: Params, asked: Asked, config: AnalysisConfig,
                 f"{least:.2g}"
             )
         solutions.append(found)
-        return [Side(params, unravel(found.vectors), 1 / work.count)]
+        return [Side(params, unravel(found.vectors), 1 / work.texts)]
 
     def summary() -> dict[str, Any]:
         return _solved(solutions, len(rows), config)
@@ -128,18 +130,19 @@ def _solved(solutions: list[Solution], rows: int, config: AnalysisConfig) -> dic
     """What the search came to; warns where it did not come to its end."""
     residuals = np.concatenate([each.residuals for each in solutions])
     iterations = np.concatenate([each.iterations for each in solutions])
+    most, tolerance = config.influence_iterations, config.influence_tolerance
     # Rounding may leave a little more than the steps themselves knew of.
-    open_ = iterations >= config.influence_iterations
-    open_ &= residuals > config.influence_tolerance
+    allowed = np.where(iterations < most, ROUNDED, 1) * tolerance
+    missed = residuals > allowed
     needed = max(
-        damping_that_converges(each, config.influence_tolerance, config.influence_iterations)
+        damping_that_converges(each, config.influence_damping, tolerance, most)
         for each in solutions
     )
-    if open_.any():
+    if missed.any():
         logger.warning(
             "influence: conjugate gradients have not converged after %d iterations (residual "
             "%.2g); raise analysis.influence_iterations, or analysis.influence_damping to %.2g",
-            config.influence_iterations,
+            most,
             residuals.max(),
             needed,
         )
@@ -148,8 +151,8 @@ def _solved(solutions: list[Solution], rows: int, config: AnalysisConfig) -> dic
         "damping": config.influence_damping,
         "residual": float(residuals.max(initial=0)),
         "iterations": int(iterations.max(initial=0)),
-        "not_converged": int(open_.sum()),
-        "damping_that_converges": needed if open_.any() else None,
+        "not_converged": int(missed.sum()),
+        "damping_that_converges": needed if missed.any() else None,
         "curvature_examples": rows,
     }
 

@@ -142,7 +142,7 @@ def premises_table(found: dict[str, Any]) -> Table:
     """One row of what the figures rest on, and how well they foretell."""
     checked, planted = found.get("check") or {}, found.get("planted") or {}
     row = {
-        "layer": found["scope"],
+        "scope": found["scope"],
         "parameters": found["parameters"],
         "training loss": found["training_loss"],
         "gradient norm": found["gradient_norm"],
