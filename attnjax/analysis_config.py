@@ -184,6 +184,30 @@ class AnalysisConfig:
         least=0.0,
         most=0.5,
     )
+    influence_scope: str = option(
+        "last_layer",
+        "influence: of the last layer, exactly; of all parameters, by conjugate gradients; or by "
+        "the gradients at the checkpoints that the run kept (TracIn)",
+        choices=("last_layer", "all", "tracin"),
+    )
+    influence_target: str = option(
+        "loss",
+        "influence: on an example's loss, or on -ln of the attention to its most attended word",
+        choices=("loss", "attention"),
+    )
+    influence_tolerance: float = option(
+        1e-4, "influence: residual at which conjugate gradients stop", least=1e-14, most=0.5
+    )
+    influence_iterations: int = option(
+        200, "influence: most steps of conjugate gradients", least=1, most=1_000_000
+    )
+    influence_curvature: int = option(
+        1000,
+        "influence: training texts, at random, that the matrix of all parameters is of; -1: all",
+        least=1,
+        most=MANY,
+        unlimited=True,
+    )
     head_permutations: int = option(
         10,
         "self_attention: shuffles of what each head attends to, per example; 0 skips it",

@@ -153,6 +153,40 @@ class Checkpoints:
         step, arrays, validation = restored
         return Best(arrays["params"], step, validation)
 
+    def kept(self, like: Params) -> dict[int, Params]:
+        """Step -> parameters of every checkpoint that can be read, of the latest and of the best.
+
+        The optimizer's state is left where it is. Of one that is damaged a warning tells.
+        """
+        import jax
+        import orbax.checkpoint as ocp
+
+        template = {"params": jax.tree.map(_placed, like)}
+        found: dict[int, Params] = {}
+        for name in SHAPES:
+            folder = self._folder / name
+            steps = [each.name for each in folder.iterdir()] if folder.exists() else []
+            for step in sorted(int(each) for each in steps if each.isdecimal()):
+                if step in found:
+                    continue
+                arguments = ocp.args.PyTreeRestore(
+                    item=template,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(template),
+                    partial_restore=True,
+                )
+                try:
+                    with ocp.PyTreeCheckpointer() as reader:
+                        restored = reader.restore(folder / str(step) / "state", args=arguments)
+                except Exception as error:  # as in `_restore`
+                    logger.warning(
+                        "checkpoint %s is damaged (%s); it is left out",
+                        folder / str(step),
+                        str(error).strip().split("\n")[0][:200],
+                    )
+                    continue
+                found[step] = restored["params"]
+        return found
+
     def _manager(self, name: str) -> Any:
         if name not in self._managers:
             if "://" not in str(self._folder):

@@ -161,6 +161,7 @@ def _check_analysis(run: Any) -> None:
             "analysis.questions asks known_word, and which word must be known is known of "
             f"data.source='reverse_simulator' alone, not of '{run.data.source}'; leave it out"
         )
+    _check_influence(run)
     for pair in analysis.pairs:
         if pair in ("attention", "all"):
             continue
@@ -177,6 +178,22 @@ def _check_analysis(run: Any) -> None:
                     f"analysis.pairs names '{each}', which this run does not explain with"
                     f"{suggest(each, known)}"
                 )
+
+
+def _check_influence(run: Any) -> None:
+    analysis = run.analysis
+    if "influence" not in analysis.questions or analysis.influence_target != "attention":
+        return
+    if analysis.influence_scope == "last_layer":
+        raise UserError(
+            "analysis.influence_target=attention asks what made the attention, which the last "
+            "layer comes after; set analysis.influence_scope to all, or to tracin"
+        )
+    if run.model.attention == "uniform":
+        raise UserError(
+            "analysis.influence_target=attention asks what made the attention, and that of "
+            "model.attention=uniform is made by nothing; leave the target at loss"
+        )
 
 
 def states_of_encoder(model: Any) -> tuple[str, ...]:

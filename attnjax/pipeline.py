@@ -97,7 +97,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     test = scores(split.labels, outputs["probabilities"], outputs["loss"])
     started = time.perf_counter()
     params = rows.replicate(trained.params)
-    analysed = analyse(config, dataset, stages, rows, params, stop)
+    analysed = analyse(config, dataset, stages, rows, params, stop, folder=folder)
     results = {
         "config": to_dict(config),
         "versions": versions(),

@@ -78,6 +78,45 @@ def test_training_texts_are_told_with_their_words(run):
             assert {"good", "bad"} & set(text["text"])
 
 
+@pytest.mark.parametrize(("scope", "target"), [("all", "attention"), ("tracin", "loss")])
+def test_the_whole_model_is_asked_as_well(scope, target, run, tmp_path):
+    copy = shutil.copytree(run, tmp_path / "run")
+    more = {
+        "questions": "influence",
+        "influence_scope": scope,
+        "influence_target": target,
+        "influence_examples": 3,
+        "influence_check": 0,
+        "influence_planted": 0.0,
+    }
+    settings = [f"--config.analysis.{name}={value}" for name, value in more.items()]
+    assert call(f"--workdir={copy}", *settings) == 0
+    influence = json.loads((copy / "results.json").read_text())["analysis"]["influence"]
+    assert (influence["target"], influence["examples"]) == (target, 3)
+    rows = read_lines(copy / "analysis" / "examples.jsonl")
+    asked = [row for row in rows if row["influence"]["helpful"]]
+    assert len(asked) == 3
+    page = (copy / "report.html").read_text()
+    if scope == "tracin":
+        steps = {
+            int(path.name)
+            for kind in ("latest", "best")
+            for path in (copy / "checkpoints" / kind).iterdir()
+            if path.name.isdecimal()
+        }
+        assert influence["checkpoints"] == sorted(steps)
+        assert len(set(influence["rates"])) == 1
+        assert "TracIn" in page
+        # A step on a text lowers the loss of texts of its label.
+        for row in asked:
+            assert {text["label"] for text in row["influence"]["helpful"]} == {row["label"]}
+    else:
+        assert influence["residual"] < 1e-3
+        assert "most attended word" in page
+        for row in asked:
+            assert row["influence"]["attended"] == np.argmax(row["attention"])
+
+
 def test_the_report_shows_both(run):
     page = (run / "report.html").read_text()
     for name, title in (
@@ -100,6 +139,7 @@ def test_the_report_shows_both(run):
         ("flip_similarity=1.0", "analysis.flip_similarity=1: the nearest two have a cosine of"),
         ("influence_planted=0.9", "'analysis.influence_planted' must be at most 0.5"),
         ("flip_words=0", "'analysis.flip_words' must be at least 1"),
+        ("influence_target=attention", "set analysis.influence_scope to all, or to tracin"),
     ],
 )
 def test_wrong_settings_are_told_in_one_line(setting, message, run, capsys):

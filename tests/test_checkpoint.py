@@ -69,6 +69,26 @@ def test_a_reader_with_another_model_is_not_told_to_delete_the_run(folder):
         checkpoints.restore_best(like)
 
 
+def test_all_that_are_kept_come_with_their_parameters_alone(folder, caplog):
+    state = TrainState(*[jnp.zeros(2)] * len(TrainState._fields))
+    thrice = {"weights": 3 * PARAMS["weights"]}
+    with Checkpoints(folder) as checkpoints:
+        for step in (12, 15):
+            progress = {"step": step, "evaluated": step}
+            checkpoints.save(state._replace(params=thrice), progress)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        found = checkpoints.kept(PARAMS)
+    assert sorted(found) == [8, 12, 15]
+    for step, times in ((8, 1), (15, 3)):
+        np.testing.assert_array_equal(found[step]["weights"], times * PARAMS["weights"])
+    damage(folder, 8)
+    with Checkpoints(folder, read_only=True) as checkpoints:
+        assert sorted(checkpoints.kept(PARAMS)) == [12, 15]
+    assert "best/8 is damaged" in caplog.text
+    with Checkpoints(folder / "nowhere", read_only=True) as checkpoints:
+        assert checkpoints.kept(PARAMS) == {}
+
+
 def test_a_signal_while_reading_is_no_damage(folder, monkeypatch):
     with Checkpoints(folder) as checkpoints:
         manager = checkpoints._manager("best")

@@ -166,6 +166,23 @@ def test_mistakes_are_named(name, value, message):
         from_config_dict(raw_with(name, value))
 
 
+@pytest.mark.parametrize(
+    ("scope", "attention", "message"),
+    [
+        ("last_layer", "additive", "set analysis.influence_scope to all, or to tracin$"),
+        ("all", "uniform", "of model.attention=uniform is made by nothing"),
+    ],
+)
+def test_attention_is_influenced_where_something_makes_it(scope, attention, message):
+    raw = raw_with("analysis.questions", ("influence",))
+    raw["model"]["attention"] = attention
+    raw["analysis"] |= {"influence_scope": scope, "influence_target": "attention"}
+    with pytest.raises(UserError, match=message):
+        from_config_dict(raw)
+    raw["analysis"]["influence_target"] = "loss"
+    from_config_dict(raw)
+
+
 def test_no_number_may_be_infinite_or_none():
     numbers = [name for name, option in OPTIONS.items() if isinstance(option.default, float)]
     assert len(numbers) > 8

@@ -229,6 +229,14 @@ def test_a_sweep_does_not_go_on_with_other_data(finished, tmp_path, capsys):
         ((), "nothing varies"),
         (("--sweep.seeds=2", "--config.model.encodr=cnn"), "config has no field 'model.encodr'"),
         (("--sweep.seeds=2", "--config.train.tensorboard=True"), "are for one run"),
+        (
+            (
+                "--sweep.seeds=2",
+                "--config.analysis.questions=influence",
+                "--config.analysis.influence_scope=tracin",
+            ),
+            "the runs of a sweep",
+        ),
         (("--sweep.seeds=2", "--config.train.devices=99"), "train.devices=99, but there are"),
         (("--sweep.seeds=2", "--distributed"), "a sweep runs on one host"),
     ],

@@ -6,7 +6,7 @@ by H^-1 g_i / n and the loss of a text with gradient g by g' H^-1 g_i / n (Koh &
 arXiv:1703.04730, eq. 2 times -1/n). Positive: the example helps. NumPy in float64 throughout.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -104,8 +104,8 @@ def hessian(problem: Problem, found: Head, damping: float) -> np.ndarray:
     return whole
 
 
-def inverse(whole: np.ndarray, damping: float) -> np.ndarray:
-    """H^-1 by Cholesky; raises UserError, with the smallest damping that works, where it fails."""
+def factored(whole: np.ndarray, damping: float) -> Any:
+    """Cholesky's factor; raises UserError, with the smallest damping that works, where it fails."""
     from scipy import linalg  # imported late: slow to load
 
     size = len(whole)
@@ -114,7 +114,7 @@ def inverse(whole: np.ndarray, damping: float) -> np.ndarray:
         condition = np.square(np.abs(np.diag(factor[0])))
         if condition.min() <= size * np.finfo(float).eps * condition.max():
             raise linalg.LinAlgError
-        return linalg.cho_solve(factor, np.eye(size))
+        return factor
     except linalg.LinAlgError as error:
         values = linalg.eigvalsh(whole)
         least = damping - values[0] + 10 * size * np.finfo(float).eps * values[-1]
@@ -122,6 +122,13 @@ def inverse(whole: np.ndarray, damping: float) -> np.ndarray:
             f"influence: the Hessian is not positive with analysis.influence_damping={damping:g}; "
             f"the smallest that works is about {max(least, 1e-12):.2g}"
         ) from error
+
+
+def inverse(whole: np.ndarray, damping: float) -> np.ndarray:
+    """H^-1 by Cholesky; raises UserError as `factored`."""
+    from scipy import linalg
+
+    return linalg.cho_solve(factored(whole, damping), np.eye(len(whole)))
 
 
 def own(problem: Problem, inverted: np.ndarray) -> Float[np.ndarray, "rows columns columns"]:
@@ -179,7 +186,11 @@ def fit(
     """Newton's method from `start` on the sum of shares times losses / n plus damping |w|^2 / 2.
 
     shares  [rows] 1 for rows that count, 0 for those left out; all count without it
+    Raises UserError where the Hessian is not positive on the way: without damping, classes that can
+    be told apart have no optimum.
     """
+    from scipy import linalg
+
     rows = len(problem.inputs)
     share = np.ones(rows) if shares is None else shares
     weights = start
@@ -196,8 +207,8 @@ def fit(
             curvature=found.curvature * share[:, None, None],
         )
         slope = counted.errors.T @ problem.inputs / rows + damping * weights
-        step = np.linalg.solve(hessian(problem, counted, damping), slope.ravel())
-        step = step.reshape(weights.shape)
+        factor = factored(hessian(problem, counted, damping), damping)
+        step = linalg.cho_solve(factor, slope.ravel()).reshape(weights.shape)
         for halving in range(HALVINGS):
             nearer = weights - step / 2**halving
             if (reached := objective(nearer)) <= value:
@@ -218,6 +229,27 @@ class Checked(NamedTuple):
     slope: float | None
 
 
+def removed(
+    predicted: Float[np.ndarray, "rows tests"], count: int, random: np.random.Generator
+) -> Int[np.ndarray, " removals"]:
+    """So many rows: half of them those of the largest predicted effects, half at random."""
+    largest = np.argsort(-np.abs(predicted).max(axis=1), kind="stable")[: -(-count // 2)]
+    others = np.setdiff1d(np.arange(len(predicted)), largest)
+    return np.concatenate([largest, random.permutation(others)[: count - len(largest)]])
+
+
+def compared(
+    rows: Int[np.ndarray, " removals"],
+    real: Float[np.ndarray, " effects"],
+    told: Float[np.ndarray, " effects"],
+) -> Checked:
+    """The effects of retraining without these rows beside those that were predicted."""
+    if len(real) < 2 or real.std() == 0 or told.std() == 0:
+        return Checked(len(rows), None, None)
+    slope = float(real @ told / (told @ told))
+    return Checked(len(rows), float(np.corrcoef(real, told)[0, 1]), slope)
+
+
 def check(
     problem: Problem,
     test: Problem,
@@ -231,21 +263,14 @@ def check(
 
     predicted  of `effects`; the change is taken from the fit with all rows
     """
-    largest = np.argsort(-np.abs(predicted).max(axis=1), kind="stable")[: -(-count // 2)]
-    others = np.setdiff1d(np.arange(len(predicted)), largest)
-    drawn = random.permutation(others)[: count - len(largest)]
     whole = fit(problem, weights, damping)
     before, actual = head(test, whole).losses, []
-    rows = np.concatenate([largest, drawn])
+    rows = removed(predicted, count, random)
     for row in rows:
         shares = np.ones(len(problem.inputs))
         shares[row] = 0
         actual.append(head(test, fit(problem, whole, damping, shares)).losses - before)
-    real, told = np.concatenate(actual), predicted[rows].ravel()
-    if len(real) < 2 or real.std() == 0 or told.std() == 0:
-        return Checked(len(rows), None, None)
-    slope = float(real @ told / (told @ told))
-    return Checked(len(rows), float(np.corrcoef(real, told)[0, 1]), slope)
+    return compared(rows, np.concatenate(actual), predicted[rows].ravel())
 
 
 class Planted(NamedTuple):

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -20,6 +20,7 @@ from attnjax.analysis.questions.question import (
     NAMELESS,
     Again,
     Given,
+    Kept,
     Names,
     Question,
     Study,
@@ -43,6 +44,7 @@ def study(
     training: Callable[[], Iterable[Batch]] | None = None,
     check: Callable[[], None] = lambda: None,
     names: Names = NAMELESS,
+    kept: Callable[[], Sequence[Kept]] = lambda: (),
 ) -> list[Study]:
     """Explains every row of the split, and asks; one study for each run of the engine.
 
@@ -86,7 +88,7 @@ def study(
             advance = progress(f"analysis: {name}", len(studies))
             rows = _training_rows(name, training)
             for each, params in zip(studies, engine.params, strict=True):
-                subject = Subject(stages, params, split, rows, names, check)
+                subject = Subject(stages, params, split, rows, names, check, kept)
                 each.found[name] = question.ask(subject, config, seed)
                 advance(1)
         if question.spell is not None and names.words:

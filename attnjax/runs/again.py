@@ -58,7 +58,7 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
         _require_same_examples(other, config, dataset)
     params = parallel.replicate(run.params)
     started = time.perf_counter()
-    analysed = analyse(config, dataset, run.stages, parallel, params, stop)
+    analysed = analyse(config, dataset, run.stages, parallel, params, stop, folder=folder)
     if other is not None:
         top_k = config.analysis.top_k
         analysed.summary["analysis"]["ceiling"] = ceiling(analysed.explanations, other, top_k)

@@ -4,22 +4,34 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
-from attnjax.analysis.questions.question import Names
+from attnjax.analysis.questions.question import Kept, Names
 from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, records, summarise
+from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches, sample
+from attnjax.data.batches import evaluation_batches, sample, steps_per_epoch
 from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
 from attnjax.data.lexicon import read_lexicon
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
+from attnjax.training.optimizer import make_schedule
 from attnjax.training.parallel import Parallel, make_parallel, make_row_parallel
 from attnjax.types import Batch, Params, Stages
-from attnjax.workdir import CONFIG, EXAMPLES, RESULTS, delete, write_json, write_json_lines
+from attnjax.workdir import (
+    CHECKPOINTS,
+    CONFIG,
+    EXAMPLES,
+    RESULTS,
+    delete,
+    write_json,
+    write_json_lines,
+)
 
 
 def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
@@ -55,10 +67,12 @@ def analyse(
     params: Params,
     stop: Stop,
     rows: np.ndarray | None = None,
+    folder: epath.Path | None = None,
 ) -> Analysed:
     """Explains test examples and asks the questions that the configuration asks.
 
-    rows  the numbers of the examples, ascending; None: as `analysis.examples` says
+    rows    the numbers of the examples, ascending; None: as `analysis.examples` says
+    folder  of the run, whose checkpoints some questions read
     """
     if rows is None and config.analysis.examples == 0:
         return Analysed(nothing(), iter(()), {}, {})
@@ -73,12 +87,28 @@ def analyse(
         lambda: training_rows(config, dataset),
         stop.check,
         names_of(config, dataset),
+        lambda: () if folder is None else kept_checkpoints(config, dataset, folder, params),
     )
     words = words_of(config, dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
     return Analysed(summary, lines, found.explanations["text"], dict(found.cost))
+
+
+def kept_checkpoints(
+    config: RunConfig, dataset: Dataset, folder: epath.Path, like: Params
+) -> list[Kept]:
+    """The parameters of every checkpoint in the run's folder, by step, with the learning rate."""
+    total = config.train.epochs * steps_per_epoch(dataset.splits["train"], config.train.batch_size)
+    factor = make_schedule(config.train, total)
+    shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
+    with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
+        found = checkpoints.kept(shapes)
+    return [
+        Kept(step, params, config.train.learning_rate * float(factor(jnp.asarray(step))))
+        for step, params in sorted(found.items())
+    ]
 
 
 def names_of(config: RunConfig, dataset: Dataset) -> Names:

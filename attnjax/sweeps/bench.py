@@ -74,6 +74,13 @@ def run_sweep(
         raise UserError(
             "train.tensorboard and train.profile_steps are for one run: python -m attnjax.main"
         )
+    analysis = config.analysis
+    if "influence" in analysis.questions and analysis.influence_scope == "tracin":
+        raise UserError(
+            "analysis.influence_scope=tracin sums over a run's checkpoints, and the runs of a "
+            "sweep keep the best one alone; set it to last_layer or all, or use "
+            "python -m attnjax.main"
+        )
     if config.train.keep_heap:
         keep_heap()
     cores = config.train.devices == 0 and one_device_per_core(len(points))

@@ -125,6 +125,14 @@ def test_a_hessian_that_is_not_positive_tells_the_damping_that_works():
     np.testing.assert_allclose(inverse(whole, least) @ whole, np.eye(21), atol=0.02)
 
 
+def test_without_damping_classes_that_can_be_told_apart_have_no_optimum():
+    random = np.random.default_rng(0)
+    inputs = np.c_[random.normal(size=(40, 5)), np.ones(40)]
+    problem = Problem(inputs, (inputs[:, 0] > 0).astype(np.int32), 2, True)
+    with pytest.raises(UserError, match=r"not positive with analysis\.influence_damping=0; "):
+        fit(problem, np.zeros((1, 6)), 0.0)
+
+
 def test_too_large_a_layer_is_refused():
     wide = Problem(np.ones((2, 3000)), np.array([0, 1], np.int32), 3, False)
     with pytest.raises(UserError, match="9,000 parameters"):

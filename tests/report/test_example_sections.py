@@ -4,7 +4,7 @@ import pytest
 from etils import epath
 
 from attnjax.report.answers import ANSWERS
-from attnjax.report.answers.answer import Figures, Shown, Told
+from attnjax.report.answers.answer import Figures, Paragraph, Shown, Terms, Told
 from attnjax.report.answers.flips import texts_table
 from attnjax.report.answers.influence import marked
 
@@ -126,6 +126,58 @@ def test_sections_and_sentences(tmp_path):
         "an example by 0.02 (−0.03 to 0.07) nats on average, the most harmful by −0.03 (−0.08 to "
         "0.02); 20 removals, retrained, correlate by 0.97; of wrong labels that were planted, "
         "self-influence ranks 0.98 of the pairs right, the plain loss 0.99."
+    )
+
+
+def of_all(**more):
+    analysis = influence()
+    analysis["influence"] |= {"scope": "all parameters", "target": "attention", "iterations": 30}
+    analysis["influence"] |= {"curvature_examples": 1000, "not_converged": 0} | more
+    return analysis
+
+
+def test_the_whole_model_is_told_as_such(tmp_path):
+    given = told(tmp_path, of_all())
+    given.examples[0]["influence"]["attended"] = 1
+    blocks = ANSWERS["influence"].blocks(given)
+    (text,) = (each.text for each in blocks if isinstance(each, Paragraph))
+    assert "matrix of 1,000 training texts, inverted by conjugate gradients" in text
+    assert "has not come to its end" not in text
+    (terms,) = (dict(each.terms) for each in blocks if isinstance(each, Terms))
+    assert "puts attention on that word" in terms["effect"]
+    captions = [each.caption for each in blocks if isinstance(each, Shown)]
+    assert "Example 3, predicted 0, true 1, most attended word 'dull': a dull film" in captions
+    assert (
+        ANSWERS["influence"]
+        .sentence(given)
+        .startswith(
+            "Of all parameters, to first order, leaving out the most attracting training text "
+            "changes -ln of an example's most attention by 0.02 (−0.03 to 0.07) nats on average"
+        )
+    )
+    given = told(tmp_path, of_all(not_converged=2, damping_that_converges=0.2))
+    (text,) = (
+        each.text for each in ANSWERS["influence"].blocks(given) if isinstance(each, Paragraph)
+    )
+    assert "not come to its end for 2 examples: look at the residual" in text
+    assert "a damping of about 0.2." in text
+
+
+def test_tracin_is_named_as_the_rival_it_is(tmp_path):
+    given = told(tmp_path, of_all(scope="TracIn", target="loss", checkpoints=[8, 12]))
+    blocks = ANSWERS["influence"].blocks(given)
+    (text,) = (each.text for each in blocks if isinstance(each, Paragraph))
+    assert "the cheap rival of influence functions" in text
+    assert "after the steps 8 and 12." in text
+    (terms,) = (dict(each.terms) for each in blocks if isinstance(each, Terms))
+    assert "its size is not" in terms["effect"]
+    assert (
+        ANSWERS["influence"]
+        .sentence(given)
+        .startswith(
+            "By the gradients at 2 checkpoints (TracIn), the training text that lowers the loss of "
+            "an example most has a product of 0.02"
+        )
     )
 
 

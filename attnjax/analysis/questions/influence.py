@@ -1,222 +1,108 @@
-"""Which training texts made a prediction, and which look mislabelled?
+"""Which training texts made a prediction, or its attention, and which look mislabelled?
 
-Of the decoder's last map alone, given the features that the other layers make: exact there, blind
-to what a training text did to the layers below. `analysis.influence` has the equations and signs.
+By the last layer alone (`analysis.influence`, exact, blind to what a text did to the layers below),
+or by all parameters (`analysis.all_parameters`). Which look mislabelled, the last layer says.
 """
 
-from collections.abc import Callable
-from functools import partial
-from typing import Any, NamedTuple
+import dataclasses
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from attnjax.analysis import influence
 from attnjax.analysis.findings import describe
-from attnjax.analysis.influence import Head, Problem
+from attnjax.analysis.questions.influence_all import effects_of_all, labelled
+from attnjax.analysis.questions.influence_last import Last, effects_of_last, last_layer
+from attnjax.analysis.questions.influence_texts import Asked, Found
 from attnjax.analysis.questions.question import About, Question, Subject
 from attnjax.analysis.rows import BUCKETS
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes, collate, map_rows, sample
-from attnjax.model import segments
-from attnjax.model.attention import attend
-from attnjax.types import Batch, Embedded, Params, Segment, Stages
+from attnjax.data.batches import choose_shapes, sample
+from attnjax.errors import UserError
 
 SUSPECTS = 100  # training texts of the highest self-influence that results.json lists
-
-
-class Seen(NamedTuple):
-    """A batch as the decoder's last map sees it.
-
-    inputs  [batch, width], the last column 1; probabilities  [batch, classes]
-    """
-
-    inputs: Float[Array, "batch width"]
-    probabilities: Float[Array, "batch classes"]
-
-
-def last_inputs(stages: Stages, params: Params, embedded: Embedded, batch: Batch) -> Seen:
-    """What the decoder's last map is given: the attended state, of pairs the layer behind it."""
-    encoded = stages.encode(params, embedded, batch)
-    weights, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
-    found, head = jnp.einsum("bl,blw->bw", weights, encoded.states), params["decode"]
-    if encoded.query is not None:
-        hidden = found @ head["context"]["kernel"] + head["context"]["bias"][None]
-        hidden = hidden + encoded.query @ head["query"]["kernel"] + head["query"]["bias"][None]
-        if "product" in head:
-            hidden = hidden + (found * encoded.query) @ head["product"]["kernel"]
-        found = jnp.tanh(hidden)
-    found = jnp.concatenate([found, jnp.ones_like(found[:, :1])], axis=-1)
-    return Seen(found, jax.nn.softmax(logits, axis=-1))
-
-
-def make_inputs(stages: Stages) -> Callable[[Params, Batch], Seen]:
-    """Builds (params, batch) -> `Seen`."""
-    return lambda params, batch: last_inputs(stages, params, stages.embed(params, batch), batch)
-
-
-def make_by_word(stages: Stages) -> Callable[..., dict[str, Float[Array, "batch length"]]]:
-    """Builds (params, batch, solved [batch, columns, width]) -> segment -> one number a word.
-
-    The vector of each word times the derivative by it of grad L(z) H^-1 g: what the word adds, to
-    first order, to the effect of its text on the loss that `solved` is of (Koh & Liang, eq. 5,
-    times -1; divided by the number of training texts it is in the units of the effect).
-    """
-
-    def by_word(
-        params: Params, batch: Batch, solved: Float[Array, "batch columns width"]
-    ) -> dict[str, Float[Array, "batch length"]]:
-        embedded = stages.embed(params, batch)
-
-        def effect(embedded: Embedded) -> Float[Array, ""]:
-            seen = last_inputs(stages, params, embedded, batch)
-            classes = seen.probabilities.shape[-1]
-            target = jax.nn.one_hot(batch.labels, classes, dtype=seen.probabilities.dtype)
-            errors = (seen.probabilities - target)[:, classes - solved.shape[1] :]
-            return jnp.einsum("bc,bcw,bw->", errors, solved, seen.inputs)
-
-        slopes = jax.grad(effect)(embedded)
-        names: tuple[Segment, ...] = ("text",) if batch.query is None else ("text", "query")
-        return {
-            name: jnp.where(
-                segments.words(batch, name),
-                (segments.values(slopes, name) * segments.values(embedded, name)).sum(axis=-1),
-                0,
-            )
-            for name in names
-        }
-
-    return by_word
 
 
 def ask(subject: Subject, config: AnalysisConfig, seed: int) -> dict[str, Any]:
     """{"influence": {"helpful", "harmful"} of each row, "summary": ..., "suspects": [...]}.
 
-    Of rows that are not among the `influence_examples` chosen ones, both lists are empty.
-    Raises UserError where the Hessian is not positive, or too large.
+    Of rows that are not among the `influence_examples` chosen ones, both lists are empty. Where
+    attention is asked about, "attended" is the number of the word whose it is, else there is none.
+    Raises UserError where a matrix is not positive, or too large, or no label is known.
     """
-    stages, training, split = subject.stages, subject.training, subject.split
-    params = jax.device_get(subject.params)
-    shapes = choose_shapes([training, split], BUCKETS)
-    chosen = sample(len(split), config.influence_examples, seed)
-    tests = split.take(chosen)
-    call = partial(jax.jit(make_inputs(stages)), params)
-    problem = _problem(call, training, params, shapes, config.chunk_size, subject.check)
-    test = _problem(call, tests, params, shapes, config.chunk_size, subject.check)
-    last = params["decode"]["logits"]
-    weights = np.concatenate([last["kernel"], last["bias"][None]]).T.astype(np.float64)
-    found, tested = influence.head(problem, weights), influence.head(test, weights)
-    damping = config.influence_damping
-    whole = influence.hessian(problem, found, damping)
-    inverted = influence.inverse(whole, damping)
-    solved = influence.solutions(test, tested, inverted)
-    left = influence.corrected(problem, found, inverted) if config.influence_leverage else found
-    effects = influence.effects(problem, left, solved)
-    own = influence.self_influence(problem, found, inverted)
-    random = np.random.default_rng(seed)
-    checked = None
-    if config.influence_check:
-        checked = influence.check(
-            problem, test, weights, effects, damping, config.influence_check, random
+    # Rows are counted from 0 here; only what is told has their numbers in the data.
+    training = dataclasses.replace(subject.training, numbers=None)
+    split, params = subject.split, jax.device_get(subject.params)
+    chosen = labelled(split, sample(len(split), config.influence_examples, seed))
+    if not len(chosen):
+        raise UserError(
+            "influence: no training text has the label of an example that is asked about; raise "
+            "analysis.influence_examples, or leave influence out of analysis.questions"
         )
+    asked = Asked(
+        subject.stages,
+        params,
+        training,
+        split.take(chosen),
+        choose_shapes([training, split], BUCKETS),
+        config.chunk_size,
+        min(config.influence_texts, len(training)),
+        subject.check,
+    )
+    random = np.random.default_rng(seed)
+    last = last_layer(asked, config.influence_damping)
+    if config.influence_scope == "last_layer":
+        found = effects_of_last(asked, config, last, random)
+    else:
+        found = effects_of_all(asked, config, subject.kept, seed, random)
     planted = None
     if config.influence_planted:
-        planted = influence.planted(problem, weights, damping, config.influence_planted, random)
-    slopes = influence.gradients(test, tested)
-    missed = whole @ solved.reshape(len(slopes), -1).T - slopes.T
-    sizes = np.maximum(np.linalg.norm(slopes, axis=1), np.finfo(float).tiny)
-    mean = influence.gradients(problem, found).mean(axis=0)
+        planted = influence.planted(
+            last.problem, last.weights, last.damping, config.influence_planted, random
+        )
     summary = {
-        "scope": "last layer",
+        "target": config.influence_target,
         "training_examples": len(training),
         "examples": len(chosen),
-        "parameters": len(whole),
-        "damping": damping,
-        "leverage": config.influence_leverage,
-        "gradient_norm": float(np.linalg.norm(mean)),
-        "residual": float((np.linalg.norm(missed, axis=0) / sizes).max(initial=0)),
-        "training_loss": float(found.losses.mean()),
-        "check": None if checked is None else checked._asdict(),
+        **found.summary,
+        "training_loss": float(last.found.losses.mean()),
+        "check": None if found.check is None else found.check._asdict(),
         "planted": None if planted is None else planted._asdict(),
     }
-    most = min(config.influence_texts, len(training))
-    pairs = _extremes(effects, most)
-    texts = _told(subject, params, shapes, config.chunk_size, pairs, effects, solved)
-    helpful: list[list[Any]] = [[] for _ in range(len(split))]
-    harmful: list[list[Any]] = [[] for _ in range(len(split))]
+    told: dict[str, list[Any]] = {
+        "helpful": [[] for _ in range(len(split))],
+        "harmful": [[] for _ in range(len(split))],
+    }
+    if found.attended is not None:
+        told["attended"] = [None] * len(split)
     for place, row in enumerate(chosen.tolist()):
-        mine = [each for (_, of), each in zip(pairs, texts, strict=True) if of == place]
-        helpful[row] = [each for each in mine if each["effect"] > 0]
-        harmful[row] = [each for each in reversed(mine) if each["effect"] < 0]
+        texts = _told(subject, found, place)
+        told["helpful"][row] = [each for each in texts if each["effect"] > 0]
+        told["harmful"][row] = [each for each in reversed(texts) if each["effect"] < 0]
+        if found.attended is not None:
+            told["attended"][row] = int(found.attended[place])
     return {
-        "influence": {"helpful": helpful, "harmful": harmful},
-        "effects": effects,
-        "self_influence": own,
+        "influence": told,
+        "effects": found.effects,
+        "self_influence": last.self_influence,
         "summary": summary,
-        "suspects": _suspects(subject, found, own),
+        "suspects": _suspects(subject, last),
     }
 
 
-def _problem(
-    call: Callable[[Batch], Seen],
-    split: EncodedSplit,
-    params: Params,
-    shapes: Shapes,
-    chunk: int,
-    check: Callable[[], None],
-) -> Problem:
-    """The rows of a split as the last map sees them."""
-
-    def host(batch: Batch) -> Any:
-        return jax.device_get(call(batch)._asdict())
-
-    found = map_rows(host, split, shapes, min(chunk, len(split)), check)
-    inputs = np.stack(found["inputs"]).astype(np.float64)
-    classes = len(found["probabilities"][0])
-    shared = params["decode"]["logits"]["kernel"].shape[1] < classes
-    return Problem(inputs, split.labels, classes, shared, split.candidates)
-
-
-def _extremes(effects: np.ndarray, most: int) -> list[tuple[int, int]]:
-    """(training row, test) of the most helpful and most harmful of each test, helpful first."""
-    pairs = []
-    for of in range(effects.shape[1]):
-        order = np.argsort(-effects[:, of], kind="stable")
-        ends = dict.fromkeys([*order[:most].tolist(), *order[len(order) - most :].tolist()])
-        pairs += [(row, of) for row in ends]
-    return pairs
-
-
-def _told(
-    subject: Subject,
-    params: Params,
-    shapes: Shapes,
-    chunk: int,
-    pairs: list[tuple[int, int]],
-    effects: np.ndarray,
-    solved: np.ndarray,
-) -> list[dict[str, Any]]:
-    """Each pair's training text with its effect and what every word adds to it."""
-    training = subject.training
-    call, found = jax.jit(make_by_word(subject.stages)), []
-    size = min(chunk, len(pairs))
-    for start in range(0, len(pairs), max(size, 1)):
-        subject.check()
-        some = pairs[start : start + size]
-        filled = [*some, *[some[0]] * (size - len(some))]
-        batch = collate(training, np.array([row for row, _ in filled]), size, shapes)
-        asked = solved[[of for _, of in filled]].astype(np.float32)
-        values = jax.device_get(call(params, batch, asked))
-        for place, (row, of) in enumerate(some):
-            text = _text(subject, row) | {"effect": float(effects[row, of])}
-            for name, ids in (("text", training.tokens), ("query", training.query)):
-                if ids is not None:
-                    words = values[name][place, 1 : len(ids[row]) - 1] / len(training)
-                    text[f"{name}_by_word"] = words.tolist()
-            found.append(text)
-    return found
+def _told(subject: Subject, found: Found, place: int) -> list[dict[str, Any]]:
+    """The training texts of one test that are told, most helpful first, with their words."""
+    texts = []
+    for (row, of), words in found.words.items():
+        if of != place:
+            continue
+        text = _text(subject, row) | {"effect": float(found.effects[row, of])}
+        for name, values in words.items():
+            segment, _, norm = name.partition("_")
+            text["_".join(filter(None, (segment, "by_word", norm)))] = values.tolist()
+        texts.append(text)
+    return texts
 
 
 def _text(subject: Subject, row: int) -> dict[str, Any]:
@@ -235,8 +121,9 @@ def _text(subject: Subject, row: int) -> dict[str, Any]:
     return found if training.query is None else found | {"query": words(training.query[row])}
 
 
-def _suspects(subject: Subject, found: Head, own: np.ndarray) -> list[dict[str, Any]]:
+def _suspects(subject: Subject, last: Last) -> list[dict[str, Any]]:
     """The training texts of the highest self-influence, and what the model makes of them."""
+    own, found = last.self_influence, last.found
     order = np.argsort(-own, kind="stable")[:SUSPECTS].tolist()
     return [
         _text(subject, row)

@@ -59,11 +59,20 @@ class Names(NamedTuple):
 NAMELESS = Names()
 
 
+class Kept(NamedTuple):
+    """A checkpoint that a run kept: after which step, and the learning rate of the next."""
+
+    step: int
+    params: Params
+    rate: float
+
+
 class Subject(NamedTuple):
     """What a question over the training examples is given.
 
     split     the rows that are analysed; training  all training rows, by their number
     check     is called between batches and may raise to stop
+    kept      gives the run's checkpoints, () where none are at hand
     """
 
     stages: Stages
@@ -72,6 +81,7 @@ class Subject(NamedTuple):
     training: EncodedSplit
     names: Names
     check: Callable[[], None]
+    kept: Callable[[], Sequence[Kept]] = lambda: ()
 
 
 class Study(NamedTuple):

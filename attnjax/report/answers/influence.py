@@ -13,7 +13,7 @@ from attnjax.report.answers.answer import (
     Terms,
     Told,
 )
-from attnjax.report.sentences import counted, estimate, number, of_few, usable
+from attnjax.report.sentences import counted, estimate, joined, number, of_few, usable
 from attnjax.report.tables import Table
 
 TEXTS = 4  # examples whose training texts the page shows; the others are folded
@@ -21,12 +21,37 @@ FOLDED = 20  # examples that are folded; examples.jsonl has all
 SUSPECTS = 10  # on the page; the table's files have all
 MARKED = 3  # words of a training text that stand in brackets
 WORDS = 40  # of a text that is shown
-TERMS = [
-    (
-        "effect",
-        "Change of the loss on the example, in nats, if the training text were left out of the "
-        "last layer's training. Above 0 the text helps, below 0 it harms.",
-    ),
+LAST, ALL, TRACIN = "last layer", "all parameters", "TracIn"  # what `scope` says
+EFFECTS = {
+    LAST: "Change of {what}, in nats, if the training text were left out of the last layer's "
+    "training.",
+    ALL: "Change of {what}, in nats, if the training text were left out, to first order, the model "
+    "held where it is by the damping.",
+    TRACIN: "Gradient of the training text's loss times that of {what}, times the learning rate, "
+    "summed over the checkpoints (Pruthi et al. 2020). Its sign is that of a change if the text "
+    "were left out; its size is not.",
+}
+QUANTITIES = {
+    "loss": "the loss on the example",
+    "attention": "-ln of the attention to the example's most attended word, given in its caption",
+}
+SIDES = {
+    "loss": " Above 0 the text helps, below 0 it harms.",
+    "attention": " Above 0 the text puts attention on that word, below 0 it draws it away.",
+}
+LEADS = {
+    LAST: "The last layer, convex given what the layers below make of the texts, is retrained "
+    "without it, by influence functions (Koh & Liang 2017). What the text did to the layers below "
+    "is not seen: retraining all of the model moves the loss otherwise.",
+    ALL: "Influence functions of all parameters (Koh & Liang 2017) foretell it to first order, "
+    "with the Gauss-Newton matrix of {curvature_examples:,} training texts, inverted by conjugate "
+    "gradients. On a model that fits its texts exactly the first order is far too small: trust the "
+    "order of the texts more than the sizes, and the retrained removals more than both.",
+    TRACIN: "TracIn, the cheap rival of influence functions, adds up what a step on the text would "
+    "have done to the example at each of the checkpoints that the run kept, after the steps "
+    "{steps}.",
+}
+SUSPECT_TERMS = [
     (
         "words in brackets",
         "Those that add most to the effect of their text, by its derivative by their vectors; with "
@@ -34,16 +59,43 @@ TERMS = [
     ),
     (
         "gradient norm",
-        "Of the mean training loss by the last layer, without damping. The equations want it to be "
-        "0: a model that was stopped early has not arrived there.",
+        "Of the mean training loss by these parameters, without damping. The equations want it to "
+        "be 0: a model that was stopped early has not arrived there.",
     ),
-    ("residual", "Largest relative error of the linear system that was solved."),
+    ("residual", "Largest relative error of the linear systems that were solved."),
     (
         "self-influence",
-        "Rise of a training text's own loss if it were left out. High: the model has had to learn "
-        "it by heart, as it must a wrong label. The plain loss is the cheap rival.",
+        "Rise of a training text's own loss if it were left out of the last layer's training. "
+        "High: the model has had to learn it by heart, as it must a wrong label. The plain loss is "
+        "the cheap rival.",
     ),
 ]
+
+
+def terms(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """What the columns mean, of this way and this target."""
+    target = found.get("target", "loss")
+    effect = EFFECTS[found["scope"]].format(what=QUANTITIES[target]) + SIDES[target]
+    return [("effect", effect), *SUSPECT_TERMS]
+
+
+def lead(found: dict[str, Any]) -> str:
+    """How the effects are found, and what was not reached."""
+    steps = joined([f"{step:,}" for step in found.get("checkpoints") or []])
+    told = LEADS[found["scope"]].format(
+        curvature_examples=found.get("curvature_examples") or 0, steps=steps
+    )
+    said = (
+        f"What if one of the {found['training_examples']:,} training texts had not been there? "
+        + told
+    )
+    if missed := found.get("not_converged"):
+        said += (
+            f" The search has not come to its end for {counted(missed)}: look at the residual. "
+            "More iterations would do, or a damping of about "
+            f"{found['damping_that_converges']:.2g}."
+        )
+    return said
 
 
 def blocks(told: Told) -> list[Block]:
@@ -54,15 +106,10 @@ def blocks(told: Told) -> list[Block]:
     premises, texts = premises_table(found), texts_table(told.examples)
     suspects = suspects_table(found)
     shown: list[Block] = [
-        Paragraph(
-            f"What if one of the {found['training_examples']:,} training texts had not been there? "
-            "The last layer, convex given what the layers below make of the texts, is retrained "
-            "without it, by influence functions (Koh & Liang 2017). What the text did to the "
-            "layers below is not seen: retraining all of the model moves the loss otherwise."
-        ),
+        Paragraph(lead(found)),
         Shown(premises, premises.caption),
         Files(premises),
-        Terms(TERMS),
+        Terms(terms(found)),
         Heading("Training texts that help and that harm"),
     ]
     tables = [
@@ -84,19 +131,25 @@ def blocks(told: Told) -> list[Block]:
 def _of(told: Told, name: str) -> str:
     (example,) = (each for each in told.examples if str(each["id"]) == name)
     words = " ".join([*example["tokens"], *(example.get("query") or [])][:WORDS])
-    return f"Example {name}, predicted {example['prediction']}, true {example['label']}: {words}"
+    about = f"Example {name}, predicted {example['prediction']}, true {example['label']}"
+    place = example["influence"].get("attended")
+    if place is not None and place >= 0:
+        about += f", most attended word '{example['tokens'][place]}'"
+    return f"{about}: {words}"
 
 
 def premises_table(found: dict[str, Any]) -> Table:
     """One row of what the figures rest on, and how well they foretell."""
     checked, planted = found.get("check") or {}, found.get("planted") or {}
     row = {
-        "layer": found["scope"],
+        "scope": found["scope"],
         "parameters": found["parameters"],
         "training loss": found["training_loss"],
         "gradient norm": found["gradient_norm"],
         "damping": found["damping"],
         "residual": found["residual"],
+        "iterations": found.get("iterations"),
+        "checkpoints": len(found["checkpoints"]) if found.get("checkpoints") else None,
         "retrained removals": checked.get("removals"),
         "Pearson's r": checked.get("pearson"),
         "slope": checked.get("slope"),
@@ -123,7 +176,7 @@ def texts_table(examples: list[dict[str, Any]]) -> Table:
         for each in (example.get("influence") or {}).get(kind) or []
     ]
     columns = ("example", "training text", "label", "effect", "words")
-    caption = "Change of the loss on an example, in nats, without a training text."
+    caption = "Effects of training texts on examples."
     return Table("influence_texts", caption, columns, rows)
 
 
@@ -168,11 +221,21 @@ def sentence(told: Told) -> str:
     if not helps or not harms:
         return ""
     few = "" if helps.get("ci95") else of_few(count)
-    said = (
-        "Of the last layer alone, leaving out the most helpful training text changes the loss of "
-        f"an example by {estimate(helps)} nats on average, the most harmful by {estimate(harms)}"
-        f"{few}"
-    )
+    target, scope = found.get("target", "loss"), found["scope"]
+    moved = "the loss of an example" if target == "loss" else "-ln of an example's most attention"
+    if scope == TRACIN:
+        said = (
+            f"By the gradients at {counted(len(found['checkpoints']), 'checkpoint')} (TracIn), the "
+            f"training text that lowers {moved} most has a product of {estimate(helps)} on "
+            f"average, the one that raises it most {estimate(harms)}{few}"
+        )
+    else:
+        good, bad = ("helpful", "harmful") if target == "loss" else ("attracting", "distracting")
+        whose = "Of the last layer alone" if scope == LAST else "Of all parameters, to first order"
+        said = (
+            f"{whose}, leaving out the most {good} training text changes {moved} by "
+            f"{estimate(helps)} nats on average, the most {bad} by {estimate(harms)}{few}"
+        )
     planted, checked = found.get("planted"), found.get("check")
     if checked and checked.get("pearson") is not None:
         removed = counted(checked["removals"], "removal")

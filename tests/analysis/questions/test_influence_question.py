@@ -7,16 +7,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from helpers import WORDS, batch_of, quick_jit, sentences, small_model
+from jax.flatten_util import ravel_pytree
 
-from attnjax.analysis import influence
-from attnjax.analysis.questions.influence import last_inputs, make_by_word, make_inputs
-from attnjax.analysis.questions.question import Names
+from attnjax.analysis import all_parameters, influence
+from attnjax.analysis.last_inputs import last_inputs, make_by_word, make_inputs
+from attnjax.analysis.questions.question import Kept, Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import records, summarise
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, evaluation_batches
 from attnjax.errors import UserError
+from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.training.parallel import remembered
 
@@ -79,12 +81,12 @@ def splits(pair=False):
     return [dataclasses.replace(whole.take(each), numbers=None) for each in parts]
 
 
-def asked(config, stages, params, training, split):
+def asked(config, stages, params, training, split, kept=lambda: ()):
     def batches():
         return evaluation_batches(training, choose_shapes([training], 2), 7)
 
     engine = engine_for(params, remembered(quick_jit))
-    return study(config, stages, split, 0, engine, batches, names=NAMES)[0]
+    return study(config, stages, split, 0, engine, batches, names=NAMES, kept=kept)[0]
 
 
 @pytest.mark.parametrize("pair", [False, True])
@@ -132,7 +134,7 @@ def test_each_example_has_its_helpful_and_harmful_training_texts(pair):
         assert best["effect"] == effects[:, place].max() > 0
         assert best["text"] == [f"w{k}" for k in training.tokens[best["id"]][1:-1]]
         assert best["label"] == NAMES.labels[training.labels[best["id"]]]
-        assert len(best["text_by_word"]) == len(best["text"])
+        assert len(best["text_by_word"]) == len(best["text"]) == len(best["text_by_word_norm"])
         assert ("query" in best) == pair
         assert row["influence"]["harmful"][0]["id"] == effects[:, place].argmin()
         assert len(row["influence"]["helpful"]) == 3
@@ -187,3 +189,154 @@ def test_retraining_agrees_where_the_model_is_at_its_optimum():
     found = asked(config, stages, params, training, split).found["influence"]["summary"]
     assert found["check"]["pearson"] > 0.98
     assert abs(found["check"]["slope"] - 1) < 0.15
+
+
+WHOLE = dataclasses.replace(
+    CONFIG,
+    influence_examples=-1,
+    influence_check=0,
+    influence_texts=2,
+    influence_planted=0.0,
+    influence_scope="all",
+)
+
+
+def gradients(stages, params, split, target):
+    """Of each row's loss, or of -ln of its most attention, literally: [rows, parameters]."""
+    flat, unravel = ravel_pytree(params)
+    batch = batch_of(split.tokens, split.query, split.labels)
+    places = forward(stages, params, batch).weights.argmax(axis=-1)
+
+    def quantity(flat):
+        trace = forward(stages, unravel(flat), batch)
+        if target == "loss":
+            return cross_entropy(trace.logits, batch.labels)
+        return -jnp.log(jnp.take_along_axis(trace.weights, places[:, None], axis=1)[:, 0])
+
+    return np.asarray(quick_jit(jax.jacrev(quantity))(flat), np.float64)
+
+
+@pytest.mark.parametrize("target", ["loss", "attention"])
+def test_all_parameters_are_asked_in_groups_and_told_with_their_premises(target, monkeypatch):
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    config = dataclasses.replace(WHOLE, influence_target=target)
+    whole = asked(config, stages, params, training, split)
+    found = whole.found["influence"]
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    monkeypatch.setattr(all_parameters, "LARGEST", 4 * size)
+    parts = asked(dataclasses.replace(config, chunk_size=7), stages, params, training, split)
+    np.testing.assert_allclose(
+        parts.found["influence"]["effects"], found["effects"], rtol=1e-2, atol=1e-5
+    )
+    # CG's own equation: the product with the gradient is symmetric, so a text's effect on its own
+    # loss is above 0, and every effect is bounded by damping alone.
+    own, other = (
+        gradients(stages, params, training, "loss"),
+        gradients(stages, params, split, target),
+    )
+    bound = np.linalg.norm(own, axis=1)[:, None] * np.linalg.norm(other, axis=1)[None] / 30
+    assert (np.abs(found["effects"]) <= 1.01 * bound / config.influence_damping).all()
+    assert np.corrcoef((own @ other.T).ravel(), found["effects"].ravel())[0, 1] > 0.5
+    summary = found["summary"]
+    assert (summary["scope"], summary["target"]) == ("all parameters", target)
+    assert summary["parameters"] == size
+    assert summary["curvature_examples"] == 30
+    assert summary["not_converged"] == 0
+    assert summary["damping_that_converges"] is None
+    assert 0 < summary["residual"] < 1e-3
+    assert 1 < summary["iterations"] < 200
+    assert summary["gradient_norm"] == pytest.approx(np.linalg.norm(own.mean(axis=0)), rel=1e-3)
+    words = [([f"w{k}" for k in row[1:-1]], None) for row in split.tokens]
+    rows = list(records(whole, words, range(6), [None] * 6, NAMES.labels))
+    for place, row in enumerate(rows):
+        best, worst = row["influence"]["helpful"][0], row["influence"]["harmful"][0]
+        assert best["id"] == found["effects"][:, place].argmax()
+        assert worst["id"] == found["effects"][:, place].argmin()
+        assert len(best["text_by_word"]) == len(best["text"]) == len(best["text_by_word_norm"])
+        assert any(best["text_by_word"])
+        if target == "attention":
+            assert row["influence"]["attended"] == np.argmax(row["attention"])
+        else:
+            assert "attended" not in row["influence"]
+    told = summarise(whole, config, NAMES.labels, split.labels)["analysis"]["influence"]
+    assert told["helps"]["mean"] > 0 > told["harms"]["mean"]
+
+
+@pytest.mark.parametrize("target", ["loss", "attention"])
+def test_tracin_sums_products_of_gradients_over_the_checkpoints(target):
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    earlier = jax.tree.map(lambda leaf: 0.5 * leaf, params)
+    config = dataclasses.replace(WHOLE, influence_scope="tracin", influence_target=target)
+    kept = [Kept(10, earlier, 0.1), Kept(20, params, 0.02)]
+    found = asked(config, stages, params, training, split, lambda: kept).found["influence"]
+    expected = 0
+    for _, at, rate in kept:
+        other = gradients(stages, at, split, "loss")
+        if target == "attention":  # of the word that is attended most in the end
+            other = attention_gradients(stages, at, split, params)
+        expected += rate * gradients(stages, at, training, "loss") @ other.T
+    np.testing.assert_allclose(found["effects"], expected, rtol=1e-3, atol=1e-5)
+    summary = found["summary"]
+    assert summary["scope"] == "TracIn"
+    assert summary["checkpoints"] == [10, 20]
+    assert summary["rates"] == [0.1, 0.02]
+    with pytest.raises(UserError, match="sums over the checkpoints that a run kept"):
+        asked(config, stages, params, training, split)
+
+
+def attention_gradients(stages, params, split, last):
+    flat, unravel = ravel_pytree(params)
+    batch = batch_of(split.tokens, split.query, split.labels)
+    places = forward(stages, last, batch).weights.argmax(axis=-1)
+
+    def quantity(flat):
+        weights = forward(stages, unravel(flat), batch).weights
+        return -jnp.log(jnp.take_along_axis(weights, places[:, None], axis=1)[:, 0])
+
+    return np.asarray(quick_jit(jax.jacrev(quantity))(flat), np.float64)
+
+
+def test_retrained_removals_stand_beside_the_effects():
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    config = dataclasses.replace(
+        WHOLE, influence_examples=2, influence_check=3, influence_damping=30.0
+    )
+    checked = asked(config, stages, params, training, split).found["influence"]["summary"]["check"]
+    assert checked["removals"] == 3
+    assert checked["pearson"] > 0.95
+
+
+def test_a_search_without_end_is_told_and_a_matrix_that_is_not_positive_refused(caplog):
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    config = dataclasses.replace(WHOLE, influence_iterations=6)
+    summary = asked(config, stages, params, training, split).found["influence"]["summary"]
+    assert summary["not_converged"] == 6
+    assert summary["residual"] > config.influence_tolerance
+    assert "have not converged after 6 iterations" in caplog.text
+    enough = dataclasses.replace(config, influence_damping=1.1 * summary["damping_that_converges"])
+    found = asked(enough, stages, params, training, split).found["influence"]["summary"]
+    assert found["residual"] < 2 * config.influence_tolerance
+    config = dataclasses.replace(WHOLE, influence_damping=1e-12, influence_tolerance=1e-10)
+    with pytest.raises(UserError, match="of all parameters is not positive with") as caught:
+        asked(config, stages, params, training, split)
+    least = float(str(caught.value).split()[-1])
+    works = dataclasses.replace(config, influence_damping=least, influence_iterations=50)
+    asked(works, stages, params, training, split)
+
+
+def test_examples_of_a_label_that_no_training_text_has_are_not_asked_about():
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    unknown = dataclasses.replace(split, labels=np.array([0, -1, 1, -1, 0, 1], np.int32))
+    config = dataclasses.replace(CONFIG, influence_examples=-1, influence_check=0)
+    found = asked(config, stages, params, training, unknown).found["influence"]
+    assert found["effects"].shape == (30, 4)
+    told = found["influence"]["helpful"]
+    assert [bool(each) for each in told] == [True, False, True, False, True, True]
+    nobody = dataclasses.replace(split, labels=np.full(6, -1, np.int32))
+    with pytest.raises(UserError, match="no training text has the label"):
+        asked(config, stages, params, training, nobody)
