@@ -337,6 +337,7 @@ ENCODERS = {
     "cnn": CNN,
     "average": Average,
     "transformer": Transformer,
+    "bert": Bert,
 }
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
 REGISTERED.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

@@ -49,8 +49,9 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     results = read_json(folder / RESULTS, RESULTS_SHAPE | {"timing": RESULTS_SHAPE["timing?"]})
     other = None if second is None else _other_seed(config, find_workdir(second))
     parallel = meet_devices(config)[1]
-    run = load_run(folder)
+    run = load_run(folder, config.model.pretrained)
     dataset = load_same(config, run)
+    run = run.reading(dataset.pieces)
     if other is not None:
         _require_same_examples(other, config, dataset)
     params = parallel.replicate(run.params)
