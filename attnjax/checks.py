@@ -10,6 +10,11 @@ from attnjax.fields import Option, options
 
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 
+BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
+    *("word_iat", "word_ivat", "information", "replacement"),
+    *("continuity", "concepts", "flips"),
+)
+
 SIMULATED = {  # data.source -> data.name
     "babi_simulator": ("1", "2", "3"),
     "reverse_simulator": tuple(str(length) for length in range(2, 21)),
@@ -46,6 +51,7 @@ def check(run: Any) -> None:
     data, model, train = run.data, run.model, run.train
     for name, option in options(type(run)).items():
         _check_alone(name, option, attrgetter(name)(run))
+    _check_pretrained(run)
     _check_adversary(run)
     _check_analysis(run)
     steps = train.profile_steps
@@ -85,6 +91,44 @@ def check(run: Any) -> None:
             f"model.hidden_dim={model.hidden_dim} must be a multiple of model.heads={model.heads}: "
             "the heads of the transformer encoder share it evenly"
         )
+
+
+def _check_pretrained(run: Any) -> None:
+    """What goes with a pretrained encoder, whose words are made of pieces, and what does not."""
+    model = run.model
+    if model.encoder != "bert":
+        for name in ("pretrained", "freeze_encoder"):
+            if getattr(model, name):
+                raise UserError(
+                    f"model.{name} is for --config.model.encoder=bert, and model.encoder is "
+                    f"'{model.encoder}'; set that, or leave model.{name} out"
+                )
+        return
+    if not model.pretrained:
+        raise UserError(
+            "model.encoder='bert' reads a pretrained model: name its folder, with config.json, "
+            "model.safetensors and tokenizer.json, by --config.model.pretrained=DIR; to train one "
+            "from scratch, use --config.model.encoder=transformer"
+        )
+    for name, usual, why in (
+        ("data.vectors", "", "it has vectors of its own"),
+        ("model.normalize_embeddings", False, "its vectors are of pieces, not of words"),
+        ("model.share_encoder", False, "it reads text and query as one sequence"),
+    ):
+        if (value := attrgetter(name)(run)) != usual:
+            raise UserError(f"{name}={value!r} does not go with model.encoder='bert': {why}")
+    asked = {
+        "adversary.technique": (run.adversary.technique,),
+        "analysis.methods": run.analysis.methods,
+        "analysis.questions": run.analysis.questions,
+    }
+    for field, names in asked.items():
+        for name in names:
+            if name in BY_WORD_VECTORS:
+                raise UserError(
+                    f"{field} has '{name}', which compares or exchanges vectors of words, and of "
+                    "model.encoder='bert' only pieces of words have vectors; leave it out"
+                )
 
 
 def _check_adversary(run: Any) -> None:

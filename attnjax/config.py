@@ -91,7 +91,13 @@ class DataConfig:
         unlimited=True,
     )
     drop_empty: bool = option(False, "leave out texts without a token instead of stopping")
-    min_count: int = option(1, "words that train has less often become <unk>", least=1, most=MANY)
+    min_count: int = option(
+        1,
+        "words that train has less often become <unk>; of a pretrained encoder, which reads "
+        "pieces of words, none does",
+        least=1,
+        most=MANY,
+    )
     vectors: str = option("", ".vec, .txt or .npz with pretrained word vectors", own=True)
     unlabelled: str = option(
         "", "a further file of unlabelled texts, for virtual techniques", own=True
@@ -134,6 +140,15 @@ class ModelConfig:
     norm: str = option(
         "pre", "transformer: layer norm before each part or after its sum", choices=("pre", "post")
     )
+    pretrained: str = option(
+        "",
+        "bert: folder with config.json, model.safetensors and tokenizer.json (or vocab.txt); it "
+        "sets all widths, layers and heads. Needs the extra attnjax[bert]",
+        own=True,
+    )
+    freeze_encoder: bool = option(
+        False, "bert: train attention and decoder alone, the encoder stays as it was read"
+    )
 
 
 @dataclass(frozen=True)
@@ -143,13 +158,17 @@ class TrainConfig:
     epochs: int = option(8, "passes over the train split", least=1, most=1_000_000, resumable=True)
     batch_size: int = option(32, "examples in a step", least=1, most=1_000_000)
     optimizer: str = option(
-        "amsgrad", "how gradients become steps", choices=("amsgrad", "adam", "sgd")
+        "amsgrad", "how gradients become steps", choices=("amsgrad", "adam", "sgd", "adamw")
     )
     learning_rate: float = option(
         1e-3, "size of a step", least=0.0, most=1e38, swept="learning_rate"
     )
     weight_decay: float = option(
-        1e-5, "L2 in the gradient of encoder and decoder, none on attention", least=0.0, most=1e6
+        1e-5,
+        "L2 in the gradient of encoder and decoder, none on attention; adamw: share of these that "
+        "a step takes off beside it, times the learning rate, none of biases and layer norms",
+        least=0.0,
+        most=1e6,
     )
     schedule: str = option(
         "auto",

@@ -89,10 +89,10 @@ def count_examples(batch: Batch) -> Counts:
 
 
 def reads_whole_table(config: RunConfig) -> bool:
-    """Whether the objective reads vectors of words that are not in the batch."""
+    """Whether the objective reads table rows other than those of the batch's words, or pieces."""
     technique = TECHNIQUES.get(config.adversary.technique)
     neighbours = technique is not None and technique.reads_neighbours
-    return neighbours or config.model.normalize_embeddings
+    return neighbours or config.model.normalize_embeddings or config.model.encoder == "bert"
 
 
 class Objective(NamedTuple):

@@ -150,6 +150,7 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
         classes=len(dataset.labels),
         pair=dataset.pair,
         frequencies=dataset.frequencies,
+        pieces=dataset.pieces,
     )
 
 

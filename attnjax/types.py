@@ -179,6 +179,12 @@ class Quick(NamedTuple):
     encode_kept: Callable[[Params, Embedded, Batch], Kept]
 
 
+def as_they_are(batch: Batch, matrix: Array, segment: Segment = "text") -> Array:
+    """The matrices of layers that see words."""
+    del batch, segment
+    return matrix
+
+
 class Stages(NamedTuple):
     """The model as pure functions of the parameters.
 
@@ -192,6 +198,10 @@ class Stages(NamedTuple):
     under   `model.rules.Rules` -> the same model with another backward pass
     layers  (params, Embedded, batch, segment) -> every `Layer` of that segment's encoder, first to
             last; () of an encoder without self-attention
+    words   how many have an id, where the embedding table has not one row for each; else None
+    of_words  (batch, matrices of a layer [batch, ..., n, n], segment) -> [batch, ..., length,
+            length]: where layers see pieces of words, from a word the mean of their rows, to a word
+            the sum
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -204,6 +214,8 @@ class Stages(NamedTuple):
     quick: Quick
     under: Callable[[Any], "Stages"]
     layers: Callable[[Params, Embedded, Batch, Segment], tuple[Layer, ...]]
+    words: int | None = None
+    of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
 
 
 class HParams(NamedTuple):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.config import ModelConfig
+from attnjax.geometry import Geometry, Pieces
 from attnjax.model.stages import build_stages
 from attnjax.types import EOS, PAD, SOS, Batch
 
@@ -20,10 +21,22 @@ def quick_jit(function):
     return jax.jit(function, compiler_options=options)
 
 
+def small_pieces(words, width):
+    """Every word is its own first piece; words with an odd id have a second, that of the next."""
+    geometry = Geometry("", words, width, 2, 2, 2 * width, 40, 2, 1e-5, "gelu")
+    first = np.arange(words, dtype=np.int32)
+    second = np.where((first > EOS) & (first % 2 == 1), np.minimum(first + 1, words - 1), -1)
+    ids = np.stack([np.where(first == PAD, -1, first), second], axis=1).astype(np.int32)
+    return Pieces(geometry, ids)
+
+
 @cache
 def _small_model(words, classes, pair, dtype, **config):
     """(stages, params as NumPy arrays)."""
-    stages = build_stages(ModelConfig(**config), words=words, classes=classes, pair=pair)
+    pieces = small_pieces(words, config["hidden_dim"]) if config["encoder"] == "bert" else None
+    stages = build_stages(
+        ModelConfig(**config), words=words, classes=classes, pair=pair, pieces=pieces
+    )
     shapes = jax.eval_shape(stages.init, jax.random.key(0))  # its random numbers take a second
     random = np.random.default_rng(3)
 
@@ -49,7 +62,7 @@ def small_model(
     The stages of one model are the same at every call, so that what is compiled for them stays.
     """
     config = {"encoder": encoder, "attention": attention, "hidden_dim": 4, **more}
-    config |= {"embed_dim": 6, "embed_scale": 1.0}
+    config |= {"embed_dim": config["hidden_dim"] if encoder == "bert" else 6, "embed_scale": 1.0}
     stages, params = _small_model(words, classes, pair, dtype, **config)
     return stages, jax.tree.map(jnp.array, params)  # new ones: steps take their arguments' memory
 

@@ -95,7 +95,7 @@ def test_the_roles_of_the_fields():
         "own": {
             *("data.path", "data.vectors", "data.unlabelled"),
             *("train.compile_cache", "train.keep_heap"),
-            *("analysis.flip_costs", "analysis.concepts"),
+            *("analysis.flip_costs", "analysis.concepts", "model.pretrained"),
         },
         "swept": {
             *("adversary.epsilon", "adversary.weight"),

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from attnjax.model.rules import Rules
-from attnjax.model.stages import word_vectors
+from attnjax.model.stages import vocabulary_size, word_vectors
 from attnjax.types import EOS, UNK, Batch, Embedded, Params, Stages
 
 RADIUS = 0.02  # of a disturbance, in the range of all word vectors' entries
@@ -23,7 +23,7 @@ def with_own_vectors(stages: Stages, vectors: Float[Array, "batch length embed"]
     """
 
     def embed(params: Params, batch: Batch) -> Embedded:
-        words = len(params["embed"]["table"])
+        words = vocabulary_size(stages, params)
         if len(batch.tokens) != len(vectors):  # the vectors of all words, for example
             return stages.embed(params, batch)
         own = batch.tokens >= words
@@ -73,7 +73,7 @@ def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Array, Arra
     def disturbed(params: Any, batch: Batch, given: Any) -> tuple[Array, Array]:
         del given
         params, number = params
-        table = word_vectors(stages, params, len(params["embed"]["table"]))
+        table = word_vectors(stages, params, vocabulary_size(stages, params))
         vectors = stages.embed(params, batch).text
         radius = RADIUS * (table.max() - table.min())
 
@@ -97,7 +97,7 @@ def make_replaced(stages: Stages, seed: int) -> Callable[..., tuple[Array, Array
     def replaced(params: Any, batch: Batch, given: Any) -> tuple[Array, Array]:
         del given
         params, number = params
-        table = word_vectors(stages, params, len(params["embed"]["table"]))
+        table = word_vectors(stages, params, vocabulary_size(stages, params))
         vectors = stages.embed(params, batch).text
         place = _chosen(jax.random.key(seed), number, batch)
         chosen = jnp.take_along_axis(batch.tokens, place[:, None], axis=1)[:, 0]

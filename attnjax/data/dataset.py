@@ -16,6 +16,7 @@ from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
+from attnjax.data.pieces import every_text, pieces_of, within_positions
 from attnjax.data.reverse import read_reverse
 from attnjax.data.splits import cut, is_number
 from attnjax.data.tfds import read_tfds
@@ -23,6 +24,7 @@ from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
+from attnjax.geometry import Pieces
 
 LONGEST = 4096  # words of the longest text that is read without data.max_length
 
@@ -39,6 +41,7 @@ class Dataset(NamedTuple):
     shapes      the padded lengths
     vectors     (float32 [words, embed], found [words]), or None without data.vectors
     summary     counts for the log and the report
+    pieces      of a pretrained model that each word is made of; None where words have vectors
     """
 
     splits: dict[str, EncodedSplit]
@@ -49,6 +52,7 @@ class Dataset(NamedTuple):
     shapes: Shapes
     vectors: tuple[np.ndarray, np.ndarray] | None
     summary: dict[str, Any]
+    pieces: Pieces | None = None
 
     @property
     def pair(self) -> bool:
@@ -77,7 +81,10 @@ def load_dataset(config: RunConfig) -> Dataset:
     data = config.data
     reading, moved = _read(config)
     splits = dict(reading.splits)
-    words = {name: [tokenize_example(each) for each in rows] for name, rows in splits.items()}
+    whole = reads_pieces(config)
+    words = {
+        name: [tokenize_example(each, whole) for each in rows] for name, rows in splits.items()
+    }
     dropped: dict[str, int] = {}
     cut: dict[str, int] = {}
     for name in splits:
@@ -93,6 +100,9 @@ def load_dataset(config: RunConfig) -> Dataset:
         if data.max_length > 0:
             cut[name] = sum(is_cut(each, data.max_length) for each in words[name])
             words[name] = [_cut(t, data.max_length) for t in words[name]]
+    reader, beyond = None, 0
+    if whole:
+        reader, words, beyond = within_positions(config.model.pretrained, words)
     if len(alone := label_names(splits["train"])) < 2:
         raise UserError(
             f"every row of the train split has the label '{''.join(alone)}'; "
@@ -102,10 +112,12 @@ def load_dataset(config: RunConfig) -> Dataset:
     # A class may have lost its last row of train by now, and still counts in the other splits.
     others = [each._replace(candidates=()) for each in (*splits["validation"], *splits["test"])]
     labels = label_names([*splits["train"], *others])
+    # A pretrained model knows every word by its pieces, those of other splits as well.
+    known, least = (words["train"], data.min_count) if reader is None else (every_text(words), 1)
     vocabulary = Vocabulary.build(
-        (sequence for each in words["train"] for sequence in (each.text, each.query or [])),
-        data.min_count,
+        (sequence for each in known for sequence in (each.text, each.query or [])), least
     )
+    pieces = None if reader is None else pieces_of(reader, vocabulary, known)
     encoded = {name: encode(splits[name], words[name], vocabulary, labels) for name in splits}
     account = Account(reading, moved, dropped, cut, data.max_length)
     summary: dict[str, Any] = {
@@ -116,6 +128,8 @@ def load_dataset(config: RunConfig) -> Dataset:
         "mean_length": float(np.mean([len(each.text) for each in words["train"]])),
         **told(account, splits, words, encoded, data.source in SIMULATED),
     }
+    if pieces is not None:
+        summary |= {"pieces_of_longest": pieces.room[-1], "beyond_positions": beyond}
     vectors = None
     if data.vectors:
         refuse_table(len(vocabulary), config.model.embed_dim)
@@ -126,7 +140,8 @@ def load_dataset(config: RunConfig) -> Dataset:
     frequencies = word_frequencies(encoded["train"], len(vocabulary))
     for note in summary["notes"]:
         logger.warning("data: %s", note)
-    return Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
+    found = Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
+    return found._replace(pieces=pieces)
 
 
 def refuse_table(words: int, dimension: int) -> None:
@@ -193,11 +208,15 @@ def _read(config: RunConfig) -> tuple[Reading, dict[str, dict[str, int]]]:
     return reading._replace(splits=splits, notes=notes), {"cut": moved, "passed": {"train": passed}}
 
 
-def tokenize_example(example: Example, max_length: int = -1) -> Tokenized:
-    """Splits text and query into words, the first `max_length` of each; -1 keeps all."""
-    query = None if example.query is None else tokenize(example.query)
-    words = Tokenized(tokenize(example.text), query)
-    return words if max_length < 0 else _cut(words, max_length)
+def reads_pieces(config: RunConfig) -> bool:
+    """Whether the model reads words by their pieces, so that it is given them as they are."""
+    return config.model.encoder == "bert"
+
+
+def tokenize_example(example: Example, keep_numbers: bool = False) -> Tokenized:
+    """Splits text and query into words; with `keep_numbers` those with a digit stay whole."""
+    query = None if example.query is None else tokenize(example.query, keep_numbers)
+    return Tokenized(tokenize(example.text, keep_numbers), query)
 
 
 def _keep(example: Example, words: Tokenized, data: DataConfig) -> bool:

@@ -140,8 +140,10 @@ _SPELLING = {
 }
 
 
-def tokenize(text: str) -> list[str]:
+def tokenize(text: str, keep_numbers: bool = False) -> list[str]:
     """Returns lower-case tokens; tokens joined with blanks give the same tokens again.
+
+    keep_numbers  leave tokens with a digit as they are
 
     tokenize("It isn't 7th.<br />``No''") == ["it", "is", "n't", "<num>", ".", '"', "no", '"']
 
@@ -164,7 +166,11 @@ def tokenize(text: str) -> list[str]:
     text = text.translate(_CURLY)
     if "<br" in text:
         text = _LINE_BREAK.sub(" ", text)
-    return list(map(_spell, token.findall(text)))
+    return list(map(_spell_whole if keep_numbers else _spell, token.findall(text)))
+
+
+def _spell_whole(token: str) -> str:
+    return token if any(letter.isdecimal() for letter in token) else _spell(token)
 
 
 @lru_cache(maxsize=2**18)  # gives a word that comes again the same string: less memory and hashing

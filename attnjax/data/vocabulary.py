@@ -40,6 +40,11 @@ class Vocabulary:
         kept = [word for word, n in counts.items() if n >= min_count and word not in SPECIALS]
         return cls(SPECIALS + tuple(sorted(kept, key=lambda word: (-counts[word], word))))
 
+    def extended(self, sentences: Iterable[list[str]]) -> "Vocabulary":
+        """With the words of these sentences that it lacks, at its end, in alphabetical order."""
+        new = {word for each in sentences for word in each} - set(self.tokens)
+        return Vocabulary((*self.tokens, *sorted(new))) if new else self
+
     @functools.cached_property
     def _index(self) -> dict[str, int]:
         # Specials are left out: a text that spells "<eos>" must not end the sentence.

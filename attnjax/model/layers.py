@@ -5,7 +5,8 @@ where states are 0. Everything is written in terms of `Rules`, a field of every 
 model has several backward passes. `ENCODERS` and `ATTENTIONS` are the tables that a new one joins
 by one line; an encoder without the field `rules` keeps its own backward pass, and any field that
 `ModelConfig` has by the same name is set from there. One with self-attention takes an `Inner` as
-well, and its method `trace` hands out its layers. Initial values follow
+well, and its method `trace` hands out its layers. One with a field `geometry` reads pieces of
+words, as `model.bert` lays them. Initial values follow
 `torch.nn`'s defaults, as the reference models do: uniform within 1/sqrt(fan-in), and within
 1/sqrt(hidden) for the LSTM.
 """
@@ -19,10 +20,18 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.checks import REGISTERED
+from attnjax.geometry import Geometry
 from attnjax.model import transformer
 from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, final_states
 from attnjax.model.rules import PLAIN, Part, Rules, plain_linear
 from attnjax.types import Inner, Layer
+
+ACTS = {  # hidden_act of a config.json -> function
+    "gelu": transformer.gelu,
+    "gelu_new": transformer.gelu_by_tanh,
+    "gelu_pytorch_tanh": transformer.gelu_by_tanh,
+    "relu": jax.nn.relu,
+}
 
 
 def _uniform(bound: float) -> Callable[..., Any]:
@@ -205,6 +214,46 @@ class Transformer(nn.Module):
         return transformer.trace(self.shape, weights, inputs, mask)
 
 
+class Bert(nn.Module):
+    """The encoder of a BERT of this geometry, over vectors of word pieces; post-LN."""
+
+    hidden: int
+    geometry: Geometry
+    rules: Rules = PLAIN
+
+    @property
+    def shape(self) -> transformer.Shape:
+        """What its functions need to know beside the parameters."""
+        each = self.geometry
+        return transformer.Shape(each.heads, False, self.rules, each.epsilon, ACTS[each.act])
+
+    @nn.compact
+    def __call__(
+        self,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        inner: Inner | None = None,
+        segments: Int[Array, "batch length"] | None = None,
+    ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
+        each = self.geometry
+        sizes = transformer.Sizes(
+            each.width, each.width, each.inner, each.layers, each.positions, each.segments
+        )
+        initial = transformer.initial(sizes, False)
+        weights = {name: self.param(name, init) for name, init in initial.items()}
+        return transformer.encode(self.shape, weights, inputs, mask, inner, segments)
+
+    def trace(
+        self,
+        weights: Any,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        segments: Int[Array, "batch length"] | None = None,
+    ) -> tuple[Layer, ...]:
+        """The layers under these weights, first to last."""
+        return transformer.trace(self.shape, weights, inputs, mask, segments)
+
+
 class Additive(nn.Module):
     """Additive scores v . tanh(W h + b [+ W_q q + b_q]) (arXiv:1409.0473, section A.1.2)."""
 
@@ -283,6 +332,12 @@ class Decoder(nn.Module):
         return rules.linear(Affine(self.classes, name="logits")(context))
 
 
-ENCODERS = {"bilstm": BiLSTM, "cnn": CNN, "average": Average, "transformer": Transformer}
+ENCODERS = {
+    "bilstm": BiLSTM,
+    "cnn": CNN,
+    "average": Average,
+    "transformer": Transformer,
+    "bert": Bert,
+}
 ATTENTIONS = {"additive": Additive, "dot": Dot, "uniform": Uniform}
 REGISTERED.update({"model.encoder": ENCODERS, "model.attention": ATTENTIONS})

@@ -1,8 +1,9 @@
 """Builds the four pure stages of a model from its configuration: one function a stage."""
 
+import dataclasses
 from collections.abc import Callable
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +12,8 @@ from jaxtyping import Array, Float, Key
 
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
-from attnjax.model import segments
+from attnjax.geometry import Pieces, agree
+from attnjax.model import bert, segments
 from attnjax.model.attention import attention_weights
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
 from attnjax.model.quick import (
@@ -52,6 +54,7 @@ class Network(NamedTuple):
     words        rows of the embedding table; classes  size of the output
     pair         whether examples have a query
     frequencies  [words] share of each word among the training tokens, for normalize_embeddings
+    pieces       of a pretrained model that each word is made of; None: words have vectors
     encoder, attention  modules of `layers.ENCODERS` and `layers.ATTENTIONS`
     """
 
@@ -60,11 +63,17 @@ class Network(NamedTuple):
     pair: bool
     classes: int
     frequencies: np.ndarray | None
+    pieces: Pieces | None
     rules: Rules
     embedding: Embedding
     encoder: Any
     attention: Any
     decoder: Decoder
+
+    @property
+    def one_encoder(self) -> bool:
+        """Whether text and query go through the same."""
+        return self.config.share_encoder or self.pieces is not None
 
 
 def build_stages(
@@ -74,6 +83,7 @@ def build_stages(
     classes: int,
     pair: bool,
     frequencies: np.ndarray | None = None,
+    pieces: Pieces | None = None,
 ) -> Stages:
     """Returns the stages as pure functions of the parameters.
 
@@ -81,9 +91,16 @@ def build_stages(
     pair         whether examples have a query (question or hypothesis): it shares the embedding,
                  has an encoder of its own unless share_encoder, and enters score and decode
     frequencies  [words] share of each word among the training tokens, for normalize_embeddings
+    pieces       what the words are made of, where the encoder reads pieces
+    Raises UserError where the configuration is at odds with the pretrained model.
     """
     if config.normalize_embeddings and frequencies is None:
         raise ValueError("normalize_embeddings needs the words' frequencies")
+    rows = words
+    if pieces is not None:
+        geometry = pieces.geometry
+        rows, known = geometry.rows, agree(config, geometry, ModelConfig())
+        config = dataclasses.replace(config, **known)
 
     @cache  # the same rules give the same functions, and so what was compiled for them
     def under(rules: Rules) -> Stages:
@@ -93,9 +110,10 @@ def build_stages(
             pair,
             classes,
             frequencies,
+            pieces,
             rules,
-            Embedding(words, config.embed_dim, config.embed_scale),
-            encoder_under(rules, config),
+            Embedding(rows, config.embed_dim, config.embed_scale),
+            encoder_under(rules, config, pieces),
             ATTENTIONS[config.attention](rules=rules),
             Decoder(classes, product=pair and config.match_product, rules=rules),
         )
@@ -108,16 +126,22 @@ def build_stages(
             _quick(network),
             under,
             partial(layers, network),
+            words,
+            partial(of_words, network),
         )
 
     return under(PLAIN)
 
 
-def encoder_under(rules: Rules, config: ModelConfig) -> Any:
+def encoder_under(rules: Rules, config: ModelConfig, pieces: Pieces | None = None) -> Any:
     """The encoder's module; raises UserError where it is not written in terms of Rules."""
     encoder = ENCODERS[config.encoder]
     fields = set(encoder.__dataclass_fields__)
     more = {name: getattr(config, name) for name in fields & {*config.__dataclass_fields__}}
+    if "geometry" in fields:
+        if pieces is None:
+            raise ValueError(f"the encoder '{config.encoder}' needs the pieces of the words")
+        more["geometry"] = pieces.geometry
     if "rules" in fields:
         return encoder(config.hidden_dim, rules=rules, **more)
     if not rules.encodes_plainly:
@@ -147,7 +171,7 @@ def init(network: Network, key: Key[Array, ""]) -> Params:
     vectors: Any = network.embedding.apply({"params": table}, tokens)
     encoder = network.encoder
     encoders = {"text": encoder.init(keys[1], vectors, mask)["params"]}
-    if network.pair and not network.config.share_encoder:
+    if network.pair and not network.one_encoder:
         encoders["query"] = encoder.init(keys[2], vectors, mask)["params"]
     states, summary = encoder.apply({"params": encoders["text"]}, vectors, mask)
     query = summary if network.pair else None
@@ -160,18 +184,47 @@ def init(network: Network, key: Key[Array, ""]) -> Params:
 
 def embed(network: Network, params: Params, batch: Batch) -> Embedded:
     """The vectors of text and query, 0 on padding."""
-    config, table = network.config, params["embed"]
-    if config.freeze_embeddings:
+    config, table, pieces = network.config, params["embed"], network.pieces
+    if config.freeze_embeddings or config.freeze_encoder:
         table = jax.lax.stop_gradient(table)
+    if pieces is not None:
+        text = bert.look_up(table["table"], pieces, batch.tokens)
+        if not network.pair:
+            return Embedded(text, None)
+        assert batch.query is not None
+        return Embedded(text, bert.look_up(table["table"], pieces, batch.query))
     if config.normalize_embeddings:
         table = {"table": normalized(table["table"], jnp.asarray(network.frequencies))}
     rows = len(table["table"])  # a step has only those that it looks up
     if rows > network.words:
         raise ValueError(f"a table of {rows} rows for a vocabulary of {network.words} words")
     embedding = network.embedding.clone(words=rows)
-    text: Any = embedding.apply({"params": table}, batch.tokens)
+    text = cast(Any, embedding.apply({"params": table}, batch.tokens))
     query: Any = embedding.apply({"params": table}, batch.query) if network.pair else None
     return Embedded(text, query)
+
+
+def encode_pieces(
+    network: Network,
+    params: Params,
+    embedded: Embedded,
+    batch: Batch,
+    factors: Factors | None = None,
+    inner: Inner | None = None,
+) -> Encoded:
+    """`encode` where words have pieces: text and query are one sequence."""
+    if factors is not None:
+        scaled: Any = Embedded(*factors)
+        embedded = jax.tree.map(lambda vectors, f: vectors * f[..., None], embedded, scaled)
+    assert network.pieces is not None
+    laid = bert.lay(network.pieces, batch)
+    vectors = bert.side_by_side(network.pieces, embedded, laid)
+    weights = {"params": _weights_of(network, params, "text")}
+    states, _ = network.encoder.apply(weights, vectors, laid.real, inner, laid.segment)
+    text = bert.states_of_words(states, laid, batch, "text")
+    if embedded.query is None:
+        return Encoded(text, None)
+    return Encoded(text, bert.summary_of_query(states, laid, batch))
 
 
 def encode(
@@ -183,6 +236,8 @@ def encode(
     inner: Inner | None = None,
 ) -> Encoded:
     """States of the text and the query's summary; with factors, of vectors times one a token."""
+    if network.pieces is not None:
+        return encode_pieces(network, params, embedded, batch, factors, inner)
     text, query = factors or (None, None)
     states, _ = _run(network, params, "text", embedded.text, batch.mask, text, inner)
     if embedded.query is None:
@@ -194,12 +249,32 @@ def encode(
 def layers(
     network: Network, params: Params, embedded: Embedded, batch: Batch, segment: Segment = "text"
 ) -> tuple[Layer, ...]:
-    """The layers of self-attention over one segment; () where its encoder has none."""
+    """The layers of self-attention over one segment; () where its encoder has none.
+
+    Where words have pieces they are those of the whole sequence of pieces: see `of_words`.
+    """
     if not hasattr(network.encoder, "trace"):
         return ()
+    if network.pieces is not None:
+        laid = bert.lay(network.pieces, batch)
+        vectors = bert.side_by_side(network.pieces, embedded, laid)
+        own = _weights_of(network, params, "text")
+        return network.encoder.trace(own, vectors, laid.real, laid.segment)
     mask = segments.tokens(batch, segment) != PAD
     weights = _weights_of(network, params, segment)
     return network.encoder.trace(weights, segments.values(embedded, segment), mask)
+
+
+def of_words(
+    network: Network,
+    batch: Batch,
+    matrix: Float[Array, "batch *many places places"],
+    segment: Segment = "text",
+) -> Float[Array, "batch *many length length"]:
+    """`Stages.of_words`."""
+    if network.pieces is None:
+        return matrix
+    return bert.matrix_of_words(matrix, bert.lay(network.pieces, batch), batch, segment)
 
 
 def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
@@ -230,8 +305,9 @@ def _among_candidates(logits: Float[Array, "*many batch classes"], batch: Batch)
 
 
 def _weights_of(network: Network, params: Params, segment: Segment) -> Any:
-    """The parameters of the segment's encoder."""
-    return params["encode"]["text" if network.config.share_encoder else segment]
+    """The parameters of the segment's encoder, constant where it is frozen."""
+    weights = params["encode"]["text" if network.one_encoder else segment]
+    return jax.lax.stop_gradient(weights) if network.config.freeze_encoder else weights
 
 
 def _run(
@@ -256,10 +332,12 @@ def _quick(network: Network) -> Quick:
     """The model's shortcuts; of a decoder under other rules, decoding itself."""
     slow = literal(partial(encode, network), partial(decode, network))
     read = partial(read_many, network) if network.rules == PLAIN else slow.read
-    kept = slow.encode_kept
+    without, kept = partial(encode_without, network), slow.encode_kept
+    if network.pieces is not None:  # both segments are one sequence
+        without = slow.encode_without
     if network.config.encoder in KEPT and network.rules.encodes_plainly:
         kept = partial(encode_kept, network)
-    return Quick(read, partial(encode_without, network), jitted(encode, network), kept)
+    return Quick(read, without, jitted(encode, network), kept)
 
 
 def read_many(network: Network, params: Params, encoded: Encoded, batch: Batch) -> Read:
@@ -322,6 +400,11 @@ def normalized(
     mean = jnp.sum(share * table, axis=0, keepdims=True)
     variance = jnp.sum(share * jnp.square(table - mean), axis=0, keepdims=True)
     return (table - mean) * jax.lax.rsqrt(variance + 1e-6)
+
+
+def vocabulary_size(stages: Stages, params: Params) -> int:
+    """How many words have an id: rows of the table, or words that are made of its pieces."""
+    return len(params["embed"]["table"]) if stages.words is None else stages.words
 
 
 def word_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "words embed"]:

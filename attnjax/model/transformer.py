@@ -5,6 +5,9 @@ after its sum with what stands beside it (post-LN, Vaswani et al., arXiv:1706.03
 sines and cosines, so that texts may have any length and close up where a word is left out; they are
 multiplied by one trained number, for word vectors start small. Keys have no bias: softmax would
 not see it. Where the mask ends, attention is exactly 0, and so are states.
+
+BERT (Devlin et al., arXiv:1810.04805) is the same pass over other parameters: post-LN, keys with a
+bias, and at its entry learned positions and segments and a layer norm in place of a map.
 """
 
 from collections.abc import Callable
@@ -14,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.model.attention import attention_weights
 from attnjax.model.rules import Rules
@@ -24,32 +27,51 @@ EPSILON = 1e-5  # of layer norm
 LONGEST = 10_000.0  # the slowest wave turns once in 2 pi times as many places
 
 
+def gelu(x: Array) -> Array:
+    """x Phi(x), Phi the normal distribution function (arXiv:1606.08415)."""
+    return jax.nn.gelu(x, approximate=False)
+
+
+def gelu_by_tanh(x: Array) -> Array:
+    """Its approximation by tanh (arXiv:1606.08415, section 2)."""
+    return jax.nn.gelu(x, approximate=True)
+
+
 class Shape(NamedTuple):
     """What the functions need to know beside the parameters.
 
-    pre  whether layer norm comes before each part
+    pre      whether layer norm comes before each part
+    epsilon  of layer norm; act  what stands between the two maps after self-attention
     """
 
     heads: int
     pre: bool
     rules: Rules
+    epsilon: float = EPSILON
+    act: Callable[[Array], Array] = gelu
 
 
 class Sizes(NamedTuple):
-    """Widths of the word vectors, the states and the inner maps; number of layers."""
+    """Widths of the word vectors, the states and the inner maps; number of layers.
+
+    positions, segments  rows of BERT's tables of them; 0: positions are sines and cosines
+    """
 
     embed: int
     width: int
     inner: int
     layers: int
+    positions: int = 0
+    segments: int = 0
 
 
 def initial(sizes: Sizes, pre: bool) -> dict[str, Callable[..., Any]]:
     """Name -> function of a key that makes these parameters; those of the layers are stacked.
 
     pre  whether layer norm comes first: then a last one follows all layers
-    Maps start uniform within 1/sqrt(inputs), as `torch.nn.Linear` does.
+    Maps start uniform within 1/sqrt(inputs), as `torch.nn.Linear` does; tables as BERT's do.
     """
+    learned = sizes.positions > 0
 
     def affine(inputs: int, outputs: int, key: Array, stack: tuple[int, ...], bias: bool = True):
         bound, keys = inputs**-0.5, jax.random.split(key)
@@ -65,7 +87,7 @@ def initial(sizes: Sizes, pre: bool) -> dict[str, Callable[..., Any]]:
         keys, stack, width = jax.random.split(key, 6), (sizes.layers,), sizes.width
         return {
             "query": affine(width, width, keys[0], stack),
-            "key": affine(width, width, keys[1], stack, bias=False),
+            "key": affine(width, width, keys[1], stack, bias=learned),
             "value": affine(width, width, keys[2], stack),
             "output": affine(width, width, keys[3], stack),
             "wide": affine(width, sizes.inner, keys[4], stack),
@@ -74,6 +96,13 @@ def initial(sizes: Sizes, pre: bool) -> dict[str, Callable[..., Any]]:
             "feedforward_norm": norm(stack),
         }
 
+    def table(rows: int) -> Callable[..., Any]:
+        draw = partial(jax.random.normal, shape=(rows, sizes.width), dtype=jnp.float32)
+        return lambda key: 0.02 * draw(key)
+
+    if learned:
+        tables = {"positions": table(sizes.positions), "segments": table(sizes.segments)}
+        return {**tables, "entry_norm": lambda _: norm(()), "layers": layers}
     found = {
         "project": lambda key: affine(sizes.embed, sizes.width, key, ()),
         "positions": lambda _: jnp.ones((), jnp.float32),
@@ -88,12 +117,14 @@ def encode(
     inputs: Float[Array, "batch length embed"],
     mask: Bool[Array, "batch length"],
     inner: Inner | None = None,
+    segments: Int[Array, "batch length"] | None = None,
 ) -> tuple[Float[Array, "batch length width"], Float[Array, "batch width"]]:
     """States, exactly 0 off the mask, and that of the first token.
 
-    inputs  word vectors; mask  True on tokens, which fill each row from the left
+    inputs    word vectors; mask  True on tokens, which fill each row from the left
+    segments  of BERT: which of its segments each token is of; None: the first
     """
-    states, _ = _run(shape, weights, inputs, mask, inner, False)
+    states, _ = _run(shape, weights, inputs, mask, inner, segments, False)
     return states, states[:, 0]
 
 
@@ -102,9 +133,10 @@ def trace(
     weights: Any,
     inputs: Float[Array, "batch length embed"],
     mask: Bool[Array, "batch length"],
+    segments: Int[Array, "batch length"] | None = None,
 ) -> tuple[Layer, ...]:
     """Every layer of the same pass, first to last."""
-    _, stacked = _run(shape, weights, inputs, mask, None, True)
+    _, stacked = _run(shape, weights, inputs, mask, None, segments, True)
     count = len(stacked.weights)
     return tuple(jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(count))
 
@@ -116,19 +148,31 @@ def sinusoids(length: int, width: int) -> np.ndarray:
     return np.where(columns % 2, np.cos(turns), np.sin(turns))
 
 
-def gelu(x: Array) -> Array:
-    """x Phi(x), Phi the normal distribution function (arXiv:1606.08415)."""
-    return jax.nn.gelu(x, approximate=False)
+def _enter(shape: Shape, weights: Any, inputs: Array, mask: Array, segments: Any) -> Array:
+    """What the first layer is given, 0 off the mask."""
+    rules, real = shape.rules, mask[..., None]
+    x = jnp.where(real, inputs, 0)
+    if "segments" in weights:
+        segments = jnp.zeros(mask.shape, jnp.int32) if segments is None else segments
+        places = weights["positions"][None, : x.shape[1]] + weights["segments"][segments]
+        x = _normed(shape, weights["entry_norm"], rules.add(x, places))
+        return jnp.where(real, x, 0)
+    x = rules.linear(_part(weights["project"], x))
+    places = jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)[None] * weights["positions"]
+    return jnp.where(real, rules.add(x, jnp.broadcast_to(places, x.shape)), 0)
 
 
 def _run(
-    shape: Shape, weights: Any, inputs: Array, mask: Array, inner: Inner | None, traced: bool
+    shape: Shape,
+    weights: Any,
+    inputs: Array,
+    mask: Array,
+    inner: Inner | None,
+    segments: Array | None,
+    traced: bool,
 ) -> tuple[Array, Any]:
     """(states, the stacked layers where they are traced)."""
-    rules, real = shape.rules, mask[..., None]
-    x = rules.linear(_part(weights["project"], jnp.where(real, inputs, 0)))
-    places = jnp.asarray(sinusoids(*x.shape[1:]), x.dtype)[None] * weights["positions"]
-    x = jnp.where(real, rules.add(x, jnp.broadcast_to(places, x.shape)), 0)
+    x = _enter(shape, weights, inputs, mask, segments)
 
     def layer(x: Array, now: Any) -> tuple[Array, Any]:
         own, disturbance = now
@@ -137,8 +181,8 @@ def _run(
 
     x, layers = jax.lax.scan(layer, x, (weights["layers"], inner or Inner()))
     if shape.pre:  # each layer hands on a sum that nothing has normalised
-        x = _normed(rules, weights["norm"], x)
-    return jnp.where(real, x, 0), layers
+        x = _normed(shape, weights["norm"], x)
+    return jnp.where(mask[..., None], x, 0), layers
 
 
 def _layer(
@@ -146,19 +190,19 @@ def _layer(
 ) -> tuple[Array, Callable[[], Layer]]:
     """(states, a function that gives all of the layer)."""
     rules = shape.rules
-    normed = partial(_normed, rules)
+    normed = partial(_normed, shape)
     source = normed(weights["attention_norm"], x) if shape.pre else x
     scores, attention, values, attended = _self_attention(shape, weights, inner, source, mask)
     sums = rules.add(x, attended)
     between = sums if shape.pre else normed(weights["attention_norm"], sums)
     source = normed(weights["feedforward_norm"], sums) if shape.pre else between
-    wide = rules.act(gelu, rules.linear(_part(weights["wide"], source)))
+    wide = rules.act(shape.act, rules.linear(_part(weights["wide"], source)))
     states = rules.add(between, rules.linear(_part(weights["narrow"], wide)))
     if not shape.pre:
         states = normed(weights["feedforward_norm"], states)
 
     def seen() -> Layer:
-        gain = None if shape.pre else _gain(weights["attention_norm"], sums)
+        gain = None if shape.pre else _gain(shape, weights["attention_norm"], sums)
         handed = _through(weights["output"], values)
         between_tokens = jnp.where(mask[:, None, None, :], scores, 0)
         parts = attention, handed, x, sums, between, gain, states, between_tokens
@@ -206,11 +250,11 @@ def _part(weights: Any, x: Array) -> tuple[Array, Array, Array | None]:
     return x, weights["kernel"], weights.get("bias")
 
 
-def _normed(rules: Rules, weights: Any, x: Array) -> Array:
-    return rules.norm(x, weights["scale"], weights["bias"], EPSILON)
+def _normed(shape: Shape, weights: Any, x: Array) -> Array:
+    return shape.rules.norm(x, weights["scale"], weights["bias"], shape.epsilon)
 
 
-def _gain(weights: Any, sums: Array) -> Float[Array, "batch length width"]:
+def _gain(shape: Shape, weights: Any, sums: Array) -> Float[Array, "batch length width"]:
     """What layer norm multiplies the centred sums by."""
-    deviation = jnp.sqrt(jnp.var(sums, axis=-1, keepdims=True) + EPSILON)
+    deviation = jnp.sqrt(jnp.var(sums, axis=-1, keepdims=True) + shape.epsilon)
     return weights["scale"][None, None] / deviation

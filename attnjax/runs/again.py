@@ -52,8 +52,9 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
     read_json_lines(folder / METRICS, METRICS_SHAPE)  # which the report reads in the end
     other = None if second is None else _other_seed(config, find_workdir(second))
     parallel = meet_devices(config)[1]
-    run = load_run(folder)
+    run = load_run(folder, config.model.pretrained)
     dataset = load_same(config, run)
+    run = run.reading(dataset.pieces)
     if other is not None:
         _require_same_examples(other, config, dataset)
     params = parallel.replicate(run.params)

@@ -16,7 +16,7 @@ from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig
 from attnjax.data.batches import evaluation_batches, sample, steps_per_epoch
-from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
+from attnjax.data.dataset import Dataset, Tokenized, reads_pieces, tokenize_example
 from attnjax.data.lexicon import read_lexicon
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
@@ -172,5 +172,9 @@ def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
 
 def words_of(config: RunConfig, dataset: Dataset, rows: np.ndarray) -> list[Tokenized]:
     """The words of rows of the test split, as many of each as the model sees."""
-    examples = [dataset.examples["test"][row] for row in rows]
-    return [tokenize_example(each, config.data.max_length) for each in examples]
+    split, whole, found = dataset.splits["test"], reads_pieces(config), []
+    for row in rows:
+        words = tokenize_example(dataset.examples["test"][row], whole)
+        query = None if split.query is None else (words.query or [])[: len(split.query[row]) - 2]
+        found.append(Tokenized(words.text[: len(split.tokens[row]) - 2], query))
+    return found

@@ -122,7 +122,7 @@ def explain_texts(
     is so of all.
     source  whose texts they are: a folder with those of another is left alone
     """
-    run = load_run(workdir)
+    run = load_run(workdir, config.model.pretrained)
     refuse_links(absolute(workdir))  # one of its folders is where the output lies by default
     folder = open_workdir(output, "--output")
     if (folder / EXPLAINED).exists():

@@ -108,7 +108,7 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
     file = Path(os.path.expanduser(path))
     foreign = read_foreign(file)
     refuse_taken(foreign)
-    run = load_run(workdir)
+    run = load_run(workdir, config.model.pretrained)
     stored = read_json(find_workdir(workdir) / RESULTS, RESULTS_SHAPE)
     refuse_links(absolute(workdir))
     dataset = load_same(config, run)
@@ -127,7 +127,8 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
                 "analysis.questions": SCORED if config.data.fields.rationale else SCORED[:-1],
             },
         )
-        analysed = analyse(asked, dataset, run.stages, parallel, params, stop, rows)
+        stages = run.reading(dataset.pieces).stages
+        analysed = analyse(asked, dataset, stages, parallel, params, stop, rows)
         stored |= {"config": to_dict(config), "data": dataset.summary, "timing": None}
         stored["explanations"] = {
             "file": file.name,

@@ -28,7 +28,8 @@ class SelfAttention(NamedTuple):
     """Every layer's and head's attention, text by text.
 
     tokens   the words of each text between <sos> and <eos>; none of one that cannot be read
-    weights  [layers, heads, tokens, tokens] of each text: from a token (row) to all; rows sum to 1
+    weights  [layers, heads, tokens, tokens] of each text: from a token (row) to all; rows sum to 1,
+             of pairs that are encoded together less, which lacks what goes to the other segment
     query_tokens, query_weights  likewise of its question or hypothesis; None of single texts
     problems  why a text cannot be read, "" where it can
     """
@@ -75,7 +76,8 @@ def make_weights(stages: Stages) -> Callable[[Params, Batch], Any]:
         found = {}
         for name in names:
             layers = stages.layers(params, embedded, batch, name)
-            found[name] = jnp.stack([each.weights for each in layers], axis=1)
+            every = jnp.stack([each.weights for each in layers], axis=1)
+            found[name] = stages.of_words(batch, every, name)
         return found
 
     return weights

@@ -2,7 +2,7 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -21,15 +21,18 @@ from attnjax.config import (
     OPTIONS,
     AnalysisConfig,
     RunConfig,
+    changed,
     differences,
     from_config_dict,
     unchecked,
 )
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
-from attnjax.data.dataset import encode
+from attnjax.data.dataset import encode, reads_pieces
 from attnjax.data.examples import Example, Tokenized
+from attnjax.data.pieces import Reader, pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
+from attnjax.geometry import Pieces
 from attnjax.model.stages import build_stages
 from attnjax.runs.explanations import Explanations, Predictions
 from attnjax.runs.inner import SelfAttention, attended, make_weights
@@ -37,6 +40,7 @@ from attnjax.runs.texts import (
     Checked,
     Explained,
     check_texts,
+    example_of,
     require_some,
     spread,
     spread_array,
@@ -66,6 +70,7 @@ class Run(NamedTuple):
     """A trained model and what is needed to use it on text.
 
     folder  where it lies, and with it `results` and `examples()`
+    reader  of a pretrained model: how it reads words, those of `vocab` and all others
     """
 
     params: Params
@@ -75,6 +80,7 @@ class Run(NamedTuple):
     config: RunConfig
     compile: Compile[RowFunction]
     folder: epath.Path
+    reader: Reader | None = None
 
     def __repr__(self) -> str:
         model, size = self.config.model, sum(leaf.size for leaf in jax.tree.leaves(self.params))
@@ -101,6 +107,7 @@ class Run(NamedTuple):
     def encode(self, texts: Sequence[Text | None]) -> EncodedSplit:
         """Turns strings, or (premise, hypothesis) or (story, question[, candidates]), into ids.
 
+        A word that `vocab` lacks is <unk>; `knowing` gives a run that has all words of some texts.
         Raises UserError for a text of the wrong form, or one without a token.
         """
         examples, checked = self._checked(texts)
@@ -108,9 +115,22 @@ class Run(NamedTuple):
             raise UserError(problem)
         return encode(examples, checked.words, self.vocab, self.labels)
 
+    def reading(self, pieces: Pieces | None) -> "Run":
+        """The run whose model reads words by these pieces; itself where words have vectors."""
+        if pieces is None:
+            return self
+        return self._replace(stages=_stages(self.config, len(pieces.ids), self.labels, pieces))
+
+    def knowing(self, texts: Sequence[Tokenized]) -> "Run":
+        """The run with all words of these texts in its vocabulary, if it reads them by pieces."""
+        if self.reader is None:
+            return self
+        vocab = self.vocab.extended(part for each in texts for part in each if part is not None)
+        return self._replace(vocab=vocab).reading(pieces_of(self.reader, vocab, texts))
+
     def _checked(self, texts: Sequence[Text | None]) -> tuple[list[Example], Checked]:
         examples = [self._marked(number, text) for number, text in enumerate(texts)]
-        return examples, check_texts(examples, self.config.data.max_length)
+        return examples, check_texts(examples, self.config.data.max_length, self.reader)
 
     def predict(self, texts: Sequence[Text | None]) -> Predictions:
         """Predicts the class of each text, or of each pair.
@@ -127,9 +147,10 @@ class Run(NamedTuple):
         require_some(checked)
         kept, count = checked.readable, len(examples)
         words = [checked.words[number] for number in kept]
-        split = encode([examples[number] for number in kept], words, self.vocab, self.labels)
+        run = self.knowing(words)
+        split = encode([examples[number] for number in kept], words, run.vocab, self.labels)
         probabilities = np.zeros((len(split), len(self.labels)), np.float32)
-        evaluate = self.compile(make_evaluate, self.stages)
+        evaluate = self.compile(make_evaluate, run.stages)
         shapes = Shapes((16,), (16,) if self.pair else ())
         for batch in evaluation_batches(split, shapes, min(32, max(len(split), 1))):
             real = batch.rows >= 0
@@ -213,8 +234,9 @@ class Run(NamedTuple):
         require_some(checked)
         words = [checked.words[number] for number in checked.readable]
         kept = [examples[number] for number in checked.readable]
-        call = partial(self.compile(make_weights, self.stages), self.params)
-        return attended(call, encode(kept, words, self.vocab, self.labels), checked)
+        run = self.knowing(words)
+        call = partial(self.compile(make_weights, run.stages), self.params)
+        return attended(call, encode(kept, words, run.vocab, self.labels), checked)
 
     def study_examples(self, examples: Sequence[Example], settings: AnalysisConfig) -> Explained:
         """The whole analysis of the examples that can be read, on one device.
@@ -224,8 +246,9 @@ class Run(NamedTuple):
         """
         if not examples:
             raise UserError("there is no text to explain")
-        checked = check_texts(examples, self.config.data.max_length)
-        ids = encode(examples, checked.words, self.vocab, self.labels).tokens
+        checked = check_texts(examples, self.config.data.max_length, self.reader)
+        run = self.knowing(checked.words)
+        ids = encode(examples, checked.words, run.vocab, self.labels).tokens
         for number, example in enumerate(examples):
             if not checked.problems[number] and not np.any(ids[number] > EOS):
                 checked.problems[number] = (
@@ -234,45 +257,22 @@ class Run(NamedTuple):
         require_some(checked)
         kept = checked.readable
         words = [checked.words[number] for number in kept]
-        split = encode([examples[number] for number in kept], words, self.vocab, self.labels)
+        split = encode([examples[number] for number in kept], words, run.vocab, self.labels)
         engine = engine_for(self.params, self.compile)
         # Of texts, what is asked about training examples says nothing.
         asked = tuple(name for name, each in wanted(settings).items() if each.over != "train")
         settings = dataclasses.replace(settings, questions=asked)
-        names = Names(self.vocab.tokens, self.labels)
-        (found,) = study(settings, self.stages, split, self.config.seed, engine, names=names)
+        names = Names(run.vocab.tokens, self.labels)
+        (found,) = study(settings, run.stages, split, self.config.seed, engine, names=names)
         return Explained(checked, found)
 
     def _marked(self, number: int, text: Any) -> Example:
         """The text as an example, whose problem says what is wrong with it."""
         try:
-            return self._example(number, text)
+            return example_of(number, text, self.config.task, self.labels)
         except UserError as error:
             nothing = "" if self.pair else None
             return Example("", nothing, "", place=f"text {number}", problem=str(error))
-
-    def _example(self, number: int, text: Any) -> Example:  # Any: users pass anything
-        place = f"text {number}"
-        if not self.pair:
-            if not isinstance(text, str):
-                raise UserError(f"{place} must be a string, not {type(text).__name__}")
-            return Example(text, None, "", place=place)
-        answers = self.config.task == "qa"
-        names = "(story, question[, candidates])" if answers else "(premise, hypothesis)"
-        ordered = isinstance(text, Iterable) and not isinstance(text, str | Mapping | Set)
-        parts = tuple(text) if ordered else ()
-        if not 2 <= len(parts) <= 2 + answers:
-            raise UserError(f"{place} must be a pair {names}")
-        for part in parts:
-            if not (isinstance(part, str) or _is_words(part)):
-                raise UserError(f"{place}: {names} are texts or lists of texts, not {part!r:.40}")
-        first, second = (each if isinstance(each, str) else " ".join(each) for each in parts[:2])
-        candidates = parts[2] if len(parts) == 3 else ()
-        if isinstance(candidates, str) or (
-            len(candidates) and not set(candidates) & set(self.labels)
-        ):
-            raise UserError(f"{place}: candidates are a list of answers, some of which are known")
-        return Example(first, second, "", tuple(candidates), place=place)
 
 
 def require_list(method: str, what: str, value: Any) -> None:
@@ -281,18 +281,17 @@ def require_list(method: str, what: str, value: Any) -> None:
         raise UserError(f"{method} takes a list of {what}, not {value!r:.40}")
 
 
-def _is_words(part: Any) -> bool:
-    return isinstance(part, Iterable) and all(isinstance(each, str) for each in part)
-
-
-def load_run(workdir: str | os.PathLike[str]) -> Run:
+def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
     """Loads the best checkpoint of a finished run.
 
+    pretrained  where the folder of its pretrained model is now; "": where it was
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
     record = recorded(folder)
     config = config_of(folder, record)
+    if pretrained:
+        config = changed(config, {"model.pretrained": pretrained})
     stored = read_json(folder / VOCABULARY, VOCABULARY_SHAPE)
     if not stored["labels"] or len(stored["frequencies"]) != len(stored["tokens"]):
         raise UserError(f"{folder / VOCABULARY} is no run's vocabulary; restore it")
@@ -303,13 +302,10 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
             "command writes it again where it is missing"
         )
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
-    stages = build_stages(
-        config.model,
-        words=len(vocabulary),
-        classes=len(labels),
-        pair=config.task != "classification",
-        frequencies=np.asarray(stored["frequencies"], np.float32),
-    )
+    reader = read_reader(config.model.pretrained) if reads_pieces(config) else None
+    pieces = None if reader is None else pieces_of(reader, vocabulary)
+    frequencies = np.asarray(stored["frequencies"], np.float32)
+    stages = _stages(config, len(vocabulary), labels, pieces, frequencies)
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
@@ -319,7 +315,25 @@ def load_run(workdir: str | os.PathLike[str]) -> Run:
             raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
     compiled = remembered(compile_in_full)
-    return Run(best.params, stages, vocabulary, labels, config, compiled, folder)
+    return Run(best.params, stages, vocabulary, labels, config, compiled, folder, reader)
+
+
+def _stages(
+    config: RunConfig,
+    words: int,
+    labels: tuple[str, ...],
+    pieces: Pieces | None,
+    frequencies: np.ndarray | None = None,
+) -> Stages:
+    """The model of this configuration over so many words."""
+    return build_stages(
+        config.model,
+        words=words,
+        classes=len(labels),
+        pair=config.task != "classification",
+        frequencies=frequencies,
+        pieces=pieces,
+    )
 
 
 def read_config(folder: epath.Path) -> RunConfig:

@@ -1,7 +1,7 @@
 """Texts of a user's: which of them a model can read, what is cut, and marks for the rest."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ from attnjax.analysis.questions.question import Study
 from attnjax.analysis.summary import records
 from attnjax.data.dataset import tokenize_example
 from attnjax.data.examples import Example, Tokenized
+from attnjax.data.pieces import Reader, cut_to_positions
 from attnjax.errors import UserError, encodable
 
 logger = logging.getLogger(__name__)
@@ -49,18 +50,54 @@ class Explained(NamedTuple):
         return [{**row, "cut": self.checked.cut[row["id"]]} for row in rows]
 
 
-def check_texts(examples: Sequence[Example], max_length: int) -> Checked:
+def example_of(number: int, text: Any, task: str, labels: Sequence[str]) -> Example:
+    """A text, or a pair, of a user's as an example; Any: users pass anything.
+
+    labels  those that candidates may be among; raises UserError where it is of another form
+    """
+    place = f"text {number}"
+    if task == "classification":
+        if not isinstance(text, str):
+            raise UserError(f"{place} must be a string, not {type(text).__name__}")
+        return Example(text, None, "", place=place)
+    answers = task == "qa"
+    names = "(story, question[, candidates])" if answers else "(premise, hypothesis)"
+    ordered = isinstance(text, Iterable) and not isinstance(text, str | Mapping | Set)
+    parts = tuple(text) if ordered else ()
+    if not 2 <= len(parts) <= 2 + answers:
+        raise UserError(f"{place} must be a pair {names}")
+    for part in parts:
+        if not (isinstance(part, str) or _is_words(part)):
+            raise UserError(f"{place}: {names} are texts or lists of texts, not {part!r:.40}")
+    first, second = (each if isinstance(each, str) else " ".join(each) for each in parts[:2])
+    candidates = parts[2] if len(parts) == 3 else ()
+    if isinstance(candidates, str) or (len(candidates) and not set(candidates) & set(labels)):
+        raise UserError(f"{place}: candidates are a list of answers, some of which are known")
+    return Example(first, second, "", tuple(candidates), place=place)
+
+
+def _is_words(part: Any) -> bool:
+    return isinstance(part, Iterable) and all(isinstance(each, str) for each in part)
+
+
+def check_texts(
+    examples: Sequence[Example], max_length: int, reader: Reader | None = None
+) -> Checked:
     """Splits texts into words, the first `max_length` of each; -1 keeps all.
 
+    reader  of a pretrained model: words stay as they are, and those beyond its positions are cut
     What is cut is one line on the log.
     """
     words, problems, cut = [], [], []
     for each in examples:
-        whole = Tokenized([], None) if each.problem else tokenize_example(each)
+        keep = reader is not None
+        whole = Tokenized([], None) if each.problem else tokenize_example(each, keep)
         read = whole
         if max_length > 0:
             query = None if whole.query is None else whole.query[:max_length]
             read = Tokenized(whole.text[:max_length], query)
+        if reader is not None and not each.problem:
+            (read,), _ = cut_to_positions([read], reader.counts([read]), reader.geometry)
         lost = len(whole.text) - len(read.text) + len(whole.query or ()) - len(read.query or ())
         problem = each.problem
         if not problem and not encodable("".join([*read.text, *(read.query or [])])):
@@ -72,10 +109,12 @@ def check_texts(examples: Sequence[Example], max_length: int) -> Checked:
         cut.append(lost)
     if any(cut):
         logger.warning(
-            "%d of %d texts have more than data.max_length=%d words, which were cut (%d words)",
+            "%d of %d texts have more than %s, which were cut (%d words)",
             sum(map(bool, cut)),
             len(cut),
-            max_length,
+            f"data.max_length={max_length} words"
+            if reader is None
+            else f"the model's {reader.geometry.positions} positions or data.max_length",
             sum(cut),
         )
     return Checked(words, problems, cut)

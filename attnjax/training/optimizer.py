@@ -15,22 +15,42 @@ from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
 
+FROZEN = ("embed", "encode")  # parts that a frozen encoder leaves as they are
 
-def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+
+def make_optimizer(config: TrainConfig, frozen: bool = False) -> optax.GradientTransformation:
     """Gradient -> update of unit step size; the step multiplies it by the learning rate.
 
+    frozen  embedding and encoder stay as they are, without moments or decay
     The decay is added to the gradient before the moments, as `torch.optim.Adam` does, so that it
-    is L2 regularisation and not decoupled weight decay. The gradient of the embedding table may be
-    in `TableGradient`.
+    is L2 regularisation; that of adamw is decoupled (Loshchilov & Hutter, arXiv:1711.05101), and
+    leaves out biases and layer norms. The gradient of the embedding table may be in
+    `TableGradient`.
     """
+    optimizer = _make_optimizer(config)
+    if not frozen:
+        return optimizer
+    return optax.masked(optimizer, trained_beside_encoder)
+
+
+def trained_beside_encoder(params: Params) -> dict[str, bool]:
+    """Whether a model with a frozen encoder trains each part of its parameters."""
+    return {part: part not in FROZEN for part in params}
+
+
+def _make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     scale = {
         "amsgrad": scale_by_amsgrad,
         "adam": optax.scale_by_adam,
         "sgd": optax.identity,
+        "adamw": optax.scale_by_adam,
     }[config.optimizer]
     parts = []
     if config.gradient_clip > 0:
         parts.append(optax.clip_by_global_norm(config.gradient_clip))
+    if config.optimizer == "adamw":
+        decay = optax.add_decayed_weights(config.weight_decay, mask=decayed_apart)
+        return _of_whole_tables(optax.chain(*parts, scale(), decay))
     if config.weight_decay > 0:
         parts.append(optax.add_decayed_weights(config.weight_decay, mask=decayed))
     optimizer = optax.chain(*parts, scale())
@@ -126,6 +146,17 @@ def _each(function: Callable[..., Array], *trees: Params) -> Params:
 def decayed(params: Params) -> dict[str, bool]:
     """Whether weight decay applies to each part of the parameters."""
     return {part: part in DECAYED for part in params}
+
+
+def decayed_apart(params: Params) -> Any:
+    """Whether adamw's weight decay applies to each parameter: not to biases and layer norms."""
+
+    def of(path: Any, leaf: Any) -> bool:
+        del leaf
+        names = [each.key for each in path]
+        return names[0] in DECAYED and names[-1] not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(of, params)
 
 
 def make_schedule(

@@ -12,6 +12,7 @@ from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
 from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
+from attnjax.model.pretrained import read_weights
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
@@ -32,14 +33,18 @@ def hparams_of(config: RunConfig) -> HParams:
 
 
 def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> TrainState:
-    """Parameters from the seed, pretrained word vectors where there are some, fresh moments."""
-    optimizer = make_optimizer(config.train)
+    """Parameters from the seed, pretrained ones where there are some, fresh moments."""
+    optimizer = make_optimizer(config.train, config.model.freeze_encoder)
     state = init_state(stages, optimizer, config.seed)
     if dataset.vectors is not None:
         vectors, found = dataset.vectors
         table = state.params["embed"]["table"]
         table = jnp.where(jnp.asarray(found)[:, None], jnp.asarray(vectors, table.dtype), table)
         state = state._replace(params={**state.params, "embed": {"table": table}})
+    if dataset.pieces is not None:
+        table, weights = read_weights(dataset.pieces.geometry)
+        read = jax.tree.map(jnp.asarray, {"embed": table, "encode": {"text": weights}})
+        state = state._replace(params={**state.params, **read})
     if _reads_neighbours(config):
         shape = (len(dataset.vocabulary), config.adversary.neighbours)
         state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
@@ -71,7 +76,7 @@ def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | Non
     total = config.train.epochs * steps_per_epoch(split, config.train.batch_size)
     return make_train_step(
         make_gradients(config, stages, weights),
-        make_optimizer(config.train),
+        make_optimizer(config.train, config.model.freeze_encoder),
         make_schedule(config.train, total, attends(config.model.encoder)),
         axis,
         whole_table=reads_whole_table(config),

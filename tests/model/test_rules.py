@@ -29,6 +29,7 @@ MODELS = [
     pytest.param("average", "additive", True, id="average-pair"),
     pytest.param("average", "dot", False, id="average"),
     pytest.param("transformer", "dot", True, id="transformer-pair"),
+    pytest.param("bert", "dot", True, id="bert-pair"),
 ]
 
 
@@ -103,7 +104,7 @@ def test_the_frozen_models_parts_and_biases_add_up_to_the_score(encoder, attenti
         for (path, grad), param in zip(
             jax.tree_util.tree_leaves_with_path(by_params), jax.tree.leaves(params), strict=True
         )
-        if {"bias", "positions"} & {getattr(each, "key", None) for each in path}
+        if {"bias", "positions", "segments"} & {getattr(each, "key", None) for each in path}
     )
     assert abs(biases) > 1e-3
     np.testing.assert_allclose(parts + biases, value, rtol=1e-10)

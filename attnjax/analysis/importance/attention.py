@@ -21,7 +21,7 @@ from attnjax.model.rules import ATTENTION_LRP
 from attnjax.types import Batch, Inner, Layer, Params, Stages
 
 Matrix = Float[Array, "batch length length"]  # from each token (row) to all
-SELF_ATTENTION = ("transformer",)  # encoders that have it
+SELF_ATTENTION = ("transformer", "bert")  # encoders that have it
 
 
 def read_by(weights: Float[Array, "batch length"], matrix: Matrix, batch: Batch) -> Array:
@@ -40,7 +40,7 @@ def of_layers(
         del key
         trace = forward(stages, params, batch)
         layers = stages.layers(params, trace.embedded, batch, "text")
-        return read_by(trace.weights, read(layers), batch)
+        return read_by(trace.weights, stages.of_words(batch, read(layers)), batch)
 
     return find
 
@@ -134,7 +134,7 @@ def gradient_attention(
     own = jnp.eye(products.shape[-1], dtype=products.dtype)[None]
     carried = multiplied([jax.nn.relu(each).mean(axis=1) + own for each in products])
     read = jax.nn.relu(gradient_x_attention(stages, params, batch, key, trace))
-    return read_by(read, carried, batch)
+    return read_by(read, stages.of_words(batch, carried), batch)
 
 
 ATTENTION_LAST = Method(of_layers(last), kind="attention", encoders=SELF_ATTENTION)

@@ -11,7 +11,7 @@ from attnjax.analysis.importance.method import Method, Shared
 from attnjax.analysis.importance.subsets import BOTH, features, of_segment
 from attnjax.analysis.importance.target import class_probability
 from attnjax.config import AnalysisConfig
-from attnjax.model.stages import word_vectors
+from attnjax.model.stages import vocabulary_size, word_vectors
 from attnjax.types import UNK, Batch, Embedded, Params, Segment, Stages
 
 RATE = 0.1  # of Adam, as in the released code
@@ -93,7 +93,7 @@ def masks(price: float, steps: int, goal: str, baseline: str) -> Shared:
 
 
 def _baseline(name: str, stages: Stages, params: Params) -> Float[Array, " embed"]:
-    table = word_vectors(stages, params, len(params["embed"]["table"]))
+    table = word_vectors(stages, params, vocabulary_size(stages, params))
     if name == "mean":
         return table[UNK:].mean(axis=0)
     return table[UNK] if name == "unknown" else jnp.zeros_like(table[UNK])

@@ -11,7 +11,7 @@ from attnjax.analysis.importance.method import Method
 from attnjax.analysis.importance.target import class_probability
 from attnjax.config import AnalysisConfig
 from attnjax.model import segments
-from attnjax.model.stages import word_vectors
+from attnjax.model.stages import vocabulary_size, word_vectors
 from attnjax.types import Batch, Embedded, Params, Segment, Stages
 
 
@@ -33,7 +33,7 @@ def smoothgrad(samples: int, sigma: float, form: str) -> Any:
         stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], segment: Segment
     ) -> Float[Array, "batch length"]:
         embedded = stages.embed(params, batch)
-        table = word_vectors(stages, params, len(params["embed"]["table"]))
+        table = word_vectors(stages, params, vocabulary_size(stages, params))
         scale = sigma * (table.max() - table.min())
         probability = class_probability(stages, params, batch)
         slope = jax.grad(lambda vectors: probability(vectors).sum())

@@ -26,7 +26,7 @@ from attnjax.data.word_values import read_word_values
 from attnjax.errors import UserError
 from attnjax.model.attention import forward
 from attnjax.model.quick import gathered, kept_order
-from attnjax.model.stages import word_vectors
+from attnjax.model.stages import vocabulary_size, word_vectors
 from attnjax.perturb.differences import nearest_words
 from attnjax.types import EOS, PAD, Batch, Params, Stages
 
@@ -55,7 +55,7 @@ def prepare(
 
     Raises UserError where no word has a replacement, or where the file of costs is wrong.
     """
-    words = len(params["embed"]["table"])
+    words = vocabulary_size(stages, params)
     used = np.unique(np.concatenate([*split.tokens, np.zeros(1, np.int32)]))
     vectors = np.asarray(word_vectors(stages, params, words))
     count = min(config.flip_neighbours, words)

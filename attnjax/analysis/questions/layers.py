@@ -35,8 +35,8 @@ def make_layers(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         heads = every.swapaxes(1, 2).reshape(-1, *every.shape[1:2], *every.shape[3:])
 
         def agreement(importance: Float[Array, "batch length"]) -> Array:
-            def of_head(matrix: Float[Array, "batch length length"]) -> Float[Array, " batch"]:
-                read = read_by(trace.weights, matrix, batch)
+            def of_head(matrix: Float[Array, "batch places places"]) -> Float[Array, " batch"]:
+                read = read_by(trace.weights, stages.of_words(batch, matrix), batch)
                 return kendall_tau(read, jnp.abs(importance), batch.words)
 
             found = jax.lax.map(of_head, heads)

@@ -1,0 +1,202 @@
+"""Words as the pieces of a pretrained model: the only file that imports tokenizers.
+
+The package's words stay what is attended over and explained. A word's pieces are a function of the
+word alone, so that they are looked up by its id; whatever exchanges or deletes words does so with
+their pieces.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnjax.data.examples import Tokenized
+from attnjax.data.vocabulary import SPECIALS, Vocabulary
+from attnjax.errors import UserError
+from attnjax.geometry import Geometry, Pieces, missing_extra, read_geometry
+from attnjax.types import EOS, SOS, UNK
+from attnjax.workdir import absolute, read_json
+
+logger = logging.getLogger(__name__)
+
+MARKERS = {SOS: "[CLS]", EOS: "[SEP]", UNK: "[UNK]"}  # token id -> what stands for it
+
+
+class Reader(NamedTuple):
+    """A pretrained model's own way from words to pieces.
+
+    tokenizer  a `tokenizers.Tokenizer`
+    markers    token id -> row of the model's table
+    """
+
+    geometry: Geometry
+    tokenizer: Any
+    markers: Mapping[int, int]
+
+    def split(self, words: Sequence[str]) -> list[list[int]]:
+        """The rows of each word's pieces; none of a word that is only what the model drops."""
+        found = self.tokenizer.encode_batch(
+            [[word] for word in words], is_pretokenized=True, add_special_tokens=False
+        )
+        return [each.ids for each in found]
+
+    def counts(self, texts: Iterable[Tokenized]) -> dict[str, int]:
+        """word -> how many pieces it has, of every word of these texts."""
+        words = sorted({word for each in texts for word in (*each.text, *(each.query or ()))})
+        return dict(zip(words, map(len, self.split(words)), strict=True))
+
+
+def read_reader(path: str) -> Reader:
+    """The tokenizer of the model in this folder: tokenizer.json, or vocab.txt.
+
+    Raises UserError where there is none, or it is of another kind.
+    """
+    geometry, folder = read_geometry(path), absolute(path)
+    try:
+        import tokenizers
+        from tokenizers.implementations.bert_wordpiece import BertWordPieceTokenizer
+    except ImportError as error:
+        raise missing_extra("tokenizers") from error
+    whole, listed = folder / "tokenizer.json", folder / "vocab.txt"
+    file = whole if whole.exists() else listed
+    if not file.exists():
+        raise UserError(
+            f"model.pretrained: {folder} has neither tokenizer.json nor vocab.txt; put it there"
+        )
+    settings = folder / "tokenizer_config.json"
+    said = read_json(settings, dict) if settings.exists() else {}
+    try:
+        if file == whole:
+            tokenizer = tokenizers.Tokenizer.from_str(file.read_text())
+        else:
+            pieces = file.read_text().splitlines()
+            tokenizer = BertWordPieceTokenizer(
+                {piece: number for number, piece in enumerate(pieces)},
+                handle_chinese_chars=said.get("tokenize_chinese_chars", True),
+                strip_accents=said.get("strip_accents"),
+                lowercase=said.get("do_lower_case", True),
+            )
+    except Exception as error:  # tokenizers raises no other
+        raise UserError(f"model.pretrained: {file} is damaged ({error}); fetch it again") from error
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    return _checked(Reader(geometry, tokenizer, _markers(tokenizer, said, str(file))), file)
+
+
+def _markers(tokenizer: Any, said: dict[str, Any], file: str) -> dict[int, int]:
+    """Token id -> row, by the names that the settings give."""
+    found = {}
+    for token, usual in MARKERS.items():
+        name = said.get({"[CLS]": "cls_token", "[SEP]": "sep_token"}.get(usual, "unk_token"), usual)
+        name = name.get("content", usual) if isinstance(name, dict) else name
+        row = tokenizer.token_to_id(str(name))
+        if row is None:
+            raise UserError(f"model.pretrained: {file} has no piece '{name}'; fetch it again")
+        found[token] = row
+    return found
+
+
+def _checked(reader: Reader, file: Any) -> Reader:
+    """The reader; raises UserError where it does not go with the table, or wants cased text."""
+    kind = json.loads(reader.tokenizer.to_str())["model"]["type"] if file.suffix == ".json" else ""
+    if kind not in ("", "WordPiece"):
+        raise UserError(
+            f"model.pretrained: {file} splits words by {kind}, and only WordPiece is read; take "
+            "a BERT's folder"
+        )
+    size = reader.tokenizer.get_vocab_size()
+    if size > reader.geometry.rows:
+        raise UserError(
+            f"model.pretrained: {file} has {size} pieces, and config.json a table of "
+            f"{reader.geometry.rows}; the files are not of one model: fetch them again"
+        )
+    upper, lower = reader.split(["A", "a"])
+    if upper != lower:
+        raise UserError(
+            f"model.pretrained: {file} tells capital letters apart, and words are read in lower "
+            "case here; take an uncased model"
+        )
+    return reader
+
+
+def kept_words(
+    words: Tokenized, counts: Mapping[str, int], geometry: Geometry
+) -> tuple[int, int | None]:
+    """How many words of text and query have room among the model's positions.
+
+    What is too long loses its last words, always of the segment that has more pieces.
+    """
+    sizes = [[counts[word] for word in part or ()] for part in words]
+    room = geometry.positions - (2 if words.query is None else 3)
+    totals = [sum(each) for each in sizes]
+    while sum(totals) > room:
+        longer = int(totals[1] > totals[0])
+        totals[longer] -= sizes[longer].pop()
+    return len(sizes[0]), None if words.query is None else len(sizes[1])
+
+
+def cut_to_positions(
+    words: Sequence[Tokenized], counts: Mapping[str, int], geometry: Geometry
+) -> tuple[list[Tokenized], int]:
+    """(the texts with the words that have room, how many texts lost some)."""
+    found, cut = [], 0
+    for each in words:
+        text, query = kept_words(each, counts, geometry)
+        read = Tokenized(each.text[:text], each.query[:query] if each.query is not None else None)
+        cut += read != each
+        found.append(read)
+    return found, cut
+
+
+def every_text(words: Mapping[str, Sequence[Tokenized]]) -> list[Tokenized]:
+    """The texts of all splits: a pretrained model knows the words of all of them."""
+    return [each for texts in words.values() for each in texts]
+
+
+def within_positions(
+    path: str, words: Mapping[str, Sequence[Tokenized]]
+) -> tuple[Reader, dict[str, list[Tokenized]], int]:
+    """(the folder's reader, the splits' texts within the model's positions, how many were cut)."""
+    reader, found, beyond = read_reader(path), {}, 0
+    counts = reader.counts(every_text(words))
+    for name, texts in words.items():
+        found[name], cut = cut_to_positions(texts, counts, reader.geometry)
+        beyond += cut
+    if beyond:
+        logger.warning(
+            "data: %d texts have more than the %d pieces that %s reads, and lost their last words",
+            beyond,
+            reader.geometry.positions,
+            reader.geometry.folder,
+        )
+    return reader, found, beyond
+
+
+def pieces_of(
+    reader: Reader, vocabulary: Vocabulary, texts: Iterable[Tokenized] | None = None
+) -> Pieces:
+    """The pieces of every word of a vocabulary, and of texts the room that they need."""
+    specials = [
+        [reader.markers[token]] if token in reader.markers else [] for token in range(len(SPECIALS))
+    ]
+    rows = [*specials, *reader.split(vocabulary.tokens[len(SPECIALS) :])]
+    ids = np.full((len(rows), max(map(len, rows))), -1, np.int32)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+    if texts is None:
+        return Pieces(reader.geometry, ids)
+    # A word without a piece counts as one: what takes its place, <unk> for example, has one.
+    counts = np.maximum((ids >= 0).sum(axis=1), 1)
+    known = dict(zip(vocabulary.tokens[len(SPECIALS) :], counts[len(SPECIALS) :], strict=True))
+    most: dict[int, int] = {}
+    for each in texts:
+        for part in (each.text, *([] if each.query is None else [each.query])):
+            length = len(part) + 2
+            total = 2 + sum(int(known[word]) for word in part)
+            most[length] = max(most.get(length, 0), total)
+    lengths = np.zeros(max(most, default=0) + 1, np.int64)
+    for length, total in most.items():
+        lengths[length] = total
+    return Pieces(reader.geometry, ids, tuple(np.maximum.accumulate(lengths).tolist()))

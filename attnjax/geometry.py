@@ -1,0 +1,165 @@
+"""What is known of a pretrained BERT before its weights are read, and of words as its pieces."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from attnjax.errors import UserError, suggest
+from attnjax.workdir import absolute, read_json
+
+ACTIVATIONS = ("gelu", "gelu_new", "gelu_pytorch_tanh", "relu")
+REFUSED = {  # model_type -> what is different
+    "distilbert": "it has no segments, and other names",
+    "roberta": "its places start at 2, and its pieces are bytes",
+}
+SHAPE = {
+    "vocab_size": int,
+    "hidden_size": int,
+    "num_hidden_layers": int,
+    "num_attention_heads": int,
+    "intermediate_size": int,
+    "max_position_embeddings": int,
+    "type_vocab_size": int,
+    "hidden_act": str,
+    "layer_norm_eps?": float,
+}
+
+
+class Geometry(NamedTuple):
+    """Sizes of a BERT, as its config.json has them.
+
+    folder     where it lies; rows  of its table of word pieces
+    inner      width between the two maps after self-attention
+    positions  pieces of the longest text, its two or three markers included
+    epsilon    of layer norm; act  what stands between the two maps
+    """
+
+    folder: str
+    rows: int
+    width: int
+    layers: int
+    heads: int
+    inner: int
+    positions: int
+    segments: int
+    epsilon: float
+    act: str
+
+
+class Pieces(NamedTuple):
+    """Which pieces of a pretrained model a vocabulary's words are made of.
+
+    ids   [words, most] rows of its table, -1 beyond a word's last piece; <sos> and <eos> are its
+          markers, padding has none
+    room  room[n] is the number of pieces of the longest text of at most n tokens; empty where no
+          text is known, and then a text may have any
+    """
+
+    geometry: Geometry
+    ids: np.ndarray
+    room: tuple[int, ...] = ()
+
+    @property
+    def most(self) -> int:
+        """Pieces of the word that has most."""
+        return self.ids.shape[1]
+
+    def places(self, *lengths: int) -> int:
+        """Pieces that a text of so many tokens, or a pair of such, may have in all."""
+
+        def of(length: int) -> int:
+            whole = length * self.most
+            return min(whole, self.room[min(length, len(self.room) - 1)]) if self.room else whole
+
+        return min(sum(map(of, lengths)), self.geometry.positions)
+
+
+def read_geometry(path: str) -> Geometry:
+    """The sizes of the model in this folder, from its config.json.
+
+    Raises UserError where there is none, or where it is of another architecture than BERT.
+    """
+    folder = absolute(path)
+    if not folder.is_dir():
+        raise UserError(
+            f"model.pretrained: there is no folder {folder}; say where it is with "
+            "--config.model.pretrained=DIR"
+        )
+    file = folder / "config.json"
+    if not file.exists():
+        raise UserError(
+            f"model.pretrained: {folder} has no config.json; give the folder of a BERT, with "
+            "config.json, model.safetensors and tokenizer.json"
+        )
+    said = read_json(file, dict)
+    kind = said.get("model_type")
+    if kind != "bert":
+        why = f": {REFUSED[kind]}" if kind in REFUSED else ""
+        raise UserError(
+            f"model.pretrained: {file} has model_type={kind!r}{why}; the encoder 'bert' reads "
+            "models of type 'bert'"
+        )
+    read_json(file, SHAPE)
+    positions = said.get("position_embedding_type", "absolute")
+    if positions != "absolute":
+        raise UserError(
+            f"model.pretrained: {file} has position_embedding_type={positions!r:.40}; only "
+            "'absolute' is read"
+        )
+    if said["hidden_act"] not in ACTIVATIONS:
+        raise UserError(
+            f"model.pretrained: {file} has hidden_act={said['hidden_act']!r:.40}"
+            f"{suggest(said['hidden_act'], ACTIVATIONS)}"
+        )
+    for name, kind in SHAPE.items():
+        if kind is int and said[name] < 1:
+            raise UserError(f"model.pretrained: {file} has {name}={said[name]}; restore the file")
+    width, heads = said["hidden_size"], said["num_attention_heads"]
+    if width % heads:
+        raise UserError(
+            f"model.pretrained: {file} has hidden_size={width}, which {heads} heads cannot share "
+            "evenly; restore the file"
+        )
+    return Geometry(
+        str(folder),
+        said["vocab_size"],
+        width,
+        said["num_hidden_layers"],
+        heads,
+        said["intermediate_size"],
+        said["max_position_embeddings"],
+        said["type_vocab_size"],
+        float(said.get("layer_norm_eps", 1e-12)),
+        said["hidden_act"],
+    )
+
+
+def missing_extra(name: str) -> UserError:
+    """The error where a library of the extra is not installed."""
+    return UserError(
+        f"model.encoder='bert' needs the library {name}, which is not installed; "
+        "pip install 'attnjax[bert]'"
+    )
+
+
+def agree(model: Any, geometry: Geometry, defaults: Any) -> dict[str, Any]:
+    """Fields of a `config.ModelConfig` -> what the folder's model has.
+
+    Raises UserError where the configuration says otherwise, defaults left aside.
+    """
+    found = {
+        "embed_dim": geometry.width,
+        "hidden_dim": geometry.width,
+        "layers": geometry.layers,
+        "heads": geometry.heads,
+        "feedforward": geometry.inner,
+        "norm": "post",
+    }
+    for name, value in found.items():
+        given = getattr(model, name)
+        if given not in (value, getattr(defaults, name)):
+            raise UserError(
+                f"model.{name}={given!r} is at odds with {geometry.folder}, whose model has "
+                f"{value!r}; leave it out"
+            )
+    return found

@@ -1,0 +1,213 @@
+"""A model over words whose encoder reads pieces: beside one written out piece by piece."""
+
+from functools import cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bert_folder import write_folder
+from helpers import batch_of, quick_jit
+
+from attnjax.analysis.importance import METHODS, method_named
+from attnjax.config import ModelConfig
+from attnjax.data.examples import Tokenized
+from attnjax.data.pieces import pieces_of, read_reader
+from attnjax.data.vocabulary import Vocabulary
+from attnjax.errors import UserError
+from attnjax.model.attention import forward
+from attnjax.model.pretrained import read_weights
+from attnjax.model.rules import FROZEN
+from attnjax.model.stages import build_stages
+from attnjax.types import EOS
+
+pytestmark = pytest.mark.usefixtures("double_precision")
+TEXTS = [["the", "unbelievably", "bad", "wordword"], ["good"], ["film", "wordword"]]
+QUERIES = [["unbelievably", "good"], ["a", "film"], ["the"]]
+VOCABULARY = Vocabulary.build([*TEXTS, *QUERIES])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return str(write_folder(tmp_path_factory.mktemp("small") / "bert"))
+
+
+@cache
+def model(folder, pair=False, room=True, **more):
+    """(stages, params, reader) in float64, with the folder's weights."""
+    reader = read_reader(folder)
+    texts = [Tokenized(*each) for each in zip(TEXTS, QUERIES if pair else [None] * 3, strict=True)]
+    pieces = pieces_of(reader, VOCABULARY, texts if room else None)
+    config = ModelConfig(encoder="bert", pretrained=folder, **more)
+    stages = build_stages(config, words=len(VOCABULARY), classes=3, pair=pair, pieces=pieces)
+    params = stages.init(jax.random.key(0))
+    table, weights = read_weights(reader.geometry)
+    params = {**params, "embed": table, "encode": {"text": weights}}
+    return stages, jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params), reader
+
+
+def texts(pair=False, **more):
+    rows = [VOCABULARY.ids(each) for each in TEXTS]
+    query = [VOCABULARY.ids(each) for each in QUERIES] if pair else None
+    return batch_of(rows, query, dtype=np.float64, **more)
+
+
+def spans(reader, words, query=None):
+    """(rows of the table, segments, each word's places) of one text: [CLS] words [SEP] ..."""
+    ids, kinds, places = [reader.markers[2]], [0], []
+    for number, part in enumerate([words, *([] if query is None else [query])]):
+        for each in reader.split(part):
+            places.append(list(range(len(ids), len(ids) + len(each))))
+            ids += each
+            kinds += [number] * len(each)
+        ids.append(reader.markers[3])
+        kinds.append(number)
+    return ids, kinds, places
+
+
+def alone(stages, params, reader, words, query=None):
+    """(states of the words, matrix of each layer and head among words) of one text by itself."""
+    from attnjax.model.layers import Bert
+
+    ids, kinds, places = spans(reader, words, query)
+    encoder = Bert(reader.geometry.width, reader.geometry)
+    vectors = params["embed"]["table"][jnp.array([ids])]
+    given = jnp.ones((1, len(ids)), bool), jnp.array([kinds])
+    weights = params["encode"]["text"]
+    states, _ = encoder.apply({"params": weights}, vectors, given[0], None, given[1])
+    layers = encoder.trace(weights, vectors, *given)
+    of_words = np.stack([np.asarray(states[0])[each].mean(axis=0) for each in places])
+    matrices = np.stack([np.asarray(each.weights[0]) for each in layers])
+    summed = np.stack([matrices[..., each].sum(axis=-1) for each in places], axis=-1)
+    both = np.stack([summed[:, :, each].mean(axis=2) for each in places], axis=2)
+    return of_words, both
+
+
+@pytest.mark.parametrize("room", [True, False])
+@pytest.mark.parametrize("pair", [False, True])
+def test_words_have_the_means_and_sums_of_their_pieces(folder, pair, room):
+    """States, self-attention and the query's summary; padding changes none of them."""
+    stages, params, reader = model(folder, pair, room)
+    batch = texts(pair, length=9, **({"query_length": 7} if pair else {}))
+    embedded = stages.embed(params, batch)
+    encoded = stages.encode(params, embedded, batch)
+    layers = stages.layers(params, embedded, batch, "text")
+    every = stages.of_words(batch, jnp.stack([each.weights for each in layers], axis=1))
+    for row, words in enumerate(TEXTS):
+        query = QUERIES[row] if pair else None
+        states, matrices = alone(stages, params, reader, words, query)
+        here = slice(1, 1 + len(words))
+        count = len(words)
+        np.testing.assert_allclose(encoded.states[row, here], states[:count], atol=1e-12)
+        assert not encoded.states[row, len(words) + 2 :].any()
+        found = np.asarray(every)[row][:, :, here, here]
+        np.testing.assert_allclose(found, matrices[:, :, :count, :count], atol=1e-12)
+        if pair:
+            np.testing.assert_allclose(encoded.query[row], states[count:].mean(axis=0), atol=1e-12)
+        else:
+            total = np.asarray(every)[row, :, :, : count + 2].sum(axis=-1)
+            np.testing.assert_allclose(total, 1, rtol=1e-12)
+
+
+def test_a_word_left_out_takes_all_its_pieces_and_places_move_on(folder):
+    stages, params, reader = model(folder)
+    batch = texts()
+    without = stages.quick.encode_without(params, stages.embed(params, batch), batch, "text")
+    encoded, left = without(jnp.array(2))
+    words = [TEXTS[0][0], *TEXTS[0][2:]]
+    assert VOCABULARY.words(np.asarray(left[0])) == ["<sos>", *words, "<eos>", "<pad>"]
+    np.testing.assert_allclose(
+        encoded.states[0, 1:4], alone(stages, params, reader, words)[0], atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_the_frozen_model_is_affine_and_words_have_the_sum_over_pieces(folder, pair):
+    """Vectors, biases, positions and segments add up to any reading of the states."""
+    stages, params, _ = model(folder, pair)
+    frozen, batch = stages.under(FROZEN), texts(pair)
+    reader = jax.random.normal(jax.random.key(0), (32,), jnp.float64)
+    embedded = stages.embed(params, batch)
+
+    def read(params, embedded):
+        return (frozen.encode(params, embedded, batch).states @ reader).sum()
+
+    value, (by_params, by_vectors) = quick_jit(jax.value_and_grad(read, (0, 1)))(params, embedded)
+    parts = sum(
+        jnp.sum(g * e)
+        for g, e in zip(jax.tree.leaves(by_vectors), jax.tree.leaves(embedded), strict=True)
+    )
+    for (path, slope), leaf in zip(
+        jax.tree_util.tree_leaves_with_path(by_params), jax.tree.leaves(params), strict=True
+    ):
+        if path[-1].key in ("bias", "positions", "segments"):
+            parts += jnp.sum(slope * leaf)
+    np.testing.assert_allclose(parts, value, rtol=1e-10)
+    width = 32
+    pieces = np.asarray(embedded.text).reshape(*batch.tokens.shape, -1, width)
+    assert (np.abs(pieces).sum(axis=-1) > 0)[0].sum(axis=-1).tolist() == [1, 1, 3, 1, 2, 1]
+
+
+EACH = [
+    *("gradient", "gradient_norm", "gradient_x_input", "integrated_gradients", "smoothgrad"),
+    *("leave_one_out_signed", "occlusion", "lrp", "lime", "mask", "attention_norm"),
+    *("attention_last", "rollout", "norm_attention", "alti", "attn_lrp", "gradient_attention"),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EACH)
+def test_methods_are_of_words_and_do_not_see_padding(folder, name):
+    stages, params, _ = model(folder)
+    method, key = method_named(name), jax.random.key(0)
+    assert name in METHODS
+    batch, padded = texts(), texts(length=9)
+    call = quick_jit(lambda params, batch: method(stages, params, batch, key))
+    short, long = call(params, batch), call(params, padded)
+    assert np.isfinite(short).all()
+    assert not np.asarray(short)[~np.asarray(batch.words)].any()
+    assert (np.asarray(short)[np.asarray(batch.words)] != 0).any()
+    bound = 1e-3 if name in ("smoothgrad", "integrated_gradients", "mask", "lime") else 1e-10
+    np.testing.assert_allclose(long[:, : short.shape[1]], short, rtol=0, atol=bound)
+
+
+def test_norms_over_words_are_roots_of_sums_of_squares(folder):
+    """gradient_norm by hand: the gradient by each of the word's pieces."""
+    stages, params, _ = model(folder)
+    batch = texts()
+    embedded = stages.embed(params, batch)
+
+    def probability(vectors):
+        moved = embedded._replace(text=vectors)
+        encoded = stages.encode(params, moved, batch)
+        from attnjax.model.attention import attend
+
+        logits = attend(stages, params, encoded, stages.score(params, encoded), batch)[1]
+        return jax.nn.softmax(logits, axis=-1).max(axis=-1).sum()
+
+    slopes = np.asarray(jax.grad(probability)(embedded.text)).reshape(*batch.tokens.shape, -1, 32)
+    expected = np.sqrt((slopes**2).sum(axis=(-1, -2))) * np.asarray(batch.words)
+    found = method_named("gradient_norm")(stages, params, batch, jax.random.key(0))
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
+def test_a_frozen_encoder_has_no_gradient(folder):
+    stages, params, _ = model(folder, freeze_encoder=True)
+    batch = texts()
+
+    def loss(params):
+        return forward(stages, params, batch).logits[:, 0].sum()
+
+    slopes = jax.grad(loss)(params)
+    for part in ("embed", "encode"):
+        assert not any(each.any() for each in jax.tree.leaves(slopes[part]))
+    assert any(each.any() for each in jax.tree.leaves(slopes["decode"]))
+
+
+def test_sizes_at_odds_with_the_folder_are_refused(folder):
+    with pytest.raises(UserError, match=r"model\.embed_dim=8 is at odds with .*bert.* has 32"):
+        model(folder, embed_dim=8)
+    with pytest.raises(UserError, match=r"model\.layers=3 is at odds"):
+        model(folder, layers=3)
+    assert model(folder, layers=2, heads=4, hidden_dim=32)[0].words == len(VOCABULARY)
+    assert len(VOCABULARY) > EOS
