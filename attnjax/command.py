@@ -62,7 +62,7 @@ def parse_hosts(arguments: Sequence[str]) -> tuple[Hosts | None, list[str]]:
     try:
         left = values(list(arguments), known_only=True)
     except flags.Error as error:
-        raise UserError(f"bad command line: {_reason(error)}") from error
+        raise UserError(f"bad command line: {reason_of(error)}") from error
     names = ("coordinator", "processes", "process", "coordinator_timeout", "distributed")
     found: list[Any] = [values[name].value for name in names]
     address, count, number, seconds, wanted = found
@@ -110,7 +110,7 @@ def parse_command(arguments: Sequence[str]) -> tuple[RunConfig, str]:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # of a config file or a flag parser: the user's
-        raise UserError(f"bad command line: {_reason(error)}; {USAGE}") from error
+        raise UserError(f"bad command line: {reason_of(error)}; {USAGE}") from error
     if len(left) > 1:
         raise UserError(f"unexpected argument '{left[1]}'; {USAGE}")
     if not isinstance(config, ConfigDict):
@@ -176,10 +176,10 @@ def _parse(values: flags.FlagValues, arguments: Sequence[str]) -> list[str]:
         with contextlib.redirect_stderr(io.StringIO()):
             return values(list(arguments))
     except Exception as error:  # whatever a flag's parser raises is the user's
-        raise UserError(f"bad command line: {_reason(error)}") from error
+        raise UserError(f"bad command line: {reason_of(error)}") from error
 
 
-def _reason(error: BaseException) -> str:
+def reason_of(error: BaseException) -> str:
     """The last line of what a flag's parser says; all that anything else does."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if lines and isinstance(error, flags.Error | ValueError):

@@ -43,7 +43,7 @@ from attnjax.stop import Stop, Stopped, end, starting
 with starting(__name__):
     from absl import flags
 
-    from attnjax.command import guarded
+    from attnjax.command import guarded, reason_of
     from attnjax.errors import UserError
     from attnjax.runs.compared import compare
 
@@ -82,7 +82,7 @@ def parse_arguments(arguments: list[str]) -> tuple[list[str], str, int]:
         with contextlib.redirect_stderr(io.StringIO()):
             folders = values(arguments)[1:]
     except flags.Error as error:
-        raise UserError(f"bad command line: {error}; {USAGE}") from error
+        raise UserError(f"bad command line: {reason_of(error)}; {USAGE}") from error
     if len(folders) < 2:
         raise UserError(f"a comparison needs at least two runs, not {len(folders)}; {USAGE}")
     if not values["out"].value:

@@ -142,6 +142,8 @@ def violins(
     axes.set_yticks(range(len(ticks)), ticks)
     axes.set_ylim(-0.5, len(ticks) - 0.5)
     axes.set_xlim(left=0)
+    axes.xaxis.get_major_locator().set_params(nbins=4)
+    axes.ticklabel_format(axis="x", scilimits=(-2, 4))  # 0.00025 four times has no room
     label_axes(axes, label, "largest attention weight")
     if split:
         from matplotlib.patches import Patch

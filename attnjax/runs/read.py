@@ -19,6 +19,7 @@ from attnjax.workdir import (
     EXAMPLES_SHAPE,
     RESULTS,
     RESULTS_SHAPE,
+    absolute,
     parse,
     read_json,
     refuse_pipe,
@@ -80,7 +81,9 @@ def read_runs(folders: list[str]) -> list[FinishedRun]:
     Raises UserError where one is unfinished, foreign, not analysed or named twice, and where the
     examples differ.
     """
-    places = [each.rstrip("/") if "://" in each else os.path.realpath(each) for each in folders]
+    places = [
+        each.rstrip("/") if "://" in each else os.path.realpath(absolute(each)) for each in folders
+    ]
     for number, place in enumerate(places):
         if place in places[:number]:
             raise UserError(f"{folders[number]} is named twice; name each run once")

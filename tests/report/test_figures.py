@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from itertools import pairwise
 from xml.etree import ElementTree
 
 import fabricated
@@ -173,6 +174,25 @@ def cut_off(figure):
         if not (box.x0 <= place.x0 and place.x1 <= box.x1)
         or not (box.y0 <= place.y0 and place.y1 <= box.y1)
     ]
+
+
+@pytest.mark.parametrize("largest", [0.95, 0.00025, 3e-9])
+def test_numbers_along_violins_stand_apart(largest):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    random = np.random.default_rng(0)
+    examples = [
+        {"prediction": "a", "change": change, "weight": weight}
+        for change, weight in zip(random.uniform(0, largest, 40), random.random(40), strict=True)
+    ]
+    figure = figures.violins(examples, lambda x: x["change"], lambda x: x["weight"], "change")
+    FigureCanvasAgg(figure).draw()
+    (axes,) = figure.axes
+    low, high = axes.get_xlim()
+    ticks = [each for each in axes.xaxis.get_major_ticks() if low <= each.get_loc() <= high]
+    places = [each.label1.get_window_extent() for each in ticks]
+    assert len(places) > 2
+    assert all(a.x1 + 2 < b.x0 for a, b in pairwise(places))
 
 
 LONG_CLASSES = [f"A CLASS OF FORTY LETTERS, AND NUMBER {k:03d}" for k in range(6)]
