@@ -305,7 +305,8 @@ def _encoding_problem(
     batch, stages, adversary = context.batch, objective.stages, objective.config.adversary
     if technique.level == "inner":
         scores_of = partial(inner_scores, stages, params, trace.embedded, batch)
-        return inner_problem(losses, zeros, gradient, batch, technique, adversary, scores_of)
+        seen = batch.rows, stages.places(batch)
+        return inner_problem(losses, zeros, gradient, *seen, technique, adversary, scores_of)
 
     def vectors_of(words: int) -> Float[Array, "words embed"]:
         assert words == len(params["embed"]["table"]), "the whole table is needed here"

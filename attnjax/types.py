@@ -185,6 +185,11 @@ def as_they_are(batch: Batch, matrix: Array, segment: Segment = "text") -> Array
     return matrix
 
 
+def all_tokens(batch: Batch) -> Bool[Array, "batch length"]:
+    """True on the tokens of the text, which layers that see words see."""
+    return batch.mask
+
+
 class Stages(NamedTuple):
     """The model as pure functions of the parameters.
 
@@ -202,6 +207,7 @@ class Stages(NamedTuple):
     of_words  (batch, matrices of a layer [batch, ..., n, n], segment) -> [batch, ..., length,
             length]: where layers see pieces of words, from a word the mean of their rows, to a word
             the sum
+    places  batch -> [batch, n], True on what the layers of the text's encoder see
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -216,6 +222,7 @@ class Stages(NamedTuple):
     layers: Callable[[Params, Embedded, Batch, Segment], tuple[Layer, ...]]
     words: int | None = None
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
+    places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
 
 
 class HParams(NamedTuple):

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Bool, Float, Key
 
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
@@ -128,6 +128,7 @@ def build_stages(
             partial(layers, network),
             words,
             partial(of_words, network),
+            partial(places, network),
         )
 
     return under(PLAIN)
@@ -275,6 +276,11 @@ def of_words(
     if network.pieces is None:
         return matrix
     return bert.matrix_of_words(matrix, bert.lay(network.pieces, batch), batch, segment)
+
+
+def places(network: Network, batch: Batch) -> Bool[Array, "batch places"]:
+    """`Stages.places`."""
+    return batch.mask if network.pieces is None else bert.lay(network.pieces, batch).real
 
 
 def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.config import AdversaryConfig
 from attnjax.perturb.ascent import Problem
@@ -80,12 +80,13 @@ def word_problem(
 
 def inner_problem(
     losses: Losses,
-    zeros: Float[Array, "batch layers heads length length"],
+    zeros: Float[Array, "batch layers heads places places"],
     gradient: Delta | None,
-    batch: Batch,
+    rows: Int[Array, " batch"],
+    real: Bool[Array, "batch places"],
     technique: Technique,
     adversary: AdversaryConfig,
-    scores_of: Callable[[], Float[Array, "batch layers heads length length"]],
+    scores_of: Callable[[], Float[Array, "batch layers heads places places"]],
 ) -> Problem:
     """Perturbing the scores of self-attention over an example's text.
 
@@ -95,14 +96,15 @@ def inner_problem(
     have (Kitada & Iyatomi, arXiv:2009.12064); here a row is what one head's softmax of one token
     takes, and the differences of iAT and iVAT are those within a row, for softmax sees no others.
     Where they are normalised over the sentence, that is over all rows.
-    scores_of  gives the clean scores; called for techniques along their differences
+    real       True on what the layers see; scores_of  gives the clean scores; called for techniques
+               along their differences
     """
-    tokens = batch.mask[:, None, None, :, None] & batch.mask[:, None, None, None, :]
+    tokens = real[:, None, None, :, None] & real[:, None, None, None, :]
     layers = np.arange(zeros.shape[1]) + 1
     chosen = np.isin(layers, adversary.layers) if adversary.layers else layers > 0
     mask = tokens & jnp.asarray(chosen)[None, :, None, None, None]
     mask = jnp.broadcast_to(mask, zeros.shape)
-    problem = Problem(losses, zeros, mask, batch.rows, gradient=gradient, noise=gaussian_pairs)
+    problem = Problem(losses, zeros, mask, rows, gradient=gradient, noise=gaussian_pairs)
     if not technique.interpretable:
         return problem
     return _along_differences(problem, scores_of(), adversary)

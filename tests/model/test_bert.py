@@ -10,16 +10,18 @@ from bert_folder import write_folder
 from helpers import batch_of, quick_jit
 
 from attnjax.analysis.importance import METHODS, method_named
-from attnjax.config import ModelConfig
+from attnjax.analysis.questions.self_attention import shuffled_heads
+from attnjax.config import ModelConfig, from_config_dict
 from attnjax.data.examples import Tokenized
 from attnjax.data.pieces import pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
+from attnjax.losses import Context, count_examples, make_gradients
 from attnjax.model.attention import forward
 from attnjax.model.pretrained import read_weights
 from attnjax.model.rules import FROZEN
 from attnjax.model.stages import build_stages
-from attnjax.types import EOS
+from attnjax.types import EOS, HParams
 
 pytestmark = pytest.mark.usefixtures("double_precision")
 TEXTS = [["the", "unbelievably", "bad", "wordword"], ["good"], ["film", "wordword"]]
@@ -119,6 +121,58 @@ def test_a_word_left_out_takes_all_its_pieces_and_places_move_on(folder):
     np.testing.assert_allclose(
         encoded.states[0, 1:4], alone(stages, params, reader, words)[0], atol=1e-12
     )
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_words_that_are_kept_keep_all_their_pieces(folder, pair):
+    stages, params, reader = model(folder, pair)
+    batch = texts(pair)
+    stay = np.asarray(batch.mask).copy()
+    stay[0, 1] = False
+    query = np.asarray(batch.query_mask) if pair else None
+    kept = stages.quick.encode_kept(params, stages.embed(params, batch), batch)
+    encoded, closed = kept(jnp.asarray(stay), None if query is None else jnp.asarray(query))
+    expected, _ = alone(stages, params, reader, TEXTS[0][1:], QUERIES[0] if pair else None)
+    np.testing.assert_allclose(encoded.states[0, 1:4], expected[:3], atol=1e-12)
+    assert VOCABULARY.words(np.asarray(closed.tokens[0]))[1:4] == TEXTS[0][1:]
+
+
+@pytest.mark.parametrize("technique", ["inner_at", "inner_ivat"])
+def test_self_attention_among_pieces_is_disturbed_and_padding_is_not(folder, technique):
+    stages, params, _ = model(folder)
+    config = from_config_dict(
+        {
+            "task": "classification",
+            "data": {"source": "files", "path": "x"},
+            "model": {"encoder": "bert", "pretrained": folder},
+            "adversary": {"technique": technique},
+        }
+    )
+
+    def sums(batch):
+        hparams = HParams(*(jnp.asarray(each, jnp.float64) for each in (0.1, 0.7, 0.6, 0.0)))
+        context = Context(batch, hparams, jax.random.key(0), count_examples(batch))
+        return jax.jit(make_gradients(config, stages))(params, context)[1]
+
+    found, padded = sums(texts()), sums(texts(length=9))
+    np.testing.assert_allclose(found["perturbation_norm"], 3 * 0.7, rtol=1e-9)
+    for name, each in found.items():
+        np.testing.assert_allclose(padded[name], each, rtol=1e-7, err_msg=name)
+
+
+def test_a_head_is_shuffled_among_pieces_and_padding_says_nothing(folder):
+    stages, params, _ = model(folder)
+
+    def found(batch):
+        trace = forward(stages, params, batch)
+        return jax.jit(shuffled_heads, static_argnums=(0, 5))(
+            stages, params, batch, trace, jax.random.key(0), 3
+        )
+
+    short, long = found(texts()), found(texts(length=9))
+    assert short.shape == (3, 2, 4)
+    assert (np.asarray(short) > 0).all()
+    np.testing.assert_allclose(long, short, rtol=1e-9)
 
 
 @pytest.mark.parametrize("pair", [False, True])

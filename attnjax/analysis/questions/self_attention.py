@@ -5,7 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.analysis.importance.attention import SELF_ATTENTION
 from attnjax.analysis.questions.counterfactual import random_ranks, total_variation
@@ -29,13 +29,14 @@ def shuffled_heads(
     if not layers:  # the configuration refuses this; a program without output would abort
         return jnp.zeros((len(batch.rows), 0, 0), trace.weights.dtype)
     scores = jnp.stack([each.scores for each in layers])  # [layers, batch, heads, from, to]
-    tokens = batch.mask[:, :, None] & batch.mask[:, None, :]
+    real = stages.places(batch)
+    tokens = real[:, :, None] & real[:, None, :]
 
     def change(place: Int[Array, "3"]) -> Float[Array, " batch"]:
         layer, head, _ = place
         own = scores[layer, :, head]
         # Softmax of shuffled scores is their softmax shuffled, and of no weight a ratio is taken.
-        moved = jnp.take_along_axis(own, shuffles(batch, key, place), axis=-1)
+        moved = jnp.take_along_axis(own, shuffles(real, batch.rows, key, place), axis=-1)
         difference = jnp.where(tokens, moved - own, 0)
         inner = Inner(score=jnp.zeros_like(scores).at[layer, :, head].set(difference))
         encoded = stages.encode(params, trace.embedded, batch, inner=inner)
@@ -49,17 +50,20 @@ def shuffled_heads(
 
 
 def shuffles(
-    batch: Batch, key: Key[Array, ""], place: Int[Array, "3"]
+    real: Bool[Array, "batch length"],
+    rows: Int[Array, " batch"],
+    key: Key[Array, ""],
+    place: Int[Array, "3"],
 ) -> Int[Array, "batch length length"]:
-    """For each token of each text a random order of its tokens.
+    """For each token of each text a random order of its tokens, which are where `real` is True.
 
     place  layer, head and number of the shuffle, on which with the text's row and the token's place
     in it all depends
     """
     for each in place:
         key = jax.random.fold_in(key, each)
-    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(batch.rows)
-    ranks = random_ranks(batch.mask, keys, jnp.arange(batch.mask.shape[-1]))
+    keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
+    ranks = random_ranks(real, keys, jnp.arange(real.shape[-1]))
     return ranks.swapaxes(0, 1)
 
 

@@ -64,7 +64,7 @@ def test_the_change_is_that_of_one_head_shuffled_by_hand():
             changes = []
             for number in range(COUNT):
                 place = jnp.array([layer, head, number], jnp.int32)
-                orders = np.asarray(shuffles(one, jax.random.key(SEED), place))[0]
+                orders = np.asarray(shuffles(one.mask, one.rows, jax.random.key(SEED), place))[0]
                 factor = np.ones_like(weights)
                 for token, order in enumerate(orders):
                     own = weights[layer, 0, head, token]
@@ -79,17 +79,20 @@ def test_the_change_is_that_of_one_head_shuffled_by_hand():
 def test_orders_are_of_the_text_s_tokens_and_the_row_s_own():
     key, place = jax.random.key(SEED), jnp.array([1, 0, 2], jnp.int32)
     batch = batch_of(sentences([5, 5, 3]), length=12)
-    orders = np.asarray(shuffles(batch, key, place))
+    orders = np.asarray(shuffles(batch.mask, batch.rows, key, place))
     for row, words in enumerate([5, 5, 3]):
         size = words + 2
         for order in orders[row, :size, :size]:
             np.testing.assert_array_equal(np.sort(order), np.arange(size))
     assert len(np.unique(orders[0, :7, :7], axis=0)) > 5, "each token has an order of its own"
     assert (orders[0] != orders[1]).any()
-    short = np.asarray(shuffles(single(0), key, place))
+    alone = single(0)
+    short = np.asarray(shuffles(alone.mask, alone.rows, key, place))
     np.testing.assert_array_equal(short[0], orders[0, :7, :7])
     others = [jnp.array(each, jnp.int32) for each in ([0, 0, 2], [1, 1, 2], [1, 0, 1])]
-    assert all((np.asarray(shuffles(batch, key, each)) != orders).any() for each in others)
+    assert all(
+        (np.asarray(shuffles(batch.mask, batch.rows, key, each)) != orders).any() for each in others
+    )
 
 
 def test_the_answer_has_a_summary_of_each_head():
