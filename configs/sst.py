@@ -7,7 +7,8 @@ DIR holds the treebank's {train,dev,test}.txt as they come out of its archive, o
 --config.data.name=sst5. Random word vectors; pretrained ones: --config.data.vectors=FILE.
 
 On a shared 2-core CPU (Intel Xeon): 40 to 61 s of training; test accuracy 0.822 ± 0.003, AUC
-0.895 ± 0.003 over 3 seeds.
+0.895 ± 0.003 over 3 seeds. With --config.model.encoder=transformer --config.train.epochs=3:
+0.812 ± 0.006, 0.894 ± 0.003.
 """
 
 from ml_collections import ConfigDict
