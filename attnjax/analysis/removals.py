@@ -7,7 +7,7 @@ et al., arXiv:2209.05364). In float64: the effects are small differences.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,36 @@ GRADIENT = 1e-7  # largest entry at which a minimum is reached
 STEPS = 3000
 MEMORY = 20  # pairs of L-BFGS
 
-Measure = Callable[[Params, Batch], Any]  # of examples, [batch]
+Measure = Callable[[Params, Batch], Any]  # of examples, [*several, batch]
+
+
+class Fit(NamedTuple):
+    """What is minimised, once it is compiled.
+
+    run    (flat start, number of the row left out, -1 of none) -> flat minimum
+    begin  the stored parameters, flat; unravel  flat -> as the model takes them
+    """
+
+    run: Callable[[np.ndarray, int], np.ndarray]
+    begin: np.ndarray
+    unravel: Callable[[Any], Params]
+
+
+def settled(
+    stages: Stages,
+    params: Params,
+    training: Sequence[Batch],
+    damping: float,
+    check: Callable[[], None] = lambda: None,
+) -> Params:
+    """The minimum with all texts, in float32: where the premise of influence functions holds.
+
+    training  as `retrained` takes it
+    """
+    with jax.enable_x64(True):
+        fit = _fit(stages, params, training, damping, check)
+        found = fit.unravel(fit.run(fit.begin, -1))
+        return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), found)
 
 
 def retrained(
@@ -35,46 +64,58 @@ def retrained(
     damping: float,
     rows: Int[np.ndarray, " removals"],
     check: Callable[[], None] = lambda: None,
-) -> Float[np.ndarray, "removals tests"]:
+) -> Float[np.ndarray, "removals *tests"]:
     """Change of each test's measure when a training row is left out and the rest is trained on.
 
     training  on the host, every row once; `Batch.rows` says which each is, -1 filler
     rows      those left out, one at a time
     """
     with jax.enable_x64(True):
-        wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
-        begin, unravel = ravel_pytree(wide)
-        begin = np.asarray(begin)
-        real = sum(int((each.rows >= 0).sum()) for each in training)
-
-        @jax.jit
-        def part(flat: Any, batch: Batch, share: Any) -> Any:
-            def total(flat: Any) -> Any:
-                logits = forward(stages, unravel(flat), batch).logits
-                return jnp.sum(share * cross_entropy(logits, batch.labels))
-
-            return jax.value_and_grad(total)(flat)
-
-        told = jax.jit(lambda flat, batch: measure(unravel(flat), batch))
-        placed = [jax.device_put(_wide(each)) for each in training]
+        fit = _fit(stages, params, training, damping, check)
+        told = jax.jit(lambda flat, batch: measure(fit.unravel(flat), batch))
         tested = jax.device_put(_wide(tests))
-
-        def fit(start: np.ndarray, left: int) -> np.ndarray:
-            def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
-                check()
-                away = flat - begin
-                value, slope = damping / 2 * float(away @ away), damping * away
-                for host, batch in zip(training, placed, strict=True):
-                    share = (host.rows >= 0) & (host.rows != left)
-                    found, gradient = part(flat, batch, share / real)
-                    value, slope = value + float(found), slope + np.asarray(gradient)
-                return value, slope
-
-            return minimised(objective, start)
-
-        whole = fit(begin, -1)
+        whole = fit.run(fit.begin, -1)
         before = np.asarray(told(whole, tested))
-        return np.stack([np.asarray(told(fit(whole, int(row)), tested)) - before for row in rows])
+        found = [np.asarray(told(fit.run(whole, int(row)), tested)) - before for row in rows]
+        return np.stack(found)
+
+
+def _fit(
+    stages: Stages,
+    params: Params,
+    training: Sequence[Batch],
+    damping: float,
+    check: Callable[[], None],
+) -> Fit:
+    """In float64, which must be on."""
+    wide = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+    flat, unravel = ravel_pytree(wide)
+    begin, real = np.asarray(flat), sum(int((each.rows >= 0).sum()) for each in training)
+
+    @jax.jit
+    def part(flat: Any, batch: Batch, share: Any) -> Any:
+        def total(flat: Any) -> Any:
+            logits = forward(stages, unravel(flat), batch).logits
+            return jnp.sum(share * cross_entropy(logits, batch.labels))
+
+        return jax.value_and_grad(total)(flat)
+
+    placed = [jax.device_put(_wide(each)) for each in training]
+
+    def run(start: np.ndarray, left: int) -> np.ndarray:
+        def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
+            check()
+            away = flat - begin
+            value, slope = damping / 2 * float(away @ away), damping * away
+            for host, batch in zip(training, placed, strict=True):
+                share = (host.rows >= 0) & (host.rows != left)
+                found, gradient = part(flat, batch, share / real)
+                value, slope = value + float(found), slope + np.asarray(gradient)
+            return value, slope
+
+        return minimised(objective, start)
+
+    return Fit(run, begin, unravel)
 
 
 def minimised(
