@@ -219,3 +219,13 @@ class AnalysisConfig:
         "write every analysed text's self-attention to analysis/self_attention.npz, not only that "
         "of the texts in the report",
     )
+    bottleneck_price: float = option(
+        0.1,
+        "bottleneck: of the mean nats that a unit lets through, in nats of the prediction",
+        least=0.0,
+        most=1e6,
+    )
+    bottleneck_steps: int = option(10, "bottleneck: of its optimizer", least=1, most=1_000_000)
+    bottleneck_draws: int = option(
+        10, "bottleneck: of noise, in each step", least=1, most=1_000_000
+    )

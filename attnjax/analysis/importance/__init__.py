@@ -22,6 +22,7 @@ from attnjax.analysis.importance.attention import (
     NORM_ATTENTION,
     ROLLOUT,
 )
+from attnjax.analysis.importance.bottleneck import BOTTLENECK
 from attnjax.analysis.importance.deletion import (
     LEAVE_ONE_OUT,
     LEAVE_ONE_OUT_SIGNED,
@@ -34,7 +35,11 @@ from attnjax.analysis.importance.gradient import (
     INTEGRATED_GRADIENTS,
     INTEGRATED_GRADIENTS_SIGNED,
 )
-from attnjax.analysis.importance.information import INFORMATION, REPLACEMENT
+from attnjax.analysis.importance.information import (
+    INFORMATION,
+    JACOBIAN_NORM,
+    REPLACEMENT,
+)
 from attnjax.analysis.importance.mask import MASK
 from attnjax.analysis.importance.method import Method, as_method
 from attnjax.analysis.importance.patterns import PATTERN_ATTRIBUTION, PATTERN_NET
@@ -81,6 +86,8 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "alti": ALTI,
     "attn_lrp": ATTENTION_LRP_METHOD,
     "gradient_attention": GRADIENT_ATTENTION,
+    "jacobian_norm": JACOBIAN_NORM,
+    "bottleneck": BOTTLENECK,
 }
 REGISTERED["analysis.methods"] = METHODS
 

@@ -8,7 +8,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from attnjax.analysis.importance.method import Method
-from attnjax.analysis.information.measure import Known, Settings, Words, measure
+from attnjax.analysis.information.measure import (
+    Known,
+    Settings,
+    State,
+    Words,
+    measure,
+    squared_jacobian,
+)
 from attnjax.analysis.information.states import (
     Sample,
     fit_sample,
@@ -41,11 +48,24 @@ def known_in(
     settings: Settings,
 ) -> Known:
     """What one state knows of a segment's tokens, the other segment being held."""
+    state, words, own = _asked(stages, params, batch, key, segment, name, sample)
+    return measure(state, words, own, settings)
+
+
+def _asked(
+    stages: Stages,
+    params: Params,
+    batch: Batch,
+    key: Key[Array, ""],
+    segment: Segment,
+    name: str,
+    sample: Sample,
+) -> tuple[State, Words, Key[Array, ""]]:
+    """The state as a function of the words, the words, and the state's own key."""
     vectors = segments.values(stages.embed(params, batch), segment)
     words = Words(vectors, real_tokens(batch, segment), batch.rows, sample.deviation)
     state = scaled_state(stages, params, batch, segment, name, sample.spreads[name])
-    own = jax.random.fold_in(key, sorted(sample.spreads).index(name))
-    return measure(state, words, own, settings)
+    return state, words, jax.random.fold_in(key, sorted(sample.spreads).index(name))
 
 
 @cache  # equal settings are one function: what is compiled for it is compiled once
@@ -63,6 +83,30 @@ def information(state: str, settings: Settings) -> Any:
         sample = fitted[segment]
         found = known_in(stages, params, batch, key, segment, state, sample, settings)
         return jnp.where(segments.words(batch, segment), found.retained, 0)
+
+    return find
+
+
+@cache
+def jacobian_norm(state: str, probes: int) -> Any:
+    """Makes find: the norm of the state's Jacobian by each word, in the units' deviations.
+
+    What `information` is made of where it is linearised, in the same order within a text.
+    """
+
+    def find(
+        stages: Stages,
+        params: Params,
+        batch: Batch,
+        key: Key[Array, ""],
+        segment: Segment,
+        fitted: dict[str, Sample],
+    ) -> Float[Array, "batch length"]:
+        asked = _asked(stages, params, batch, key, segment, state, fitted[segment])
+        function, words, own = asked
+        # By the probes that `measure` would draw.
+        change = squared_jacobian(function, words, jax.random.split(own, 3)[0], probes)
+        return jnp.where(segments.words(batch, segment), jnp.sqrt(change), 0)
 
     return find
 
@@ -105,6 +149,13 @@ def _replaced(method: Method, config: AnalysisConfig) -> Method:
     )
 
 
+def _normed(method: Method, config: AnalysisConfig) -> Method:
+    return method._replace(
+        find=jacobian_norm(config.information_state, config.information_probes),
+        fit=fit_sample(config.information_whiten),
+    )
+
+
 def _tuned(method: Method, config: AnalysisConfig) -> Method:
     return method._replace(
         find=information(config.information_state, settings_of(config)),
@@ -122,4 +173,7 @@ INFORMATION = Method(
 )
 REPLACEMENT = INFORMATION._replace(
     find=replacement(_DEFAULT.information_state), tuned=_replaced, reference="Guan et al. 2019"
+)
+JACOBIAN_NORM = INFORMATION._replace(
+    find=jacobian_norm(_DEFAULT.information_state, _DEFAULT.information_probes), tuned=_normed
 )

@@ -74,13 +74,7 @@ class Words(NamedTuple):
 def measure(state: State, words: Words, key: Key[Array, ""], settings: Settings) -> Known:
     """What the state knows of each word, linearised or, with steps, optimised from there."""
     keys = jax.random.split(key, 3)
-    found = jax.eval_shape(state, words.vectors)
-    # Of states with a vector a token that would depend on padding.
-    small = found.ndim == 2 and found.shape[1] <= settings.probes
-    if settings.probes and not small:
-        change = sensitivities(state, words.vectors, words.rows, keys[0], settings.probes)
-    else:
-        change = exact_sensitivities(state, words.vectors)
+    change = squared_jacobian(state, words, keys[0], settings.probes)
     precision = 2 * words.lengths * change / settings.rate
     bound = BOUND * words.deviation
     sigma = jnp.minimum(jax.lax.rsqrt(jnp.maximum(precision, TINY)), bound)
@@ -90,6 +84,18 @@ def measure(state: State, words: Words, key: Key[Array, ""], settings: Settings)
     retained = jnp.log1p(jnp.square(words.deviation) * precision) / 2
     distorted = distortion(state, words, sigma, keys[2], settings.draws)
     return Known(sigma, jnp.where(words.mask, retained, 0), distorted)
+
+
+def squared_jacobian(
+    state: State, words: Words, key: Key[Array, ""], probes: int
+) -> Float[Array, "batch length"]:
+    """c_i, by so many probes; exact where there are none, or the state has no more numbers."""
+    found = jax.eval_shape(state, words.vectors)
+    # Of states with a vector a token that would depend on padding.
+    small = found.ndim == 2 and found.shape[1] <= probes
+    if probes and not small:
+        return sensitivities(state, words.vectors, words.rows, key, probes)
+    return exact_sensitivities(state, words.vectors)
 
 
 def sensitivities(
