@@ -20,6 +20,7 @@ from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
 from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
+from attnjax.shapes import METRICS_SHAPE
 from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.selection import fallback
@@ -28,7 +29,6 @@ from attnjax.types import Batch, Stages
 from attnjax.workdir import (
     CONFIG,
     METRICS,
-    METRICS_SHAPE,
     REPORT,
     RESULTS,
     VOCABULARY,

@@ -1,7 +1,41 @@
-"""Whether a value of JSON has the shape that its readers rely on."""
+"""The shapes of a run's files, and whether a value of JSON has the one that its readers rely on."""
 
 import sys
 from typing import Any
+
+# The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
+_SCORES = {str: (float, None)}
+_BEST = {"step": (int, None), "validation": (_SCORES, None)}
+VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
+METRICS_SHAPE = {
+    "step": int,
+    "epoch": float,
+    "split": str,
+    "examples?": (int, None),
+    **dict.fromkeys(("loss?", "clean_loss?", "accuracy?"), (float, None)),
+}
+RESULTS_SHAPE = {
+    "config": dict,
+    "test": (_SCORES, None),
+    "analysis": dict,
+    "best?": _BEST,
+    "timing?": {str: (float, None)},
+    "failed?": bool,
+    "failed_step?": (int, None),
+    "cost?": ({str: {"seconds_per_example": (float, None), "passes?": (_SCORES, None)}}, None),
+}
+EXAMPLES_SHAPE = {
+    "id": int,
+    "tokens": [str],
+    "query": ([str], None),
+    "label": (str, None),
+    "prediction": str,
+    "probabilities": [float],
+    "attention": [(float, None)],
+    "importance": {str: [(float, None)]},
+    "query_importance?": ({str: [(float, None)]}, None),
+    "agreement?": {str: {str: (float, None)}},
+}
 
 DEEPEST = 50  # lists and objects inside each other; what is stored has some ten
 
@@ -49,6 +83,22 @@ def misfit(value: Any, shape: Any, where: str = "") -> str:
     for key, each in inner:
         if wrong := misfit(value[key], each, f"{where}.{key}" if where else str(key)):
             return wrong
+    return ""
+
+
+def uneven(row: dict[str, Any], first: dict[str, Any]) -> str:
+    """What does not fit together in a row of EXAMPLES_SHAPE, or with the first row; else ""."""
+    on_query = row.get("query_importance") or {}
+    if row["importance"].keys() != first["importance"].keys():
+        return "it has other explanations than line 1"
+    if on_query.keys() != (first.get("query_importance") or {}).keys():
+        return "it has other explanations of the query than line 1"
+    for name, values in {"attention": row["attention"], **row["importance"]}.items():
+        if len(values) != len(row["tokens"]):
+            return f"'{name}' has {len(values)} values for {len(row['tokens'])} tokens"
+    for name, values in on_query.items():
+        if len(values) != len(row["query"] or ()):
+            return f"'{name}' has {len(values)} values for {len(row['query'] or ())} query tokens"
     return ""
 
 

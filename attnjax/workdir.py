@@ -29,7 +29,7 @@ except ImportError:  # not on Windows
 
 from attnjax.errors import UserError, encodable
 from attnjax.hosts import is_first_process
-from attnjax.shapes import misfit, too_deep
+from attnjax.shapes import EXAMPLES_SHAPE, misfit, too_deep, uneven
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # names of files that are being written
 CONFIG = "config.json"
@@ -50,40 +50,6 @@ FOLDERS = (  # all that a run writes into
     *("analysis", FIGURES, TABLES, PROFILE, "tensorboard", EXPLAINED),
     *(CHECKPOINTS, f"{CHECKPOINTS}/latest", f"{CHECKPOINTS}/best"),
 )
-
-# The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
-_SCORES = {str: (float, None)}
-_BEST = {"step": (int, None), "validation": (_SCORES, None)}
-VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
-METRICS_SHAPE = {
-    "step": int,
-    "epoch": float,
-    "split": str,
-    "examples?": (int, None),
-    **dict.fromkeys(("loss?", "clean_loss?", "accuracy?"), (float, None)),
-}
-RESULTS_SHAPE = {
-    "config": dict,
-    "test": (_SCORES, None),
-    "analysis": dict,
-    "best?": _BEST,
-    "timing?": {str: (float, None)},
-    "failed?": bool,
-    "failed_step?": (int, None),
-    "cost?": ({str: {"seconds_per_example": (float, None), "passes?": (_SCORES, None)}}, None),
-}
-EXAMPLES_SHAPE = {
-    "id": int,
-    "tokens": [str],
-    "query": ([str], None),
-    "label": (str, None),
-    "prediction": str,
-    "probabilities": [float],
-    "attention": [(float, None)],
-    "importance": {str: [(float, None)]},
-    "query_importance?": ({str: [(float, None)]}, None),
-    "agreement?": {str: {str: (float, None)}},
-}
 
 STORAGE_ADVICE = (  # what a failed write to gs:// says, and what to do; the first match counts
     (
@@ -358,22 +324,6 @@ def read_examples(folder: epath.Path) -> list[dict[str, Any]]:
                 f"line {number} of {folder / EXAMPLES} is damaged ({wrong}); analyse that run again"
             )
     return rows
-
-
-def uneven(row: dict[str, Any], first: dict[str, Any]) -> str:
-    """What does not fit together in a row of EXAMPLES_SHAPE, or with the first row; else ""."""
-    on_query = row.get("query_importance") or {}
-    if row["importance"].keys() != first["importance"].keys():
-        return "it has other explanations than line 1"
-    if on_query.keys() != (first.get("query_importance") or {}).keys():
-        return "it has other explanations of the query than line 1"
-    for name, values in {"attention": row["attention"], **row["importance"]}.items():
-        if len(values) != len(row["tokens"]):
-            return f"'{name}' has {len(values)} values for {len(row['tokens'])} tokens"
-    for name, values in on_query.items():
-        if len(values) != len(row["query"] or ()):
-            return f"'{name}' has {len(values)} values for {len(row['query'] or ())} query tokens"
-    return ""
 
 
 def _read_text(path: epath.Path) -> str:

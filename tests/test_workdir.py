@@ -10,14 +10,11 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from attnjax.errors import UserError
 from attnjax.main import main
-from attnjax.shapes import misfit
+from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE, VOCABULARY_SHAPE, misfit
 from attnjax.training.log import Log
 from attnjax.workdir import (
     FOLDERS,
     METRICS,
-    METRICS_SHAPE,
-    RESULTS_SHAPE,
-    VOCABULARY_SHAPE,
     absolute,
     append_text,
     held,

@@ -27,12 +27,12 @@ from attnjax.report.summaries import (
     training_sentence,
 )
 from attnjax.report.tables import Table, formatted
+from attnjax.shapes import METRICS_SHAPE
 from attnjax.workdir import (
     EXAMPLES,
     EXAMPLES_README,
     FIGURES,
     METRICS,
-    METRICS_SHAPE,
     RATIONALES,
     REPORT,
     RESULTS,

@@ -23,13 +23,12 @@ from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import Run, load_run, read_config
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
+from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE
 from attnjax.stop import Stop
 from attnjax.workdir import (
     METRICS,
-    METRICS_SHAPE,
     REPORT,
     RESULTS,
-    RESULTS_SHAPE,
     find_workdir,
     held,
     open_workdir,

@@ -26,6 +26,7 @@ from attnjax.runs.analysed import Analysed, analyse, meet_devices, words_of
 from attnjax.runs.explained import EXPLAINED, SOURCE
 from attnjax.runs.foreign import Foreign, as_inseq, as_lines, read_foreign
 from attnjax.runs.loaded import load_run
+from attnjax.shapes import RESULTS_SHAPE
 from attnjax.stop import Stop
 from attnjax.types import Batch, Params, Segment, Stages
 from attnjax.workdir import (
@@ -33,7 +34,6 @@ from attnjax.workdir import (
     EXAMPLES,
     REPORT,
     RESULTS,
-    RESULTS_SHAPE,
     absolute,
     find_workdir,
     held,

@@ -46,6 +46,7 @@ from attnjax.runs.texts import (
     spread_array,
 )
 from attnjax.runtime import FULL_PRECISION
+from attnjax.shapes import RESULTS_SHAPE, VOCABULARY_SHAPE
 from attnjax.training.parallel import remembered
 from attnjax.training.step import make_evaluate
 from attnjax.types import EOS, Compile, Params, RowFunction, Stages
@@ -53,9 +54,7 @@ from attnjax.workdir import (
     CHECKPOINTS,
     CONFIG,
     RESULTS,
-    RESULTS_SHAPE,
     VOCABULARY,
-    VOCABULARY_SHAPE,
     digest,
     find_workdir,
     finite,

@@ -13,17 +13,15 @@ from attnjax.config import OPTIONS, flatten, to_dict, unchecked
 from attnjax.errors import UserError
 from attnjax.report.answers import compared, compared_each, of_part
 from attnjax.report.tables import MARKED
+from attnjax.shapes import EXAMPLES_SHAPE, RESULTS_SHAPE, uneven
 from attnjax.workdir import (
     CONFIG,
     EXAMPLES,
-    EXAMPLES_SHAPE,
     RESULTS,
-    RESULTS_SHAPE,
     absolute,
     parse,
     read_json,
     refuse_pipe,
-    uneven,
 )
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")

@@ -7,9 +7,14 @@ from etils import epath
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict, unchecked
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
+from attnjax.shapes import RESULTS_SHAPE
 from attnjax.sweeps.points import Point
 from attnjax.training.selection import monitored
-from attnjax.workdir import CONFIG, RESULTS, RESULTS_SHAPE, read_json
+from attnjax.workdir import (
+    CONFIG,
+    RESULTS,
+    read_json,
+)
 
 SWEEP = "sweep.json"
 SWEEP_SHAPE = {"config": dict, "points": {str: dict}, "ways": [dict]}

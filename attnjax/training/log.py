@@ -9,9 +9,9 @@ from etils import epath
 
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process
+from attnjax.shapes import METRICS_SHAPE
 from attnjax.workdir import (
     METRICS,
-    METRICS_SHAPE,
     append_text,
     finite,
     read_json_lines,
