@@ -26,6 +26,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 PAGE = HERE / "README.md"
 SCORED = {
     "sst": "SST, binary",
+    "sst_transformer": "the same, Transformer of 2 layers, 3 epochs",
     "imdb": "IMDB (agreement on 400 reviews)",
     "babi_1": "bAbI 1, simulated",
     "babi_2": "bAbI 2, simulated",
@@ -165,7 +166,39 @@ def completeness() -> str:
     return rows_of(header, rows)
 
 
-TABLES = (scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness)
+def methods() -> str:
+    """What methods take, in the time of the gradient, by encoder."""
+    every = {name: stored(f"methods_{name}")["methods"] for name in ("bilstm", "cnn")}
+    names = dict.fromkeys(name for found in every.values() for name in found)
+    rows = []
+    for name in names:
+        cells = [found.get(name) for found in every.values()]
+        rows.append([f"`{name}`", *(f"{c['times_gradient']:.2f}" if c else "–" for c in cells)])
+    return rows_of(["times the gradient", *every], rows)
+
+
+def influence() -> str:
+    """Foretold changes of removals beside those of retraining, Pearson's r and slope."""
+    found = stored("influence_average")["encoders"]["average"]["ways"]
+    rows = [
+        [name, f"{each['pearson']:.2f}", f"{each['slope']:.2f}"] for name, each in found.items()
+    ]
+    return rows_of(["through, on, at which parameters", "r", "slope"], rows)
+
+
+def parity() -> str:
+    """Largest differences from transformers on a real model."""
+    rows = []
+    for dtype, kinds in stored("bert_parity")["largest_difference"].items():
+        for kind, each in kinds.items():
+            rows.append([dtype, kind, f"{each['states']:.1e}", f"{each['attention']:.1e}"])
+    return rows_of(["", "", "hidden states", "attention"], rows)
+
+
+TABLES = (
+    *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
+    *(methods, influence, parity),
+)
 
 
 def page() -> str:
