@@ -27,6 +27,7 @@ from attnjax.analysis.questions.question import About, Question, Subject
 from attnjax.analysis.rows import BUCKETS
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
+from attnjax.errors import UserError
 from attnjax.model.attention import attend, forward
 from attnjax.model.stages import vocabulary_size, word_vectors
 from attnjax.types import EOS, SOS, UNK, Batch, Embedded, Params, Stages
@@ -77,9 +78,16 @@ def of_vectors(
     return jax.nn.log_softmax(logits, axis=-1)
 
 
-def model_of(stages: Stages, params: Params, config: AnalysisConfig) -> Model:
-    """The compiled functions of one model."""
+def model_of(
+    stages: Stages, params: Params, config: AnalysisConfig, check: Callable[[], None]
+) -> Model:
+    """The compiled functions of one model; raises UserError where it knows no word."""
     vectors = np.asarray(word_vectors(stages, params, vocabulary_size(stages, params)))
+    if len(vectors) <= EOS + 1:
+        raise UserError(
+            "prototypes: the model knows no word of its training texts; lower data.min_count, or "
+            "leave prototypes out of analysis.questions"
+        )
     scale = jnp.asarray(vectors[EOS + 1 :].std(), vectors.dtype)
     steps, weight = config.prototype_steps, config.prototype_prior
 
@@ -94,8 +102,9 @@ def model_of(stages: Stages, params: Params, config: AnalysisConfig) -> Model:
     def relaxes(params: Params, label: Array, some: Array, prior: Prior, start: Array) -> Array:
         return relax(partial(score, label, params), some, prior, weight, start, steps)
 
+    read = partial(jax.jit(make_log_probabilities(stages)), params)
     return Model(
-        partial(_read, partial(jax.jit(make_log_probabilities(stages)), params), config.chunk_size),
+        partial(_read, read, check, config.chunk_size),
         vectors,
         float(scale),
         partial(climbs, params),
@@ -104,10 +113,13 @@ def model_of(stages: Stages, params: Params, config: AnalysisConfig) -> Model:
     )
 
 
-def _read(call: Callable[[Batch], Array], chunk: int, texts: np.ndarray) -> np.ndarray:
+def _read(
+    call: Callable[[Batch], Array], check: Callable[[], None], chunk: int, texts: np.ndarray
+) -> np.ndarray:
     """Log-probabilities of texts of one length, in pieces of one shape."""
     found = []
     for start in range(0, len(texts), chunk):
+        check()
         some = texts[start : start + chunk]
         filled = np.concatenate([some, np.repeat(some[:1], chunk - len(some), axis=0)])
         tokens = jnp.asarray(framed(filled), jnp.int32)
@@ -142,7 +154,7 @@ def ask(subject: Subject, config: AnalysisConfig, seed: int) -> dict[str, Any]:
     """{"prototypes": class number -> entries}, each kind's best first; see `_entry`."""
     assert subject.split.query is None, "checked with the configuration"
     params = jax.device_get(subject.params)
-    model = model_of(subject.stages, params, config)
+    model = model_of(subject.stages, params, config, subject.check)
     bigrams = count_bigrams(subject.training.tokens, len(model.vectors))
     alone = model.read(np.arange(EOS + 1, len(model.vectors))[:, None])
     search = Search(model, bigrams, config, seed, alone, partial(_entry, subject, bigrams))

@@ -9,8 +9,8 @@ from helpers import WORDS, batch_of, quick_jit, small_model
 
 from attnjax.analysis.bigrams import count_bigrams, log_probability
 from attnjax.analysis.prototypes import framed
-from attnjax.analysis.questions.prototypes import KINDS, ngrams, of_vectors
-from attnjax.analysis.questions.question import Names
+from attnjax.analysis.questions.prototypes import KINDS, PROTOTYPES, ngrams, of_vectors
+from attnjax.analysis.questions.question import Names, Subject
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import summarise
@@ -159,10 +159,33 @@ def test_without_a_run_of_so_many_words_there_are_no_ngrams():
     assert kinds == {"free", "prior", "text"}
 
 
-def test_pairs_are_refused_in_one_line():
+def test_a_model_without_words_is_told_so():
+    stages, params = small_model("average", "dot", classes=2, words=EOS + 1)
+    tokens = [np.array([SOS, UNK, EOS], np.int32)] * 2
+    split = EncodedSplit(tokens, None, np.arange(2), None)
+    subject = Subject(stages, params, split, split, NAMES, lambda: None)
+    with pytest.raises(UserError, match=r"knows no word .*; lower data.min_count"):
+        PROTOTYPES.ask(subject, CONFIG, 0)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "message"),
+    [
+        ("nli", {}, "task is 'nli': of pairs, what is typical of a class hangs on the query"),
+        (
+            "classification",
+            {"encoder": "bert", "pretrained": "x"},
+            "analysis.questions has 'prototypes', which compares or exchanges vectors of words",
+        ),
+    ],
+)
+def test_where_it_makes_no_sense_it_is_refused_in_one_line(task, model, message):
+    usual = RunConfig()
     run = RunConfig(
-        task="nli", analysis=dataclasses.replace(RunConfig().analysis, questions=("prototypes",))
+        task=task,
+        analysis=dataclasses.replace(usual.analysis, questions=("prototypes",)),
+        model=dataclasses.replace(usual.model, **model),
+        data=dataclasses.replace(usual.data, source="files", path="x"),
     )
-    run = dataclasses.replace(run, data=dataclasses.replace(run.data, source="files", path="x"))
-    with pytest.raises(UserError, match="of pairs, what is typical of a class hangs on the query"):
+    with pytest.raises(UserError, match=message):
         check(run)
