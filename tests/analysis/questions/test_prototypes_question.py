@@ -83,6 +83,8 @@ def test_each_class_has_three_answers_that_are_true(encoder, attention):
     whole = read([row[1:-1] for row in SPLIT.tokens], 12)
     real = {tuple(row[k : k + 2]) for row in SPLIT.tokens for k in range(1, len(row) - 2)}
     there = np.array([tuple(each) in real for each in every])
+    # Both climbs begin at the same vectors, of which the two probabilities sum to 1.
+    assert sum(entries[0]["free_probability"] for entries in found.values()) > 1.01
     for label, entries in enumerate(found.values()):
         assert [kind for kind, _ in itertools.groupby(each["kind"] for each in entries)] == [*KINDS]
         for each in entries:
