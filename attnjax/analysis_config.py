@@ -229,3 +229,30 @@ class AnalysisConfig:
     bottleneck_draws: int = option(
         10, "bottleneck: of noise, in each step", least=1, most=1_000_000
     )
+    prototype_words: int = option(5, "prototypes: words of a prototype", least=1, most=100)
+    prototype_restarts: int = option(
+        16, "prototypes: random starts of each search, all at once", least=1, most=10_000
+    )
+    prototype_steps: int = option(300, "prototypes: of each ascent", least=1, most=1_000_000)
+    prototype_norm: float = option(
+        0.001,
+        "prototypes: price of a free vector's squared norm, halved, in variances of the words'",
+        least=0.0,
+        most=1e6,
+    )
+    prototype_prior: float = option(
+        0.1,
+        "prototypes: weight of a text's log-probability under the bigrams of the training texts",
+        least=0.0,
+        most=1e6,
+    )
+    prototype_ngrams: int = option(
+        100_000,
+        "prototypes: n-grams of the data that are read, at random; -1 takes all",
+        least=1,
+        most=MANY,
+        unlimited=True,
+    )
+    prototype_shown: int = option(
+        3, "prototypes: of each kind that are told, the best", least=1, most=1000
+    )

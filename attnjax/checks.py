@@ -12,7 +12,7 @@ COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code ha
 
 BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
     *("word_iat", "word_ivat", "information", "replacement"),
-    *("continuity", "concepts", "flips"),
+    *("continuity", "concepts", "flips", "prototypes"),
 )
 
 SIMULATED = {  # data.source -> data.name
@@ -204,6 +204,11 @@ def _check_analysis(run: Any) -> None:
         raise UserError(
             "analysis.questions asks known_word, and which word must be known is known of "
             f"data.source='reverse_simulator' alone, not of '{run.data.source}'; leave it out"
+        )
+    if "prototypes" in analysis.questions and run.task != "classification":
+        raise UserError(
+            f"analysis.questions asks prototypes, and task is '{run.task}': of pairs, what is "
+            "typical of a class hangs on the query; leave it out"
         )
     _check_influence(run)
     for pair in analysis.pairs:

@@ -25,7 +25,14 @@ from attnjax.training.parallel import remembered
 from attnjax.types import EOS, SOS
 
 SETTINGS = AnalysisConfig(
-    chunk_size=4, permutations=7, adversaries=2, adversary_steps=20, robustness=(1.0,)
+    chunk_size=4,
+    permutations=7,
+    adversaries=2,
+    adversary_steps=20,
+    robustness=(1.0,),
+    prototype_words=2,
+    prototype_restarts=2,
+    prototype_steps=3,
 )
 ALONE = dataclasses.replace(SETTINGS, questions=())  # explanations, and no question
 LENGTHS = [5, 9, 2, 7, 3, 6]

@@ -15,6 +15,7 @@ from attnjax.analysis.questions.information import INFORMATION
 from attnjax.analysis.questions.known_word import KNOWN_WORD
 from attnjax.analysis.questions.layers import LAYERS
 from attnjax.analysis.questions.plausibility import PLAUSIBILITY
+from attnjax.analysis.questions.prototypes import PROTOTYPES
 from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.randomisation import RANDOMISATION
 from attnjax.analysis.questions.robustness import ROBUSTNESS
@@ -39,6 +40,7 @@ QUESTIONS: dict[str, Question] = {
     "flips": FLIPS,
     "influence": INFLUENCE,
     "self_attention": SELF_ATTENTION_QUESTION,
+    "prototypes": PROTOTYPES,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

@@ -14,6 +14,7 @@ from attnjax.report.answers.information import INFORMATION
 from attnjax.report.answers.known_word import KNOWN_WORD
 from attnjax.report.answers.layers import LAYERS
 from attnjax.report.answers.plausibility import PLAUSIBILITY
+from attnjax.report.answers.prototypes import PROTOTYPES
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.answers.self_attention import SELF_ATTENTION
 from attnjax.report.wording import Wording, measure
@@ -34,6 +35,7 @@ ANSWERS: dict[str, Answer] = {
     "flips": FLIPS,
     "influence": INFLUENCE,
     "self_attention": SELF_ATTENTION,
+    "prototypes": PROTOTYPES,
 }
 
 
