@@ -254,7 +254,9 @@ def _help_on_field(name: str) -> str:
         allowed = f"{'any' if several else 'one'} of {names}"
     text = f"{option.meaning} ({allowed})" if allowed else option.meaning
     indent = " " * 6
-    told = textwrap.fill(text, 100, initial_indent=indent, subsequent_indent=indent)
+    told = textwrap.fill(
+        text, 100, initial_indent=indent, subsequent_indent=indent, break_on_hyphens=False
+    )
     flag = f"  --config.{name}={default}"
     if len(flag) > 100:
         flag = f"  --config.{name}=\n{indent}{default}"

@@ -47,7 +47,8 @@ def make_naive_gradients(config: RunConfig, stages: Stages):
             elif technique.level == "inner":
                 scores = inner_scores(stages, held, trace.embedded, batch)
                 zeros = jnp.zeros_like(scores)
-                problem = inner_problem(losses, zeros, None, *settings, lambda: scores)
+                seen = batch.rows, batch.mask, *settings[1:]
+                problem = inner_problem(losses, zeros, None, *seen, lambda: scores)
             else:
                 vectors, near = partial(word_vectors, stages, held), context.neighbours
                 problem = word_problem(losses, trace.embedded, None, *settings, near, vectors)

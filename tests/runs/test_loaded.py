@@ -13,6 +13,7 @@ from attnjax.config import changed, from_config_dict
 from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
+from attnjax.runs import texts
 from attnjax.runs.loaded import Run, compile_in_full, require_list
 from attnjax.training.parallel import remembered
 
@@ -21,9 +22,7 @@ FOLDER = epath.Path("run")
 
 def example_of(task, text):
     """What a run of the task, with the labels yes and no, makes of a text."""
-    config = from_config_dict({"task": task, "data": {"source": "files", "path": "x"}})
-    nothing = None
-    return Run(nothing, nothing, nothing, ("no", "yes"), config, nothing, FOLDER)._example(7, text)
+    return texts.example_of(7, text, task, ("no", "yes"))
 
 
 def small_run():
