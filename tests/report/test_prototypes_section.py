@@ -3,7 +3,7 @@
 from etils import epath
 
 from attnjax.report.answers import ANSWERS
-from attnjax.report.answers.answer import Shown, Told
+from attnjax.report.answers.answer import Heading, Shown, Told
 
 
 def entries(probability):
@@ -23,7 +23,9 @@ def told(folder, found):
 
 def test_a_table_for_each_class_and_a_sentence(tmp_path):
     given = told(tmp_path, {"no": entries(0.9), "yes": entries(0.8)})
-    tables = [each for each in ANSWERS["prototypes"].blocks(given) if isinstance(each, Shown)]
+    shown = ANSWERS["prototypes"].blocks(given)
+    tables = [each for each in shown if isinstance(each, Shown)]
+    assert [each.title for each in shown if isinstance(each, Heading)] == ["Class no", "Class yes"]
     assert [each.caption for each in tables] == ["Typical of no.", "Typical of yes."]
     rows = tables[0].table.rows
     assert [row["kind"] for row in rows][:2] == ["free vectors", "words under the prior"]

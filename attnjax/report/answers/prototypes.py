@@ -3,7 +3,16 @@
 import statistics
 from typing import Any
 
-from attnjax.report.answers.answer import Answer, Block, Files, Paragraph, Shown, Terms, Told
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Files,
+    Heading,
+    Paragraph,
+    Shown,
+    Terms,
+    Told,
+)
 from attnjax.report.sentences import number
 from attnjax.report.tables import Table
 
@@ -53,10 +62,9 @@ def blocks(told: Told) -> list[Block]:
         )
     ]
     columns = table.columns[1:]
-    shown += [
-        Shown(table.select(columns, **{"class": name}), f"Typical of {name}.")
-        for name in dict.fromkeys(row["class"] for row in table.rows)
-    ]
+    for name in dict.fromkeys(row["class"] for row in table.rows):
+        shown.append(Heading(f"Class {name}"))
+        shown.append(Shown(table.select(columns, **{"class": name}), f"Typical of {name}."))
     return [*shown, Files(table), Terms(TERMS)]
 
 
