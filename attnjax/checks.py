@@ -12,7 +12,7 @@ COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code ha
 
 BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
     *("word_iat", "word_ivat", "information", "replacement"),
-    *("continuity", "concepts", "flips", "prototypes"),
+    *("jacobian_norm", "bottleneck", "continuity", "concepts", "flips", "prototypes"),
 )
 
 SIMULATED = {  # data.source -> data.name
@@ -170,7 +170,8 @@ def _check_inner(adversary: Any, model: Any) -> None:
             f"adversary.technique='{adversary.technique}' disturbs self-attention, which the "
             f"encoder '{model.encoder}' lacks; --config.model.encoder must be one of: {able}"
         )
-    if (last := max(adversary.layers, default=0)) > model.layers:
+    last = max(adversary.layers, default=0)
+    if model.encoder != "bert" and last > model.layers:  # whose folder says how many it has
         raise UserError(
             f"adversary.layers names layer {last}, and the encoder has model.layers={model.layers}"
         )

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.config import AdversaryConfig
+from attnjax.errors import UserError
 from attnjax.perturb.ascent import Problem
 from attnjax.perturb.differences import (
     along_directions,
@@ -101,6 +102,8 @@ def inner_problem(
     """
     tokens = real[:, None, None, :, None] & real[:, None, None, None, :]
     layers = np.arange(zeros.shape[1]) + 1
+    if (last := max(adversary.layers, default=0)) > len(layers):
+        raise UserError(f"adversary.layers names layer {last}, and the encoder has {len(layers)}")
     chosen = np.isin(layers, adversary.layers) if adversary.layers else layers > 0
     mask = tokens & jnp.asarray(chosen)[None, :, None, None, None]
     mask = jnp.broadcast_to(mask, zeros.shape)

@@ -14,6 +14,7 @@ from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.checkpoint import Checkpoints
+from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import evaluation_batches, sample, steps_per_epoch
 from attnjax.data.dataset import Dataset, Tokenized, reads_pieces, tokenize_example
@@ -101,7 +102,7 @@ def kept_checkpoints(
 ) -> list[Kept]:
     """The parameters of every checkpoint in the run's folder, by step, with the learning rate."""
     total = config.train.epochs * steps_per_epoch(dataset.splits["train"], config.train.batch_size)
-    factor = make_schedule(config.train, total)
+    factor = make_schedule(config.train, total, attends(config.model.encoder))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         found = checkpoints.kept(shapes)

@@ -11,7 +11,7 @@ from helpers import batch_of, quick_jit
 
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.questions.self_attention import shuffled_heads
-from attnjax.config import ModelConfig, from_config_dict
+from attnjax.config import AdversaryConfig, ModelConfig, from_config_dict
 from attnjax.data.examples import Tokenized
 from attnjax.data.pieces import pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
@@ -21,6 +21,8 @@ from attnjax.model.attention import forward
 from attnjax.model.pretrained import read_weights
 from attnjax.model.rules import FROZEN
 from attnjax.model.stages import build_stages
+from attnjax.perturb.problems import inner_problem
+from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.types import EOS, HParams
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -158,6 +160,25 @@ def test_self_attention_among_pieces_is_disturbed_and_padding_is_not(folder, tec
     np.testing.assert_allclose(found["perturbation_norm"], 3 * 0.7, rtol=1e-9)
     for name, each in found.items():
         np.testing.assert_allclose(padded[name], each, rtol=1e-7, err_msg=name)
+
+
+def test_a_layer_that_the_folder_lacks_is_refused():
+    each = AdversaryConfig(technique="inner_at", layers=(3,))
+    zeros, real = jnp.zeros((1, 2, 1, 4, 4)), jnp.ones((1, 4), bool)
+    with pytest.raises(UserError, match="names layer 3, and the encoder has 2"):
+        inner_problem(sum, zeros, None, jnp.zeros(1, int), real, TECHNIQUES["inner_at"], each, dict)
+
+
+@pytest.mark.parametrize("name", ["information", "jacobian_norm", "bottleneck"])
+def test_methods_by_one_vector_a_word_are_refused(name):
+    config = {
+        "task": "classification",
+        "data": {"source": "files", "path": "x"},
+        "model": {"encoder": "bert", "pretrained": "x"},
+        "analysis": {"methods": (name,)},
+    }
+    with pytest.raises(UserError, match=f"analysis.methods has '{name}'"):
+        from_config_dict(config)
 
 
 def test_a_head_is_shuffled_among_pieces_and_padding_says_nothing(folder):

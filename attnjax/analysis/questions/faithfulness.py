@@ -144,11 +144,11 @@ def of_kept(
     stages: Stages, params: Params, batch: Batch, removal: str
 ) -> Callable[[Bool[Array, "batch length"]], Float[Array, "batch classes"]]:
     """Builds output(keep): class probabilities with those words of the text alone."""
-    words, embedded = batch.words, stages.embed(params, batch)
     if removal == "delete":
         of_features = output_of(stages, params, batch)
         query = [] if batch.query is None else [batch.query_words]
         return lambda keep: of_features(jnp.concatenate([keep, *query], axis=-1))
+    words, embedded = batch.words, stages.embed(params, batch)
 
     def output(keep: Bool[Array, "batch length"]) -> Float[Array, "batch classes"]:
         gone = words & ~keep
