@@ -20,7 +20,7 @@ from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
 from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
-from attnjax.shapes import METRICS_SHAPE
+from attnjax.shapes import METRICS_SHAPE, VOCABULARY_SHAPE
 from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.selection import fallback
@@ -184,12 +184,18 @@ def refuse_other_data(dataset: Dataset, folder: epath.Path, record: dict[str, An
     if not _has_trained(folder, record):
         return
     wanted, path = _vocabulary(dataset), folder / VOCABULARY
-    trained_with = (record or {}).get("vocabulary", digest(wanted))
-    if trained_with != digest(wanted) or (path.exists() and read_json(path) != wanted):
+    trained_with = (record or {}).get("vocabulary")
+    stored = read_json(path, VOCABULARY_SHAPE) if path.exists() else wanted
+    if (trained_with or digest(stored)) != digest(wanted):
         raise UserError(
             f"workdir {folder} holds a run on other data (or of another version of attnjax): the "
-            "words or labels of the train split are not what they were; restore the data, or "
-            "choose another --workdir"
+            f"words or labels of the train split are not those in {path.name}; restore the data, "
+            "or choose another --workdir"
+        )
+    if stored != wanted:
+        raise UserError(
+            f"{path} is not what this run wrote, which its checkpoint knows; delete it, and it is "
+            "written again"
         )
 
 

@@ -20,6 +20,7 @@ from attnjax.analysis.questions.question import Question
 from attnjax.analysis.questions.randomisation import RANDOMISATION
 from attnjax.analysis.questions.robustness import ROBUSTNESS
 from attnjax.analysis.questions.self_attention import SELF_ATTENTION_QUESTION
+from attnjax.analysis.questions.usable import USABLE
 from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
 
@@ -41,6 +42,7 @@ QUESTIONS: dict[str, Question] = {
     "influence": INFLUENCE,
     "self_attention": SELF_ATTENTION_QUESTION,
     "prototypes": PROTOTYPES,
+    "usable_information": USABLE,
 }
 REGISTERED["analysis.questions"] = QUESTIONS
 

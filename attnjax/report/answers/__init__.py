@@ -17,6 +17,7 @@ from attnjax.report.answers.plausibility import PLAUSIBILITY
 from attnjax.report.answers.prototypes import PROTOTYPES
 from attnjax.report.answers.robustness import ROBUSTNESS
 from attnjax.report.answers.self_attention import SELF_ATTENTION
+from attnjax.report.answers.usable import USABLE
 from attnjax.report.wording import Wording, measure
 
 ANSWERS: dict[str, Answer] = {
@@ -36,6 +37,7 @@ ANSWERS: dict[str, Answer] = {
     "influence": INFLUENCE,
     "self_attention": SELF_ATTENTION,
     "prototypes": PROTOTYPES,
+    "usable_information": USABLE,
 }
 
 
