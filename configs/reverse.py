@@ -30,6 +30,8 @@ METHODS = (
     "attention_norm",
     "information",
     "replacement",
+    "jacobian_norm",
+    "bottleneck",
 )
 
 
