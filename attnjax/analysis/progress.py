@@ -12,16 +12,20 @@ SILENCE = 15.0  # and at the latest with the first that is done after so many
 
 
 def progress(
-    doing: str, total: int, clock: Callable[[], float] = time.monotonic
+    doing: str,
+    total: int,
+    clock: Callable[[], float] = time.monotonic,
+    what: str = "example",
 ) -> Callable[[int | float], None]:
     """Logs what begins; returns a function to call with the number of examples that got done.
 
-    doing  in a few words: "analysis: agreement"
+    doing  in a few words: "analysis: agreement"; what  it is done with, in the singular
     A part of an example counts as that part.
     """
     start = said = clock()
     done = told = 0.0
-    logger.info("%s: %s example%s", doing, f"{total:,}", "" if total == 1 else "s")
+    things = what if total == 1 else f"{what}s"
+    logger.info("%s: %s %s", doing, f"{total:,}", things)
 
     def advance(count: int | float) -> None:
         nonlocal done, told, said
@@ -29,7 +33,7 @@ def progress(
         now = clock()
         far, long = done - told >= SHARE * total, now - said >= SILENCE
         if done <= total + 0.5 and ((far and now - said >= PAUSE) or long):
-            part = f"{round(done):,} of {total:,} examples, {now - start:.0f} s"
+            part = f"{round(done):,} of {total:,} {things}, {now - start:.0f} s"
             logger.info("%s: %s", doing, part)
             told, said = done, now
 

@@ -85,7 +85,8 @@ def study(
                 each.found[name] = question.ask(each, config, seed)
                 advance(len(split))
         if question.over == "train":
-            advance = progress(f"analysis: {name}", len(studies))
+            doing = f"analysis: {name.replace('_', ' ')}"
+            advance = progress(doing, len(studies), what="trained model")
             rows = _training_rows(name, training)
             for each, params in zip(studies, engine.params, strict=True):
                 subject = Subject(stages, params, split, rows, names, check, kept)

@@ -25,7 +25,12 @@ def run(steps, total=1000):
 def test_it_begins_by_saying_what_and_how_much(said):
     run([])
     run([], total=1)
-    assert said() == ["analysis: gradient: 1,000 examples", "analysis: gradient: 1 example"]
+    progress("analysis: influence", 1, what="trained model")
+    assert said() == [
+        "analysis: gradient: 1,000 examples",
+        "analysis: gradient: 1 example",
+        "analysis: influence: 1 trained model",
+    ]
 
 
 def test_quick_work_says_no_more(said):

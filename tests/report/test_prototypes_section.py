@@ -18,12 +18,14 @@ def entries(probability):
 
 def told(folder, found):
     analysis = {"examples": 40, "prototypes": found}
-    return Told(epath.Path(folder), {"analysis": analysis}, analysis, [])
+    config = {"analysis": {"prototype_prior": 0.5}}
+    return Told(epath.Path(folder), {"config": config, "analysis": analysis}, analysis, [])
 
 
 def test_a_table_for_each_class_and_a_sentence(tmp_path):
     given = told(tmp_path, {"no": entries(0.9), "yes": entries(0.8)})
     shown = ANSWERS["prototypes"].blocks(given)
+    assert shown[0].text.endswith("The prior's weight is 0.500.")
     tables = [each for each in shown if isinstance(each, Shown)]
     assert [each.title for each in shown if isinstance(each, Heading)] == ["Class no", "Class yes"]
     assert [each.caption for each in tables] == ["Typical of no.", "Typical of yes."]

@@ -14,7 +14,7 @@ from attnjax.report.answers.answer import (
     Told,
 )
 from attnjax.report.sentences import number
-from attnjax.report.tables import Table
+from attnjax.report.tables import Table, formatted
 
 KINDS = {
     "free": "free vectors",
@@ -54,11 +54,13 @@ def blocks(told: Told) -> list[Block]:
     if not found:
         return []
     table = prototypes_table(found)
+    weight = told.results.get("config", {}).get("analysis", {}).get("prototype_prior")
     shown: list[Block] = [
         Paragraph(
             "Which input is the class most probable of? Three answers stand side by side, because "
             "the first two are inventions: what ascent finds need not look like anything that "
             "people write."
+            + ("" if weight is None else f" The prior's weight is {formatted(weight)}.")
         )
     ]
     columns = table.columns[1:]
