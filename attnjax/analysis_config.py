@@ -127,6 +127,13 @@ class AnalysisConfig:
     information_whiten: bool = option(
         False, "information: states made uncorrelated, not only divided by their deviations"
     )
+    information_neighbours: int = option(
+        0,
+        "information: random probes of each token's own state, such as 2, for how much of it comes "
+        "from its neighbours; 0 skips it",
+        least=0,
+        most=1_000_000,
+    )
     concepts: str = option(
         "",
         "concepts: a file of word lists, a line each: 'positive: good fine'",

@@ -48,11 +48,11 @@ def known_in(
     settings: Settings,
 ) -> Known:
     """What one state knows of a segment's tokens, the other segment being held."""
-    state, words, own = _asked(stages, params, batch, key, segment, name, sample)
+    state, words, own = asked_of(stages, params, batch, key, segment, name, sample)
     return measure(state, words, own, settings)
 
 
-def _asked(
+def asked_of(
     stages: Stages,
     params: Params,
     batch: Batch,
@@ -102,7 +102,7 @@ def jacobian_norm(state: str, probes: int) -> Any:
         segment: Segment,
         fitted: dict[str, Sample],
     ) -> Float[Array, "batch length"]:
-        asked = _asked(stages, params, batch, key, segment, state, fitted[segment])
+        asked = asked_of(stages, params, batch, key, segment, state, fitted[segment])
         function, words, own = asked
         # By the probes that `measure` would draw.
         change = squared_jacobian(function, words, jax.random.split(own, 3)[0], probes)

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from attnjax.analysis.findings import describe
-from attnjax.analysis.importance.information import known_in, settings_of
-from attnjax.analysis.information.measure import BOUND, Known
+from attnjax.analysis.importance.information import asked_of, known_in, settings_of
+from attnjax.analysis.information.measure import BOUND, Known, shares_by_distance
 from attnjax.analysis.information.states import fit_sample, in_order
 from attnjax.analysis.information.word_classes import CLASSES, word_class
 from attnjax.analysis.questions.question import About, Given, Question
@@ -24,6 +24,7 @@ from attnjax.types import EOS, Batch, Params, Stages
 
 logger = logging.getLogger(__name__)
 
+ORIGINS = ("own", "neighbours", "further")
 LINEAR = (0.5, 1.5)  # distortion in rate / 2 that is neither saturated nor not converged
 
 
@@ -35,13 +36,15 @@ def make_information(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
                  "distortion"; of pairs the query is held
     retained     state -> [batch], the mean over the words; NaN without any
     units        state -> [batch], those that count, and the dead ones, the same for all rows
+    origin       with information_neighbours, of states with a vector a token: state -> ORIGINS ->
+                 [batch], see `shares_by_distance`
     """
-    settings = settings_of(config)
+    settings, probes = settings_of(config), config.information_neighbours
 
     def ask(params: Params, batch: Batch, given: Given) -> dict[str, Any]:
         sample = given.fitted["text"]
         key = jax.random.key(seed)
-        found: dict[str, Any] = {"information": {}, "retained": {}, "units": {}}
+        found: dict[str, Any] = {"information": {}, "retained": {}, "units": {}, "origin": {}}
         for name, spread in sample.spreads.items():
             known = known_in(stages, params, batch, key, "text", name, sample, settings)
             found["information"][name] = _of_tokens(known, batch, sample.deviation)
@@ -50,6 +53,10 @@ def make_information(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
                 each: jnp.broadcast_to(getattr(spread, each), batch.rows.shape)
                 for each in ("live", "dead")
             }
+            if probes and name not in ("embedding", "context", "logits"):
+                asked = asked_of(stages, params, batch, key, "text", name, sample)
+                shares = shares_by_distance(*asked, probes)
+                found["origin"][name] = dict(zip(ORIGINS, shares.T, strict=True))
         return found
 
     return ask
@@ -104,6 +111,7 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
                 "distortion_in_half_rates": share,
                 "texts_outside": float(np.mean((shares < LINEAR[0]) | (shares > LINEAR[1]))),
                 "units": units,
+                "origin": describe(found.get("origin", {}).get(name, {})),
                 "by_word_class": {} if texts is None else by_word_class(rows, texts),
             }
         )

@@ -42,6 +42,11 @@ KINDS = {
     "first": "first token",
     "end": "end token",
 }
+ORIGINS = {
+    "own": "the token itself",
+    "neighbours": "within 2 places",
+    "further": "further away",
+}
 CAVEAT = (
     "This is no mutual information: no data-processing inequality holds, so a later state can show "
     "more than an earlier one, and a rotation of a state alone can move the figure (not that of "
@@ -72,7 +77,7 @@ def blocks(told: Told) -> list[Block]:
     found = told.analysis.get("information")
     if not found:
         return []
-    states, classes = _states(found), _classes(found)
+    states, classes, origins = _states(found), _classes(found), _origins(found)
     figures = [*_draw_curve(told, found), *_draw_sentence(told, found)]
     whitened = ", whitened" if found.get("whitened") else ", divided by their deviations"
     return [
@@ -86,6 +91,7 @@ def blocks(told: Told) -> list[Block]:
         Files(states),
         *([Figures(inline(figures))] if figures else []),
         *([Shown(classes, classes.caption), Files(classes)] if classes.rows else []),
+        *([Shown(origins, origins.caption), Files(origins)] if origins.rows else []),
         Terms(TERMS),
         Paragraph(CAVEAT, note=True),
     ]
@@ -139,6 +145,18 @@ def _classes(found: dict[str, Any]) -> Table:
     caption = f"What each state retains by class of word, {UNIT}; of texts that have such words."
     columns = ("words", "number", *(spaced(name) for name in found["states"]))
     return Table("information_by_class", caption, columns, rows)
+
+
+def _origins(found: dict[str, Any]) -> Table:
+    """Where a token's own state comes from, of runs that were asked."""
+    rows = [
+        {"state": spaced(name)}
+        | {title: _estimate(each["origin"][part]) for part, title in ORIGINS.items()}
+        for name, each in zip(found["states"], found["by_state"], strict=True)
+        if each.get("origin")
+    ]
+    caption = "Whose vectors a token's own state depends on: shares of its squared Jacobian."
+    return Table("information_origin", caption, ("state", *ORIGINS.values()), rows)
 
 
 def _count(found: dict[str, Any], kind: str) -> int:

@@ -18,6 +18,7 @@ from attnjax.analysis.information.measure import (
     measure,
     optimise,
     sensitivities,
+    shares_by_distance,
 )
 from attnjax.analysis.information.states import moments, scaled, spread_of
 
@@ -152,3 +153,41 @@ def test_half_the_bound_is_no_start_where_the_state_saturates():
     assert (bad > BOUND / 4).all()
     assert (good < BOUND / 40).all()
     assert (worse > better + 0.1).all()
+
+
+def blurred(vectors):
+    """s_t = tanh(x_t + x_(t+1) / 2 + x_(t+4) / 4), of what there is."""
+    later = [jnp.pad(vectors, ((0, 0), (0, n), (0, 0)))[:, n:] for n in (0, 1, 4)]
+    return jnp.tanh(later[0] + later[1] / 2 + later[2] / 4)
+
+
+def test_shares_by_distance_are_those_of_the_jacobian():
+    vectors = np.random.default_rng(0).normal(0, 1, (2, 7, 3))
+    words = words_of(vectors)
+    words = words._replace(mask=words.mask.at[1, 5:].set(False))
+    found = quick_jit(lambda words: shares_by_distance(blurred, words, KEY, 1))(words)
+    for row, length in ((0, 7), (1, 5)):
+        jacobian = jax.jacobian(lambda x: blurred(x[None])[0])(jnp.asarray(vectors[row]))
+        square = np.square(np.asarray(jacobian)).sum(axis=(1, 3))[:length, :length]
+        distance = np.abs(np.subtract.outer(np.arange(length), np.arange(length)))
+        parts = [distance == 0, (distance > 0) & (distance <= 2), distance > 2]
+        shares = [np.mean((square * part).sum(1) / square.sum(1)) for part in parts]
+        # Each unit of a state depends on its own entry alone: every draw of signs is exact.
+        np.testing.assert_allclose(found[row], shares, rtol=1e-9)
+        assert found[row].sum() == pytest.approx(1)
+    assert (np.asarray(found) > 0.001).all()
+
+
+def test_shares_by_distance_do_not_depend_on_padding():
+    vectors = np.random.default_rng(1).normal(0, 1, (1, 5, 3))
+    mixing = jnp.asarray(np.random.default_rng(2).normal(0, 1, (3, 3)))
+    alone = words_of(vectors)
+    longer = words_of(np.pad(vectors, ((0, 0), (0, 4), (0, 0))))
+    longer = longer._replace(mask=jnp.arange(9)[None] < 5)
+    one, two = (
+        quick_jit(lambda words: shares_by_distance(lambda x: blurred(x @ mixing), words, KEY, 3))(
+            each
+        )
+        for each in (alone, longer)
+    )
+    np.testing.assert_allclose(one, two, rtol=1e-12)

@@ -26,7 +26,11 @@ from attnjax.workdir import finite
 
 STATES = ("embedding", "encoder", "context", "logits")
 SETTINGS = AnalysisConfig(
-    methods=("information",), questions=("information",), information_probes=4, chunk_size=12
+    methods=("information",),
+    questions=("information",),
+    information_probes=4,
+    information_neighbours=2,
+    chunk_size=12,
 )
 ANSWER = ANSWERS["information"]
 
@@ -126,7 +130,11 @@ def told_of(asked, folder):
 def test_the_section_shows_states_classes_a_curve_and_a_sentence(asked, tmp_path):
     told = told_of(asked, tmp_path)
     blocks = ANSWER.blocks(told)
-    states, classes = (each.table for each in blocks if isinstance(each, Shown))
+    states, classes, origins = (each.table for each in blocks if isinstance(each, Shown))
+    assert [row[0] for row in origins.text()] == ["encoder"]
+    shares = [each.mean for each in list(origins.rows[0].values())[1:]]
+    assert sum(shares) == pytest.approx(1, rel=1e-5)
+    assert min(shares) > 0
     assert [row[0] for row in states.text()] == list(STATES)
     assert [row[0] for row in classes.text()] == ["content words", "function words", "punctuation",
                                                   "first token", "end token"]  # fmt: skip
