@@ -11,8 +11,7 @@ from attnjax.fields import Option, options
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 
 BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
-    *("word_iat", "word_ivat", "information", "replacement"),
-    *("jacobian_norm", "bottleneck", "continuity", "concepts", "flips", "prototypes"),
+    *("word_iat", "word_ivat", "continuity", "concepts", "flips", "prototypes"),
 )
 
 SIMULATED = {  # data.source -> data.name
@@ -191,11 +190,9 @@ def _check_analysis(run: Any) -> None:
                 f"analysis.questions has '{name}', which needs --config.{needs}=COLUMN: "
                 f"{options(type(run))[needs].meaning}"
             )
-    if analysis.information_state not in (states := states_of_encoder(run.model)):
-        raise UserError(
-            f"analysis.information_state names '{analysis.information_state}', which the encoder "
-            f"'{run.model.encoder}' lacks; it has {', '.join(states)}"
-        )
+    state = analysis.information_state
+    if run.model.encoder != "bert" or not state.startswith("layer_"):  # its folder says how many
+        refuse_state(state, run.model, run.model.layers)
     if "concepts" in analysis.questions and not analysis.concepts:
         raise UserError(
             "analysis.questions asks concepts, and no file names their words; name one with "
@@ -246,14 +243,24 @@ def _check_influence(run: Any) -> None:
         )
 
 
-def states_of_encoder(model: Any) -> tuple[str, ...]:
+def states_of_encoder(model: Any, layers: int) -> tuple[str, ...]:
     """The states of a model that information is measured in, in order of depth.
 
-    model  a `config.ModelConfig`
+    model  a `config.ModelConfig`; layers  of its encoder, if that has self-attention
     """
-    count = model.layers if attends(model.encoder) else 1
+    count = layers if attends(model.encoder) else 1
     inner = (f"layer_{place}" for place in range(1, count))
-    return ("embedding", *inner, "encoder", "context", "logits")
+    first = () if model.encoder == "bert" else ("embedding",)
+    return (*first, *inner, "encoder", "context", "logits")
+
+
+def refuse_state(state: str, model: Any, layers: int) -> None:
+    """Raises UserError where analysis.information_state names what the model lacks."""
+    if state not in (states := states_of_encoder(model, layers)):
+        raise UserError(
+            f"analysis.information_state names '{state}', which the encoder '{model.encoder}' "
+            f"lacks; it has {', '.join(states)}"
+        )
 
 
 def refuse_encoder(name: str, entry: Any, encoder: str, table: str = "methods") -> None:

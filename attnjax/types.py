@@ -179,10 +179,10 @@ class Quick(NamedTuple):
     encode_kept: Callable[[Params, Embedded, Batch], Kept]
 
 
-def as_they_are(batch: Batch, matrix: Array, segment: Segment = "text") -> Array:
-    """The matrices of layers that see words."""
+def as_they_are(batch: Batch, values: Array, segment: Segment = "text") -> Array:
+    """Matrices or states of layers that see words."""
     del batch, segment
-    return matrix
+    return values
 
 
 def all_tokens(batch: Batch) -> Bool[Array, "batch length"]:
@@ -207,6 +207,8 @@ class Stages(NamedTuple):
     of_words  (batch, matrices of a layer [batch, ..., n, n], segment) -> [batch, ..., length,
             length]: where layers see pieces of words, from a word the mean of their rows, to a word
             the sum
+    by_word (batch, states of a layer [batch, n, width], segment) -> [batch, length, width]: where
+            layers see pieces, the mean of each token's
     places  batch -> [batch, n], True on what the layers of the text's encoder see
     """
 
@@ -223,6 +225,7 @@ class Stages(NamedTuple):
     words: int | None = None
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
+    by_word: Callable[..., Float[Array, "batch length width"]] = as_they_are
 
 
 class HParams(NamedTuple):

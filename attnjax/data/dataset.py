@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnjax.checks import SIMULATED
+from attnjax.checks import SIMULATED, refuse_state
 from attnjax.config import DataConfig, RunConfig
 from attnjax.data.account import Account, told
 from attnjax.data.babi import read_babi
@@ -103,6 +103,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     reader, beyond = None, 0
     if whole:
         reader, words, beyond = within_positions(config.model.pretrained, words)
+        refuse_state(config.analysis.information_state, config.model, reader.geometry.layers)
     if len(alone := label_names(splits["train"])) < 2:
         raise UserError(
             f"every row of the train split has the label '{''.join(alone)}'; "

@@ -184,6 +184,17 @@ def of_words(
     return bert.matrix_of_words(matrix, bert.lay(network.pieces, batch), batch, segment)
 
 
+def by_word(
+    network: Network,
+    batch: Batch,
+    states: Float[Array, "batch places width"],
+    segment: Segment = "text",
+) -> Float[Array, "batch length width"]:
+    """`Stages.by_word` where words have pieces."""
+    assert network.pieces is not None
+    return bert.states_of_words(states, bert.lay(network.pieces, batch), batch, segment)
+
+
 def places(network: Network, batch: Batch) -> Bool[Array, "batch places"]:
     """`Stages.places`."""
     return batch.mask if network.pieces is None else bert.lay(network.pieces, batch).real

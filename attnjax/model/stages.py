@@ -16,6 +16,7 @@ from attnjax.geometry import Pieces, agree
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
 from attnjax.model.network import (
     Network,
+    by_word,
     decode,
     embed,
     encode,
@@ -39,6 +40,7 @@ from attnjax.types import (
     Params,
     Quick,
     Stages,
+    as_they_are,
 )
 
 
@@ -95,6 +97,7 @@ def build_stages(
             words,
             partial(of_words, network),
             partial(places, network),
+            as_they_are if pieces is None else partial(by_word, network),
         )
 
     return under(PLAIN)

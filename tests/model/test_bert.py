@@ -10,6 +10,9 @@ from bert_folder import write_folder
 from helpers import batch_of, quick_jit
 
 from attnjax.analysis.importance import METHODS, method_named
+from attnjax.analysis.importance.information import known_in
+from attnjax.analysis.information.measure import Settings, Words, shares_by_distance
+from attnjax.analysis.information.states import fit_sample, scaled_state, states_of
 from attnjax.analysis.questions.self_attention import shuffled_heads
 from attnjax.config import AdversaryConfig, ModelConfig, from_config_dict
 from attnjax.data.examples import Tokenized
@@ -169,15 +172,15 @@ def test_a_layer_that_the_folder_lacks_is_refused():
         inner_problem(sum, zeros, None, jnp.zeros(1, int), real, TECHNIQUES["inner_at"], each, dict)
 
 
-@pytest.mark.parametrize("name", ["information", "jacobian_norm", "bottleneck"])
-def test_methods_by_one_vector_a_word_are_refused(name):
+@pytest.mark.parametrize("name", ["continuity", "flips"])
+def test_questions_by_one_vector_a_word_are_refused(name):
     config = {
         "task": "classification",
         "data": {"source": "files", "path": "x"},
         "model": {"encoder": "bert", "pretrained": "x"},
-        "analysis": {"methods": (name,)},
+        "analysis": {"questions": (name,)},
     }
-    with pytest.raises(UserError, match=f"analysis.methods has '{name}'"):
+    with pytest.raises(UserError, match=f"analysis.questions has '{name}'"):
         from_config_dict(config)
 
 
@@ -244,6 +247,50 @@ def test_methods_are_of_words_and_do_not_see_padding(folder, name):
     assert (np.asarray(short)[np.asarray(batch.words)] != 0).any()
     bound = 1e-3 if name in ("smoothgrad", "integrated_gradients", "mask", "lime") else 1e-10
     np.testing.assert_allclose(long[:, : short.shape[1]], short, rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("state", ["layer_1", "encoder", "context"])
+def test_information_is_of_words_over_all_their_pieces(folder, state):
+    """One noise a word; c_i by the whole Jacobian, in the deviations of a sample by hand."""
+    stages, params, _ = model(folder)
+    batch, padded = texts(), texts(length=9)
+    sample = fit_sample(False)(stages, params, [batch], jax.random.key(0))["text"]
+    assert set(sample.spreads) == {"layer_1", "encoder", "context", "logits"}
+    vectors = stages.embed(params, batch).text
+    pieces = vectors.reshape(-1, params["embed"]["table"].shape[-1])
+    pieces = np.asarray(pieces)[np.asarray(pieces != 0).any(axis=-1)]
+    deviation = np.sqrt(pieces.var(axis=0).mean())
+    np.testing.assert_allclose(sample.deviation, deviation, rtol=1e-9)
+    settings = Settings(rate=0.1, probes=0, steps=0, draws=4)
+
+    def known(batch):
+        return known_in(stages, params, batch, jax.random.key(0), "text", state, sample, settings)
+
+    found = known(batch)
+    np.testing.assert_allclose(known(padded).sigma[:, :6], found.sigma, rtol=1e-9)
+
+    def value(vectors):
+        embedded = stages.embed(params, batch)._replace(text=vectors)
+        return states_of(stages, params, embedded, batch, "text")[state]
+
+    jacobian = np.asarray(jax.jacobian(value)(vectors))
+    values = np.asarray(value(vectors))
+    real = np.asarray(batch.mask)
+    units = (values[real] if values.ndim == 3 else values).std(axis=0)
+    for row, length in enumerate(real.sum(axis=1)):
+        own = jacobian[row][..., row, :, :]  # [*places, units, tokens, embed]
+        each = np.square(own / units[:, None, None])
+        count = len(units) * (length if values.ndim == 3 else 1)
+        change = each[:length].sum(axis=(0, 1, 3)) if values.ndim == 3 else each.sum(axis=(0, 2))
+        sigma = np.sqrt(0.1 / (2 * length * change[:length] / count))
+        np.testing.assert_allclose(found.sigma[row, :length], sigma, rtol=1e-8)
+    shares = shares_by_distance(
+        scaled_state(stages, params, batch, "text", "encoder", sample.spreads["encoder"]),
+        Words(vectors, batch.mask, batch.rows, sample.deviation),
+        jax.random.key(0),
+        2,
+    )
+    np.testing.assert_allclose(shares.sum(axis=-1), 1)
 
 
 def test_norms_over_words_are_roots_of_sums_of_squares(folder):

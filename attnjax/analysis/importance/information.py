@@ -132,10 +132,11 @@ def replacement(state: str) -> Any:
         vectors = segments.values(stages.embed(params, batch), segment)
         scaled = scaled_state(stages, params, batch, segment, state, sample.spreads[state])
         base, places = scaled(vectors), jnp.arange(words.shape[1])
+        centre = jnp.tile(sample.centre, vectors.shape[-1] // len(sample.centre))
 
         def moved(place: Array) -> Float[Array, " batch"]:
             there = (words & (places == place)[None, :])[..., None]
-            other = scaled(jnp.where(there, sample.centre[None, None], vectors))
+            other = scaled(jnp.where(there, centre[None, None], vectors))
             return jnp.linalg.norm((other - base).reshape(len(base), -1), axis=-1)
 
         return jnp.where(words, jax.lax.map(moved, places).T, 0)

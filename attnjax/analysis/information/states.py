@@ -17,10 +17,11 @@ from jaxtyping import Array, Bool, Float, Key
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights
-from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages
+from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages, as_they_are
 
 SAMPLE = 64  # training batches, evenly spaced in the order of length
 ORDER = ("embedding", "layer", "encoder", "context", "logits")
+VECTORS = ""  # name among states of the vectors themselves
 DEAD = 1e-6  # standard deviation, in the largest unit's, at which a unit is dead
 DEAD_DIRECTION = 1e-6  # the same for variances of directions, whose rounding is as large
 
@@ -41,8 +42,8 @@ class Sample(NamedTuple):
     """What is known from training data about one segment.
 
     spreads    of each state, by name
-    deviation  sigma_X: root of the mean variance of the word vectors' entries
-    centre     [embed] mean of the word vectors
+    deviation  sigma_X: root of the mean variance of the entries of vectors, of words or pieces
+    centre     [embed] mean of these vectors; where words have pieces, once for each
     """
 
     spreads: dict[str, Spread]
@@ -56,7 +57,8 @@ def states_of(
     """The states in which a segment's words may be known, in order of depth.
 
     One vector a token [batch, length, units], or one a text [batch, units]. Of an encoder with
-    several layers those before the last are layer_1, layer_2 and so on. The context is all
+    several layers those before the last are layer_1, layer_2 and so on; of one that sees pieces of
+    words the embedding, which has no units that all words share, is left out. The context is all
     that the decoder reads: of pairs with the query's summary. Of two classes of a single text the
     one trained logit counts; answers that are no candidates count like the others.
     """
@@ -70,13 +72,21 @@ def states_of(
         logits = logits[:, 1:]
     layers = stages.layers(params, embedded, batch, segment)
     last: Any = encoded.states if segment == "text" else encoded.query
-    return {
-        "embedding": segments.values(embedded, segment),
-        **{f"layer_{place}": each.states for place, each in enumerate(layers[:-1], 1)},
+    embedding = {} if sees_pieces(stages) else {"embedding": segments.values(embedded, segment)}
+    return embedding | {
+        **{
+            f"layer_{place}": stages.by_word(batch, each.states, segment)
+            for place, each in enumerate(layers[:-1], 1)
+        },
         "encoder": last,
         "context": context,
         "logits": logits,
     }
+
+
+def sees_pieces(stages: Stages) -> bool:
+    """Whether words are made of pieces, whose vectors stand in a word's one after another."""
+    return stages.by_word is not as_they_are
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -214,10 +224,9 @@ def _each_joined(one: Any, other: Any) -> Any:
 
 
 def _sample(states: dict[str, Moments], dtype: Any) -> Sample:
-    spreads = {name: spread_of(found, name, dtype) for name, found in states.items()}
-    count, mean, squares = states["embedding"]
-    variances = (np.diagonal(squares) if np.ndim(squares) == 2 else squares) / count
-    deviation = np.sqrt(np.mean(variances))
+    spreads = {name: spread_of(each, name, dtype) for name, each in states.items() if name}
+    count, mean, squares = states[VECTORS]
+    deviation = np.sqrt(np.mean(squares / count))
     return Sample(spreads, *(jnp.asarray(each, dtype) for each in (deviation, mean)))
 
 
@@ -229,9 +238,25 @@ def _moments_of_batch(
     found: dict[str, dict[str, Moments]] = {}
     for segment in names:
         mask = real_tokens(batch, segment) & here[:, None]
-        found[segment] = {}
+        found[segment] = {VECTORS: _of_vectors(stages, params, embedded, mask, segment)}
         for name, state in states_of(stages, params, embedded, batch, segment).items():
             flat = state.reshape(-1, state.shape[-1])
             real = mask.reshape(-1) if state.ndim == 3 else here
             found[segment][name] = moments(flat, real, products)
     return found
+
+
+def _of_vectors(
+    stages: Stages,
+    params: Params,
+    embedded: Embedded,
+    mask: Bool[Array, "batch length"],
+    segment: Segment,
+) -> Moments:
+    """Those of the vectors that are disturbed: of the tokens, or of their pieces."""
+    vectors = segments.values(embedded, segment)
+    if not sees_pieces(stages):
+        return moments(vectors.reshape(-1, vectors.shape[-1]), mask.reshape(-1), False)
+    pieces = vectors.reshape(*mask.shape, -1, params["embed"]["table"].shape[-1])
+    real = mask[..., None] & (pieces != 0).any(axis=-1)  # 0 beyond a word's last piece
+    return moments(pieces.reshape(-1, pieces.shape[-1]), real.reshape(-1), False)

@@ -56,7 +56,7 @@ def test_the_states_of_an_encoder_have_the_names_that_a_configuration_may_give(e
     embedded = stages.embed(params, batch)
     for segment in ("text", "query"):
         found = states_of(stages, params, embedded, batch, segment)
-        assert tuple(found) == states_of_encoder(ModelConfig(encoder=encoder))
+        assert tuple(found) == states_of_encoder(ModelConfig(encoder=encoder), 2)
     assert found["context"].shape[1] == 2 * found["encoder"].shape[1], "with the query's summary"
 
 
@@ -132,7 +132,7 @@ def test_the_scale_of_the_word_vectors_says_nothing():
         "encode": {"text": encoder | {"input": encoder["input"] / 8}},
     }
     settings = Settings(rate=0.1, probes=4, steps=4, draws=3)
-    for name in states_of_encoder(ModelConfig()):
+    for name in states_of_encoder(ModelConfig(), 1):
         one, other = (known(stages, each, batch, name, settings) for each in (params, moved))
         np.testing.assert_allclose(other.retained, one.retained, rtol=1e-9)
         real = np.asarray(batch.mask)
