@@ -20,12 +20,17 @@ def told_of(folder, examples=40):
         "gradient": [[summary(0.1), summary(-0.2)], [summary(0.4), summary(None)]],
         "lrp": [[summary(0.0), summary(0.2)], [summary(0.7), summary(0.3)]],
     }
-    return Told(epath.Path(folder), {}, {"examples": examples, "layers": layers}, [])
+    share = [[summary(0.8), summary(0.3)], [summary(0.5), summary(0.9)]]
+    analysis = {"examples": examples, "layers": layers, "off_words": share}
+    return Told(epath.Path(folder), {}, analysis, [])
 
 
 def test_a_map_for_each_importance_and_a_row_for_each_head(tmp_path):
     blocks = SECTION.blocks(told_of(tmp_path))
-    (figures,) = (each.figures for each in blocks if isinstance(each, Figures))
+    figures, shares = (each.figures for each in blocks if isinstance(each, Figures))
+    assert [each["name"] for each in shares] == ["layers_off_words"]
+    svg = (tmp_path / "figures" / "layers_off_words.svg").read_text()
+    assert all(f">{text}<" in svg for text in ("0.80", "0.30", "0.50", "0.90", "share"))
     assert [each["name"] for each in figures] == ["layers_gradient", "layers_lrp"]
     svg = (tmp_path / "figures" / "layers_lrp.svg").read_text()
     assert all(f">{text}<" in svg for text in ("0.70", "0.30", "head", "layer"))

@@ -1,5 +1,6 @@
 """Which layers and heads of self-attention agree with importance."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,17 +11,21 @@ from jaxtyping import Array, Float
 from attnjax.analysis.agreement import kendall_tau
 from attnjax.analysis.findings import describe
 from attnjax.analysis.importance import method_named
-from attnjax.analysis.importance.attention import SELF_ATTENTION, read_by
+from attnjax.analysis.importance.attention import SELF_ATTENTION, Matrix, read_by
 from attnjax.analysis.questions.question import About, Given, Question
 from attnjax.config import AnalysisConfig
 from attnjax.types import Batch, Params, Stages
 
 
 def make_layers(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
-    """Builds ask(params, batch, given) -> {"layers": importance -> [batch, layers, heads]}.
+    """Builds ask(params, batch, given) -> {"layers", "off_words"}.
 
-    Kendall's tau, over the text's words, of the importance's magnitudes with what a head attends
-    to, read where attention over words reads: sum_i a_i A_ij.
+    layers     importance -> [batch, layers, heads], Kendall's tau, over the text's words, of the
+               importance's magnitudes with what a head attends to, read where attention over words
+               reads: sum_i a_i A_ij
+    off_words  [batch, layers, heads], the share of what is read that falls on no word of the text:
+               on its ends, where words have pieces on their markers, and of pairs that are encoded
+               as one sequence on the query; NaN without a word
     """
     del seed
     names = [name for name in config.methods if method_named(name).kind == "importance"]
@@ -30,27 +35,40 @@ def make_layers(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         layers = stages.layers(params, trace.embedded, batch, "text")
         if not layers:  # the configuration refuses this; a program without output would abort
             nothing = jnp.zeros((len(batch.rows), 0, 0), trace.weights.dtype)
-            return {"layers": dict.fromkeys(names, nothing)}
+            return {"layers": dict.fromkeys(names, nothing), "off_words": nothing}
         every = jnp.stack([each.weights for each in layers])  # [layers, batch, heads, from, to]
         heads = every.swapaxes(1, 2).reshape(-1, *every.shape[1:2], *every.shape[3:])
 
+        def of_heads(of_head: Callable[[Matrix], Float[Array, " batch"]]) -> Array:
+            return jax.lax.map(of_head, heads).T.reshape(len(batch.rows), len(layers), -1)
+
+        def off_words(matrix: Matrix) -> Float[Array, " batch"]:
+            read = read_by(trace.weights, stages.of_words(batch, matrix), batch).sum(axis=-1)
+            return jnp.where(batch.words.any(axis=-1), 1 - read, jnp.nan)
+
         def agreement(importance: Float[Array, "batch length"]) -> Array:
-            def of_head(matrix: Float[Array, "batch places places"]) -> Float[Array, " batch"]:
+            def of_head(matrix: Matrix) -> Float[Array, " batch"]:
                 read = read_by(trace.weights, stages.of_words(batch, matrix), batch)
                 return kendall_tau(read, jnp.abs(importance), batch.words)
 
-            found = jax.lax.map(of_head, heads)
-            return found.T.reshape(len(batch.rows), len(layers), -1)
+            return of_heads(of_head)
 
-        return {"layers": {name: agreement(given.explanations[name]["text"]) for name in names}}
+        taus = {name: agreement(given.explanations[name]["text"]) for name in names}
+        return {"layers": taus, "off_words": of_heads(off_words)}
 
     return ask
 
 
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
-    """importance -> a list of layers, first to last, each a list of its heads' summaries."""
+    """importance -> a list of layers, first to last, each a list of its heads' summaries.
+
+    Likewise the shares that fall on no word.
+    """
     del about
-    return {"layers": {name: by_head(values) for name, values in found["layers"].items()}}
+    return {
+        "layers": {name: by_head(values) for name, values in found["layers"].items()},
+        "off_words": by_head(found["off_words"]),
+    }
 
 
 def by_head(values: np.ndarray) -> list[list[dict[str, Any]]]:

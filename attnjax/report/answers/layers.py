@@ -39,6 +39,24 @@ def blocks(told: Told) -> list[Block]:
         )
         for name, heads in found.items()
     ]
+    off_words: Heads | None = told.analysis.get("off_words")
+    elsewhere: list[Block] = []
+    if off_words:
+        share = draw_means(
+            told.folder,
+            "layers_off_words",
+            off_words,
+            "Share of each head's attention that falls on no word of the text, mean.",
+            "share",
+        )
+        elsewhere = [
+            Paragraph(
+                "Heads need not attend to words at all. What falls on the marks at a text's ends "
+                "([CLS] and [SEP] of a BERT; of its pairs also what falls on the query) is no "
+                "word's, and is left out above."
+            ),
+            Figures(inline([share])),
+        ]
     return [
         Paragraph(
             f"Kendall's tau of what each head attends to with each importance, means over {count} "
@@ -46,6 +64,7 @@ def blocks(told: Told) -> list[Block]:
             "tokens' attention, weighted by attention over words. 0 is chance."
         ),
         Figures(inline(drawn)),
+        *elsewhere,
         Folded("Numbers", [Shown(table)]),
         Files(table),
     ]

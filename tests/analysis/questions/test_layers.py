@@ -40,6 +40,11 @@ def test_each_head_is_compared_with_each_importance():
             read = sum(weights[row, i] * matrix[i, 1 : words + 1] for i in range(words + 2))
             expected = stats.kendalltau(read, np.abs(importance[row, 1 : words + 1])).statistic
             np.testing.assert_allclose(taus[row, layer, head], expected, rtol=1e-5, atol=1e-6)
+            ends = sum(
+                weights[row, i] * (matrix[i, 0] + matrix[i, words + 1]) for i in range(words + 2)
+            )
+            share = found["off_words"][row, layer, head]
+            np.testing.assert_allclose(share, ends, rtol=1e-5, atol=1e-6)
     assert np.isnan(taus[2]).all(), "of one word there is no order"
     answer = LAYERS.answer(jax.device_get(found), ABOUT)["layers"]["gradient"]
     assert answer[2][1]["mean"] == pytest.approx(taus[:2, 2, 1].mean(), rel=1e-5)
@@ -52,4 +57,5 @@ def test_an_encoder_without_self_attention_has_no_layers():
     given = Given(forward(stages, params, batch), {})
     found = jax.device_get(LAYERS.ask(stages, AnalysisConfig(), 0)(params, batch, given))
     names = AnalysisConfig().methods
-    assert LAYERS.answer(found, ABOUT) == {"layers": {name: [] for name in names}}
+    empty = {"layers": {name: [] for name in names}, "off_words": []}
+    assert LAYERS.answer(found, ABOUT) == empty
