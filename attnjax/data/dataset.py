@@ -16,7 +16,7 @@ from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
-from attnjax.data.pieces import every_text, pieces_of, within_positions
+from attnjax.data.pieces import every_text, pieces_of, unread, within_positions
 from attnjax.data.reverse import read_reverse
 from attnjax.data.splits import cut, is_number
 from attnjax.data.tfds import read_tfds
@@ -130,6 +130,7 @@ def load_dataset(config: RunConfig) -> Dataset:
         **told(account, splits, words, encoded, data.source in SIMULATED),
     }
     if pieces is not None:
+        summary["notes"] += unread(pieces, vocabulary)
         summary |= {"pieces_of_longest": pieces.room[-1], "beyond_positions": beyond}
     vectors = None
     if data.vectors:

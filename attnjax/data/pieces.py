@@ -174,6 +174,19 @@ def within_positions(
     return reader, found, beyond
 
 
+def unread(pieces: Pieces, vocabulary: Vocabulary) -> list[str]:
+    """A line on the words that have no piece, as those of control characters have none."""
+    without = np.flatnonzero((pieces.ids[len(SPECIALS) :] < 0).all(axis=1))
+    if not len(without):
+        return []
+    word = vocabulary.tokens[len(SPECIALS) + int(without[0])]
+    return [
+        f"{len(without)} of {len(pieces.ids) - len(SPECIALS)} words, such as {word!r:.40}, have no "
+        "piece in the pretrained model's tokenizer: it does not see them, and what explains them "
+        "is 0"
+    ]
+
+
 def pieces_of(
     reader: Reader, vocabulary: Vocabulary, texts: Iterable[Tokenized] | None = None
 ) -> Pieces:

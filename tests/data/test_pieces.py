@@ -8,7 +8,7 @@ import pytest
 from bert_folder import PIECES, POSITIONS, write_folder
 
 from attnjax.data.examples import Tokenized
-from attnjax.data.pieces import cut_to_positions, pieces_of, read_reader
+from attnjax.data.pieces import cut_to_positions, pieces_of, read_reader, unread
 from attnjax.data.tokens import tokenize
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
@@ -48,6 +48,14 @@ def test_every_word_has_its_row_and_texts_their_room(tmp_path):
     unknown = pieces_of(reader, vocabulary)
     assert [unknown.places(each) for each in (2, 3, 100)] == [6, 9, POSITIONS]
     np.testing.assert_array_equal(unknown.ids, pieces.ids)
+
+
+def test_words_without_a_piece_are_told_of(tmp_path):
+    reader = read_reader(str(write_folder(tmp_path / "bert")))
+    seen, lost = Vocabulary.build([["good"]]), Vocabulary.build([["good", "\x81", "\x82\x83"]])
+    assert unread(pieces_of(reader, seen), seen) == []
+    (line,) = unread(pieces_of(reader, lost), lost)
+    assert line.startswith("2 of 3 words, such as '\\x81', have no piece in the")
 
 
 def test_texts_beyond_the_positions_lose_their_last_words(tmp_path):
