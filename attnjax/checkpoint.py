@@ -262,6 +262,12 @@ class Checkpoints:
         import jax
         import orbax.checkpoint as ocp
 
+        for path in (self._folder, self._folder / name):
+            if os.path.lexists(path) and not path.is_dir():
+                raise UserError(
+                    f"{path} is no folder, as that of a run's checkpoints is; restore it, or "
+                    "delete it to train again from the start"
+                )
         if not (self._folder / name).is_dir():
             return None
         manager = self._manager(name)

@@ -197,8 +197,13 @@ def test_a_pipe_in_a_checkpoint_is_not_waited_for(folder):
         checkpoints.restore_best(PARAMS)
 
 
-def test_a_file_in_the_place_of_checkpoints_is_none(tmp_path):
-    (tmp_path / "best").write_text("")
-    with Checkpoints(epath.Path(tmp_path), read_only=True) as checkpoints:
+@pytest.mark.parametrize("place", ["best", "."])
+def test_a_file_in_the_place_of_checkpoints_is_named(place, tmp_path):
+    folder = tmp_path / "checkpoints"
+    if place != ".":
+        folder.mkdir()
+    (folder / place).write_text("") if place != "." else folder.write_text("")
+    with Checkpoints(epath.Path(folder), read_only=True) as checkpoints:
         assert checkpoints.recorded() is None
-        assert checkpoints.restore_best(PARAMS) is None
+        with pytest.raises(UserError, match=f"{(folder / place).name} is no folder"):
+            checkpoints.restore_best(PARAMS)
