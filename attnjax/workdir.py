@@ -16,7 +16,7 @@ import os
 import re
 import uuid
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ except ImportError:  # not on Windows
 
 from attnjax.errors import UserError, encodable
 from attnjax.hosts import is_first_process
-from attnjax.shapes import EXAMPLES_SHAPE, misfit, too_deep, uneven
+from attnjax.shapes import EXAMPLES_SHAPE, RESULTS_SHAPE, misfit, too_deep, uneven
 
 PARTIAL = re.compile(r"\..+\.[0-9a-f]{32}\.partial")  # names of files that are being written
 CONFIG = "config.json"
@@ -314,9 +314,11 @@ def read_json_lines(path: epath.Path, shape: Any = dict) -> list[Any]:
 def read_examples(folder: epath.Path) -> list[dict[str, Any]]:
     """The analysed examples of a run, with a value a token of each explanation; [] of none.
 
-    Raises UserError as `read_json_lines`, and where explanations do not fit the tokens, or are not
-    those of the other examples.
+    Raises UserError as `read_json_lines` and `refuse_other_examples`, and where explanations do not
+    fit the tokens, or are not those of the other examples.
     """
+    if (folder / RESULTS).exists():
+        refuse_other_examples(folder, read_json(folder / RESULTS, RESULTS_SHAPE)["analysis"])
     rows = read_json_lines(folder / EXAMPLES, EXAMPLES_SHAPE)
     for number, row in enumerate(rows, 1):
         if wrong := uneven(row, rows[0]):
@@ -324,6 +326,26 @@ def read_examples(folder: epath.Path) -> list[dict[str, Any]]:
                 f"line {number} of {folder / EXAMPLES} is damaged ({wrong}); analyse that run again"
             )
     return rows
+
+
+def refuse_other_examples(folder: epath.Path, analysis: Mapping[str, Any]) -> None:
+    """Raises UserError where examples.jsonl is not that of the analysis in results.json.
+
+    Nothing is said where there is none, or where an earlier version wrote no sum.
+    """
+    path, stored = folder / EXAMPLES, analysis.get("examples_sha256")
+    refuse_pipe(path)
+    if stored is None or not path.exists():
+        return
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        for line in file:
+            found.update(line)
+    if stored != found.hexdigest():
+        raise UserError(
+            f"{path} is not of the analysis that {RESULTS} tells of, which was stopped, or one of "
+            "them was changed; analyse that run again"
+        )
 
 
 def _read_text(path: epath.Path) -> str:

@@ -1,6 +1,7 @@
 """The folder of a run, on disk and on gs:// (a stand-in for the bucket; no network)."""
 
 import importlib.util
+import json
 import os
 
 import pytest
@@ -321,3 +322,24 @@ def test_explanations_of_analysed_examples_fit_their_tokens(changes, message, tm
         return
     with pytest.raises(UserError, match=rf"line 2 of .*examples.jsonl is damaged \({message}\);"):
         read_examples(folder)
+
+
+def test_examples_of_another_analysis_than_results_tell_of_are_refused(tmp_path):
+    folder, row = (
+        epath.Path(tmp_path),
+        {
+            **{"id": 0, "tokens": ["a"], "query": None, "label": "no", "prediction": "no"},
+            **{"probabilities": [1.0], "attention": [1.0], "importance": {}},
+        },
+    )
+    summed = write_json_lines(folder / "analysis" / "examples.jsonl", [row, row])
+    results = {"config": {}, "test": {}, "analysis": {"examples_sha256": summed}}
+    (folder / "results.json").write_text(json.dumps(results))
+    assert read_examples(folder) == [row, row]
+    path = folder / "analysis" / "examples.jsonl"
+    path.write_text(path.read_text()[: len(path.read_text()) // 2 + 5])  # cut within a line
+    with pytest.raises(UserError, match=r"examples.jsonl is not of the analysis that results.json"):
+        read_examples(folder)
+    results["analysis"] = {}  # as an earlier version wrote it: a line that was cut is left out
+    (folder / "results.json").write_text(json.dumps(results))
+    assert read_examples(folder) == [row]

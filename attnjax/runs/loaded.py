@@ -45,7 +45,7 @@ from attnjax.runs.texts import (
     spread,
     spread_array,
 )
-from attnjax.runtime import FULL_PRECISION
+from attnjax.runtime import FULL_PRECISION, platform_of_devices
 from attnjax.shapes import RESULTS_SHAPE, VOCABULARY_SHAPE
 from attnjax.training.parallel import remembered
 from attnjax.training.step import make_evaluate
@@ -305,6 +305,7 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
     pieces = None if reader is None else pieces_of(reader, vocabulary)
     frequencies = np.asarray(stored["frequencies"], np.float32)
     stages = _stages(config, len(vocabulary), labels, pieces, frequencies)
+    platform_of_devices()  # of what cannot be started, one line tells
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)

@@ -1,6 +1,5 @@
 """Folders of finished runs -> what a comparison needs of each, checked to belong together."""
 
-import hashlib
 import os
 import sys
 from itertools import takewhile
@@ -21,7 +20,7 @@ from attnjax.workdir import (
     absolute,
     parse,
     read_json,
-    refuse_pipe,
+    refuse_other_examples,
 )
 
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
@@ -167,28 +166,14 @@ def _read(folder: epath.Path, name: str) -> FinishedRun:
             "sweep writes none), so its examples cannot be compared; analyse it as the others: "
             f"python -m attnjax.analyze --workdir={folder}"
         )
-    refuse_pipe(folder / EXAMPLES)
+    refuse_other_examples(folder, analysis)
     examples = _read_examples(folder / EXAMPLES)
-    stored = analysis.get("examples_sha256")
-    if stored is not None and stored != _sha256(folder / EXAMPLES):
-        raise UserError(
-            f"{folder / EXAMPLES} is not of the analysis that {RESULTS} tells of, which was "
-            "stopped, or one of them was changed; analyse that run again"
-        )
     if len(examples) != analysis.get("examples", len(examples)):
         raise UserError(
             f"{folder / EXAMPLES} has {len(examples)} examples where {RESULTS} says "
             f"{analysis['examples']}; analyse that run again"
         )
     return FinishedRun(name, str(folder), config, test, examples, results.get("cost") or {})
-
-
-def _sha256(path: epath.Path) -> str:
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        for line in file:
-            found.update(line)
-    return found.hexdigest()
 
 
 def _read_examples(path: epath.Path) -> list[AnalysedExample]:

@@ -47,6 +47,7 @@ from attnjax.workdir import (
     CONFIG,
     METRICS,
     RESULTS,
+    delete,
     held,
     open_workdir,
     write_json,
@@ -250,9 +251,7 @@ class Bench:
         train_s, analysis_s  its share of the time of all that trained or were analysed with it
         """
         folder = self.folder / point.name
-        if folder.exists():  # left by a sweep that was killed here
-            folder.rmtree()
-        folder.mkdir(parents=True)
+        clear(folder)
         write_json(folder / CONFIG, to_dict(point.config))
         write_vocabulary(folder, self.dataset)
         write_json_lines(folder / METRICS, outcome.metrics)
@@ -281,3 +280,12 @@ class Bench:
             **analysis["results"],
         }
         write_json(folder / RESULTS, results)
+
+
+def clear(folder: epath.Path) -> None:
+    """Makes the folder anew; what lies there was left by a sweep that was killed."""
+    if folder.is_dir():
+        folder.rmtree()
+    elif folder.exists():
+        delete(folder)  # a file, or a pipe, which the deletion of a tree would wait for
+    folder.mkdir(parents=True)
