@@ -28,7 +28,7 @@ from attnjax.hosts import (
     several_processes,
 )
 from attnjax.runtime import collect_garbage_rarely, set_compiler
-from attnjax.stop import TOLD, Stop, Stopped, failed_import, tell
+from attnjax.stop import TOLD, Stop, Stopped, failed_import, failed_under_debugging, tell
 
 USAGE = (
     "usage: python -m attnjax.main [--config=NAME or FILE.py] [--workdir=DIR] "
@@ -325,6 +325,8 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
                 f"out of memory ({reason}); lower train.batch_size, analysis.chunk_size or "
                 "data.max_length, or --sweep.memory of a sweep"
             )
+        elif told := failed_under_debugging(error):
+            pass
         else:
             raise
         tell(f"attnjax: error: {told}")

@@ -15,6 +15,10 @@ from types import FrameType
 from typing import NoReturn
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
+DEBUGGING = (  # variables under which JAX refuses what is no mistake here
+    *("JAX_DISABLE_JIT", "JAX_DEBUG_NANS", "JAX_DEBUG_INFS", "JAX_TRANSFER_GUARD"),
+    *("JAX_CHECK_TRACER_LEAKS", "JAX_NUMPY_RANK_PROMOTION", "JAX_NUMPY_DTYPE_PROMOTION"),
+)
 TOLD = "attnjax: stopped; the same command resumes"
 
 
@@ -57,6 +61,19 @@ def failed_import(error: Exception) -> str:
     return (
         f"JAX cannot be imported with {given} ({lines[0]:.200}); unset it, or give it another value"
     )
+
+
+def failed_under_debugging(error: Exception) -> str:
+    """What to say where something failed under a variable that makes JAX stricter; else ""."""
+    given = [
+        f"{name}={value}"
+        for name, value in sorted(os.environ.items())
+        if name.startswith(DEBUGGING) and value.lower() not in ("", "0", "false", "off", "allow")
+    ]
+    if not given:
+        return ""
+    reason = (str(error).strip() or repr(error)).splitlines()[0]
+    return f"this does not run with {', '.join(given)} ({reason:.200}); unset it"
 
 
 def settle_streams() -> None:

@@ -229,6 +229,21 @@ def test_a_variable_that_jax_cannot_be_imported_with_is_named(monkeypatch):
     assert "COMPILATION_CACHE" not in told
 
 
+def test_what_fails_under_a_debugging_variable_names_it(monkeypatch, capsys):
+    def action(stop):
+        raise FloatingPointError("invalid value (nan) encountered in jit(x)\nmore")
+
+    monkeypatch.setenv("JAX_DEBUG_NANS", "0")
+    with pytest.raises(FloatingPointError):
+        guarded("", action, ["attnjax"])
+    monkeypatch.setenv("JAX_DEBUG_NANS", "1")
+    assert guarded("", action, ["attnjax"]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("attnjax: error: this does not run with JAX_DEBUG_NANS=1 (invalid value")
+    assert told.endswith("unset it\n")
+    assert told.count("\n") == 1
+
+
 def test_commands_look_for_garbage_rarely():
     before = gc.get_threshold()
     gc.set_threshold(700, 10, 10)
