@@ -132,6 +132,14 @@ class TrainConfig:
         most=1_000_000,
         incidental=True,
     )
+    encodings_gib: float = option(
+        4.0,
+        "memory for the states of a frozen encoder, which then reads each text of train and "
+        "validation once; where they take more, it runs at every step",
+        least=0.0,
+        most=1e6,
+        incidental=True,
+    )
     tensorboard: bool = option(
         False, "log for TensorBoard too; needs the extra attnjax[tensorboard]", incidental=True
     )

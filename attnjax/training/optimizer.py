@@ -15,30 +15,15 @@ from attnjax.types import Params
 
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
 
-FROZEN = ("embed", "encode")  # parts that a frozen encoder leaves as they are
 
-
-def make_optimizer(config: TrainConfig, frozen: bool = False) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """Gradient -> update of unit step size; the step multiplies it by the learning rate.
 
-    frozen  embedding and encoder stay as they are, without moments or decay
     The decay is added to the gradient before the moments, as `torch.optim.Adam` does, so that it
     is L2 regularisation; that of adamw is decoupled (Loshchilov & Hutter, arXiv:1711.05101), and
     leaves out biases and layer norms. The gradient of the embedding table may be in
     `TableGradient`.
     """
-    optimizer = _make_optimizer(config)
-    if not frozen:
-        return optimizer
-    return optax.masked(optimizer, trained_beside_encoder)
-
-
-def trained_beside_encoder(params: Params) -> dict[str, bool]:
-    """Whether a model with a frozen encoder trains each part of its parameters."""
-    return {part: part not in FROZEN for part in params}
-
-
-def _make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     scale = {
         "amsgrad": scale_by_amsgrad,
         "adam": optax.scale_by_adam,

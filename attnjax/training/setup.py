@@ -21,6 +21,8 @@ from attnjax.training.parallel import require_divisible
 from attnjax.training.step import Step, init_state, make_train_step
 from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
 
+FROZEN = ("embed", "encode")  # parts that a frozen encoder leaves as they are
+
 
 def hparams_of(config: RunConfig) -> HParams:
     """The run's numbers that a sweep may vary, as float32 scalars."""
@@ -34,8 +36,8 @@ def hparams_of(config: RunConfig) -> HParams:
 
 def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> TrainState:
     """Parameters from the seed, pretrained ones where there are some, fresh moments."""
-    optimizer = make_optimizer(config.train, config.model.freeze_encoder)
-    state = init_state(stages, optimizer, config.seed)
+    optimizer = make_optimizer(config.train)
+    state = init_state(stages, optimizer, config.seed, frozen_parts(config))
     if dataset.vectors is not None:
         vectors, found = dataset.vectors
         table = state.params["embed"]["table"]
@@ -49,6 +51,11 @@ def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> Train
         shape = (len(dataset.vocabulary), config.adversary.neighbours)
         state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
     return state
+
+
+def frozen_parts(config: RunConfig) -> tuple[str, ...]:
+    """The parts of the parameters that the run leaves as they start."""
+    return FROZEN if config.model.freeze_encoder else ()
 
 
 def training_batches(
@@ -76,10 +83,11 @@ def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | Non
     total = config.train.epochs * steps_per_epoch(split, config.train.batch_size)
     return make_train_step(
         make_gradients(config, stages, weights),
-        make_optimizer(config.train, config.model.freeze_encoder),
+        make_optimizer(config.train),
         make_schedule(config.train, total, attends(config.model.encoder)),
         axis,
         whole_table=reads_whole_table(config),
+        frozen=frozen_parts(config),
     )
 
 
