@@ -63,6 +63,19 @@ class ModelConfig:
     freeze_encoder: bool = option(
         False, "bert: train attention and decoder alone, the encoder stays as it was read"
     )
+    rematerialize: bool = option(
+        False,
+        "encoders with self-attention: backward passes compute each layer again, which takes less "
+        "memory and more time",
+        incidental=True,
+    )
+    dropout: float = option(
+        0.0,
+        "encoders with self-attention: share of its weights, and of what each part of a layer "
+        "adds, that a training step drops; nothing else drops any",
+        least=0.0,
+        below=1.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -89,6 +102,13 @@ class TrainConfig:
         "course of the learning rate after its warm-up; auto: linear to 0 for encoders with "
         "self-attention, else constant",
         choices=("auto", "constant", "linear", "cosine"),
+    )
+    layer_decay: float = option(
+        1.0,
+        "encoders with self-attention: by what a layer learns more slowly than the one above it; "
+        "word vectors and what else comes before the first layer, as much again",
+        least=0.0,
+        most=1.0,
     )
     warmup_steps: int = option(
         0, "over which the learning rate rises to its value", least=0, most=MANY

@@ -86,10 +86,12 @@ class Inner(NamedTuple):
 
     score   [layers, batch, heads, length, length], added to the unnormalised scores
     factor  likewise, multiplies the weights
+    keys    of each row, by which training drops what the encoder's rate says, in the query's too
     """
 
     score: Float[Array, "layers batch heads length length"] | None = None
     factor: Float[Array, "layers batch heads length length"] | None = None
+    keys: Key[Array, "*layers batch"] | None = None
 
 
 class Layer(NamedTuple):

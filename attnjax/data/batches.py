@@ -361,4 +361,5 @@ def _encoded(split: EncodedSplit, rows: np.ndarray, shape: tuple[int, int]) -> A
         states[place, : len(split.states[row])] = split.states[row]
         if query is not None and split.summaries is not None:
             query[place] = split.summaries[row]
-    return Encoded(states, query)
+    parts: dict[str, Any] = {"states": states, "query": query}  # on the host, like the batch
+    return Encoded(**parts)

@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -28,8 +29,9 @@ def disturbed(config: RunConfig) -> str:
     technique = TECHNIQUES.get(config.adversary.technique)
     if technique is not None and technique.level != "attention":
         return f"adversary.technique='{config.adversary.technique}'"
-    if config.train.embed_dropout > 0:
-        return f"train.embed_dropout={config.train.embed_dropout}"
+    for name in ("train.embed_dropout", "model.dropout"):
+        if (rate := attrgetter(name)(config)) > 0:
+            return f"{name}={rate}"
     return ""
 
 
@@ -54,13 +56,14 @@ def with_encodings(
     """The data set whose batches bring what a frozen encoder makes of them.
 
     params    on the devices; check  is called between batches and may raise to stop
-    As it is where the encoder is trained; and, with a line on the log, where steps disturb what it
-    reads or its states would take more than train.encodings_gib.
+    As it is where that is known already or the encoder is trained; and, with a line on the log,
+    where steps disturb what it reads or its states would take more than train.encodings_gib.
     """
-    if not config.model.freeze_encoder or dataset.pieces is None:
+    known = dataset.splits["train"].states is not None
+    if known or not config.model.freeze_encoder or dataset.pieces is None:
         return dataset
     if field := disturbed(config):
-        logger.info("the frozen encoder runs at every step, since %s disturbs what it reads", field)
+        logger.info("the frozen encoder runs at every step, since %s disturbs it", field)
         return dataset
     need, bound = size_of(dataset, dataset.pieces.geometry.width), config.train.encodings_gib
     if need > bound * GIB:

@@ -1,17 +1,18 @@
 """What a run starts from, alone or in a sweep: state, numbers, batches, and its training step."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
+from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.model.pretrained import read_weights
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
@@ -89,6 +90,15 @@ def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | Non
         whole_table=reads_whole_table(config),
         frozen=frozen_parts(config),
     )
+
+
+def balanced_class_weights(labels: Any, classes: int) -> Float[Array, " classes"]:
+    """Weights inversely proportional to class frequency, mean 1 over the examples.
+
+    balanced_class_weights([0, 0, 0, 1], 2) == [2/3, 2]
+    """
+    counts = jnp.bincount(jnp.asarray(labels), length=classes)
+    return (jnp.sum(counts) / (classes * jnp.maximum(counts, 1))).astype(jnp.float32)
 
 
 def make_nearest(

@@ -154,8 +154,9 @@ def test_runs_are_those_of_an_encoder_that_runs_at_every_step(folder, tmp_path, 
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        ({"train.embed_dropout": 0.1}, "since train.embed_dropout=0.1 disturbs what it reads"),
+        ({"train.embed_dropout": 0.1}, "since train.embed_dropout=0.1 disturbs it"),
         ({"adversary.technique": "word_at"}, "since adversary.technique='word_at' disturbs"),
+        ({"model.dropout": 0.2}, "since model.dropout=0.2 disturbs it"),
         ({"train.encodings_gib": 1e-4}, r"its states of all texts would take 0.000\d* GiB, and"),
     ],
 )
