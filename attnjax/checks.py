@@ -14,6 +14,10 @@ BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a 
     *("word_iat", "word_ivat", "continuity", "concepts", "flips", "prototypes"),
 )
 
+ABOUT_LAYERS = (  # fields for encoders with self-attention alone
+    *("train.layer_decay", "model.rematerialize", "model.dropout"),
+)
+
 SIMULATED = {  # data.source -> data.name
     "babi_simulator": ("1", "2", "3"),
     "reverse_simulator": tuple(str(length) for length in range(2, 21)),
@@ -53,6 +57,7 @@ def check(run: Any) -> None:
     _check_pretrained(run)
     _check_adversary(run)
     _check_analysis(run)
+    _check_layers(run)
     steps = train.profile_steps
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
         raise UserError(
@@ -162,17 +167,44 @@ def attends(encoder: str) -> bool:
 
 def _check_inner(adversary: Any, model: Any) -> None:
     """Raises UserError where the encoder has no such self-attention to disturb."""
-    encoders = REGISTERED.get("model.encoder", {})
-    if encoders and not attends(model.encoder):
-        able = ", ".join(filter(attends, encoders))
-        raise UserError(
-            f"adversary.technique='{adversary.technique}' disturbs self-attention, which the "
-            f"encoder '{model.encoder}' lacks; --config.model.encoder must be one of: {able}"
-        )
+    _require_layers(
+        f"adversary.technique='{adversary.technique}' disturbs self-attention", model.encoder
+    )
     last = max(adversary.layers, default=0)
     if model.encoder != "bert" and last > model.layers:  # whose folder says how many it has
         raise UserError(
             f"adversary.layers names layer {last}, and the encoder has model.layers={model.layers}"
+        )
+
+
+def _require_layers(what: str, encoder: str) -> None:
+    """Raises UserError where the encoder lacks the self-attention that `what` is about."""
+    encoders = REGISTERED.get("model.encoder", {})
+    if encoders and not attends(encoder):
+        able = ", ".join(filter(attends, encoders))
+        raise UserError(
+            f"{what}, which the encoder '{encoder}' lacks; "
+            f"--config.model.encoder must be one of: {able}"
+        )
+
+
+def _check_layers(run: Any) -> None:
+    """What is about the layers of self-attention alone, and how they are trained."""
+    for name in ABOUT_LAYERS:
+        if (value := attrgetter(name)(run)) != options(type(run))[name].default:
+            _require_layers(
+                f"{name}={value!r} is about layers of self-attention", run.model.encoder
+            )
+    decay, analysis = run.train.layer_decay, run.analysis
+    if decay != 1 and run.model.freeze_encoder:
+        raise UserError(
+            f"train.layer_decay={decay} says how fast layers learn, and model.freeze_encoder=True "
+            "that they do not; leave one of them out"
+        )
+    if decay != 1 and "influence" in analysis.questions and analysis.influence_scope == "tracin":
+        raise UserError(
+            "analysis.influence_scope=tracin takes one learning rate for all parameters, and "
+            f"train.layer_decay={decay} gives each layer its own; set it to last_layer or all"
         )
 
 

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 
 from attnjax.config import RunConfig
 from attnjax.model.attention import attend, forward
+from attnjax.model.dropout import row_keys
 from attnjax.model.stages import inner_scores, word_vectors
 from attnjax.perturb.ascent import Problem, Settings
 from attnjax.perturb.norms import Delta, dropout, norms
@@ -165,16 +166,22 @@ class Objective(NamedTuple):
         """The dropout of this step, if any, and what the technique adds on the way to the states.
 
         delta  to the word vectors, or [batch, layers, heads, length, length] to self-attention
+        The step drops the same entries in its clean pass and in all perturbed ones. What a
+        technique takes from the scores of self-attention beside them, it takes without dropout.
         """
-        found, rate = Perturbation(), self.config.train.embed_dropout
+        batch, rate, found = context.batch, self.config.train.embed_dropout, Perturbation()
         if rate > 0:
-            batch, key = context.batch, jax.random.fold_in(context.key, 1)
+            key = jax.random.fold_in(context.key, 1)
             like = jax.eval_shape(self.stages.embed, params, batch)
             found = Perturbation(dropout(like, batch.rows, key, rate))
+        inner = Inner()
+        if self.config.model.dropout > 0:
+            inner = Inner(keys=row_keys(batch.rows, jax.random.fold_in(context.key, 2)))
+            found = found._replace(inner=inner)
         if delta is None:
             return found
         if self.technique is not None and self.technique.level == "inner":
-            return found._replace(inner=Inner(score=jnp.moveaxis(delta, 0, 1)))
+            return found._replace(inner=inner._replace(score=jnp.moveaxis(delta, 0, 1)))
         return found._replace(embed=delta)
 
     def undisturbed(self, params: Params, batch: Batch) -> Delta:
@@ -388,12 +395,3 @@ def perturbation_sums(
         "unperturbed": real_sum((size == 0).astype(clean.dtype), batch),
         "flipped": real_sum(flipped, batch),
     }
-
-
-def balanced_class_weights(labels: Any, classes: int) -> Float[Array, " classes"]:
-    """Weights inversely proportional to class frequency, mean 1 over the examples.
-
-    balanced_class_weights([0, 0, 0, 1], 2) == [2/3, 2]
-    """
-    counts = jnp.bincount(jnp.asarray(labels), length=classes)
-    return (jnp.sum(counts) / (classes * jnp.maximum(counts, 1))).astype(jnp.float32)

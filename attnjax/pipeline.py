@@ -83,7 +83,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     write_vocabulary(folder, dataset)
     stages = model_of(config, dataset)
     record = record_of(config, dataset)
-    trained = train(config, dataset, stages, training, folder, stop, record)
+    trained = train(config, dataset, stages, training, folder, stop, record, progress)
     call = training.bind(trained.params)(make_evaluate, stages)
     split, size = dataset.splits["test"], config.train.batch_size
     advance = progress("test scores", len(split))

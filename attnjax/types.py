@@ -17,6 +17,13 @@ Segment = Literal["text", "query"]  # of an example: what is attended over, and 
 PAD, UNK, SOS, EOS = range(4)  # the token ids that every vocabulary starts with
 
 
+class Encoded(NamedTuple):
+    """Encoder output. states [batch, length, width]; query [batch, width], its summary, or None."""
+
+    states: Float[Array, "batch length width"]
+    query: Float[Array, "batch width"] | None
+
+
 class Batch(NamedTuple):
     """Examples padded to one shape.
 
@@ -26,6 +33,7 @@ class Batch(NamedTuple):
     weight      [batch]                1 for real examples, 0 for rows that only fill the shape
     candidates  [batch, classes]       True on allowed answers; None allows all
     rows        [batch]                number of each in its data set's split, -1 on filler
+    encoded     what `encode` makes of them, where it is known already; None: it is not
     """
 
     tokens: Int[Array, "batch length"]
@@ -34,6 +42,7 @@ class Batch(NamedTuple):
     weight: Float[Array, " batch"]
     candidates: Bool[Array, "batch classes"] | None
     rows: Int[Array, " batch"]
+    encoded: Encoded | None = None
 
     @property
     def mask(self) -> Bool[Array, "batch length"]:
@@ -72,22 +81,17 @@ class Factors(NamedTuple):
     query: Float[Array, "batch query_length"] | None
 
 
-class Encoded(NamedTuple):
-    """Encoder output. states [batch, length, width]; query [batch, width], its summary, or None."""
-
-    states: Float[Array, "batch length width"]
-    query: Float[Array, "batch width"] | None
-
-
 class Inner(NamedTuple):
     """What disturbs self-attention, in every layer of the text's encoder; None adds nothing.
 
     score   [layers, batch, heads, length, length], added to the unnormalised scores
     factor  likewise, multiplies the weights
+    keys    of each row, by which training drops what the encoder's rate says, in the query's too
     """
 
     score: Float[Array, "layers batch heads length length"] | None = None
     factor: Float[Array, "layers batch heads length length"] | None = None
+    keys: Key[Array, "*layers batch"] | None = None
 
 
 class Layer(NamedTuple):

@@ -84,12 +84,12 @@ def test_every_field_says_what_it_is():
 
 def test_the_roles_of_the_fields():
     """What commands allow follows from these: a field more or less is a decision, no slip."""
-    pace = "log_steps checkpoint_steps parallel devices tensorboard profile_steps"
+    pace = "log_steps checkpoint_steps parallel devices tensorboard profile_steps encodings_gib"
     roles = {
         "resumable": {"train.epochs", "train.patience"},
         "incidental": {
             *(f"train.{name}" for name in (*pace.split(), "compile_cache", "keep_heap")),
-            "analysis.chunk_size",
+            *("analysis.chunk_size", "model.rematerialize"),
             *("data.fields.rationale", "data.fields.tokens"),
         },
         "own": {

@@ -17,7 +17,6 @@ from attnjax.config import from_config_dict
 from attnjax.losses import (
     Context,
     Counts,
-    balanced_class_weights,
     count_examples,
     cross_entropy,
     divergence,
@@ -27,6 +26,7 @@ from attnjax.model.attention import attention_weights, forward
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.norms import gaussian
 from attnjax.perturb.techniques import TECHNIQUES
+from attnjax.training.setup import balanced_class_weights
 from attnjax.types import EOS, SOS, Embedded, HParams, Perturbation
 
 KEY = jax.random.key(7)

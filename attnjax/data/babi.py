@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.rationales import place_words
+from attnjax.data_config import DataConfig
 
 PEOPLE = ("Mary", "John", "Daniel", "Sandra")
 PLACES = ("bathroom", "bedroom", "garden", "hallway", "kitchen", "office")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from attnjax.types import PAD, Batch
+from attnjax.types import PAD, Batch, Encoded
 
 POOL = 50  # batches sorted by length together
 
@@ -27,6 +27,8 @@ class EncodedSplit:
     candidates  [rows, classes], True on allowed answers, or None
     numbers     [rows] what random draws for a row start from; None: its position
     rationales  for each person the numbers of the words they name, None of a row without; or None
+    states      one float array [tokens, width] a row, what a frozen encoder makes of it; or None
+    summaries   likewise one array [width] of its query
     """
 
     tokens: Sequence[np.ndarray]
@@ -35,6 +37,8 @@ class EncodedSplit:
     candidates: np.ndarray | None
     numbers: np.ndarray | None = None
     rationales: Sequence[tuple[tuple[int, ...], ...] | None] | None = None
+    states: Sequence[np.ndarray] | None = None
+    summaries: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -46,14 +50,19 @@ class EncodedSplit:
 
     def take(self, rows: np.ndarray) -> "EncodedSplit":
         """These rows alone, in this order; what is drawn at random for each stays what it was."""
-        query, candidates = self.query, self.candidates
+
+        def of(values: Any) -> Any:
+            return None if values is None else [values[row] for row in rows]
+
         return EncodedSplit(
             [self.tokens[row] for row in rows],
-            None if query is None else [query[row] for row in rows],
+            of(self.query),
             self.labels[rows],
-            None if candidates is None else candidates[rows],
+            None if self.candidates is None else self.candidates[rows],
             self.row_numbers[rows],
-            None if self.rationales is None else [self.rationales[row] for row in rows],
+            of(self.rationales),
+            of(self.states),
+            of(self.summaries),
         )
 
 
@@ -98,12 +107,17 @@ class Shapes(NamedTuple):
 def widened(batch: Batch, text: int, query: int) -> Batch:
     """The batch padded to these lengths, which must be no less than its own."""
 
-    def padded(tokens: Any, length: int) -> np.ndarray:
-        return np.pad(tokens, ((0, 0), (0, length - tokens.shape[1])), constant_values=PAD)
+    def padded(values: Any, length: int) -> np.ndarray:
+        more = ((0, 0), (0, length - values.shape[1]), *[(0, 0)] * (values.ndim - 2))
+        return np.pad(values, more, constant_values=PAD)  # states beyond a text are 0 as well
 
+    encoded = batch.encoded
+    if encoded is not None:
+        encoded = encoded._replace(states=padded(encoded.states, text))
     return batch._replace(
         tokens=padded(batch.tokens, text),
         query=None if batch.query is None else padded(batch.query, query),
+        encoded=encoded,
     )
 
 
@@ -222,11 +236,19 @@ def join_splits(first: EncodedSplit, second: EncodedSplit) -> EncodedSplit:
         if other is None:
             other = np.ones((len(second), first.candidates.shape[1]), bool)
         candidates = np.concatenate([first.candidates, other])
-    query = None
-    if first.query is not None and second.query is not None:
-        query = [*first.query, *second.query]
-    labels = np.concatenate([first.labels, second.labels])
-    return EncodedSplit([*first.tokens, *second.tokens], query, labels, candidates)
+
+    def both(name: str) -> Any:
+        one, other = getattr(first, name), getattr(second, name)
+        return None if one is None or other is None else [*one, *other]
+
+    return EncodedSplit(
+        [*first.tokens, *second.tokens],
+        both("query"),
+        np.concatenate([first.labels, second.labels]),
+        candidates,
+        states=both("states"),
+        summaries=both("summaries"),
+    )
 
 
 def _endless(
@@ -313,12 +335,31 @@ def collate(split: EncodedSplit, rows: np.ndarray, batch_size: int, shapes: Shap
         return padded
 
     real = np.arange(batch_size) < len(rows)
+    tokens = stack(split.tokens, shapes.text)
     fields: dict[str, Any] = {
-        "tokens": stack(split.tokens, shapes.text),
+        "tokens": tokens,
         "query": None if split.query is None else stack(split.query, shapes.query),
         "labels": split.labels[present].astype(np.int32),
         "weight": real.astype(np.float32),
         "candidates": None if split.candidates is None else split.candidates[present],
         "rows": np.where(real, split.row_numbers[present], -1).astype(np.int32),
+        "encoded": _encoded(split, rows, tokens.shape),
     }
     return Batch(**fields)
+
+
+def _encoded(split: EncodedSplit, rows: np.ndarray, shape: tuple[int, int]) -> Any:
+    """The encoding of these rows, which a frozen encoder has made; 0 beyond a text, and on filler.
+
+    shape  of the batch's tokens
+    """
+    if split.states is None:
+        return None
+    states = np.zeros((*shape, split.states[0].shape[1]), split.states[0].dtype)
+    query = None if split.summaries is None else np.zeros_like(states[:, 0])
+    for place, row in enumerate(rows):
+        states[place, : len(split.states[row])] = split.states[row]
+        if query is not None and split.summaries is not None:
+            query[place] = split.summaries[row]
+    parts: dict[str, Any] = {"states": states, "query": query}  # on the host, like the batch
+    return Encoded(**parts)

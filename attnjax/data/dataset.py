@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnjax.checks import SIMULATED, refuse_state
-from attnjax.config import DataConfig, RunConfig
+from attnjax.config import RunConfig
 from attnjax.data.account import Account, told
 from attnjax.data.babi import read_babi
 from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
@@ -23,6 +23,7 @@ from attnjax.data.tfds import read_tfds
 from attnjax.data.tokens import tokenize
 from attnjax.data.vectors import coverage, read_vectors
 from attnjax.data.vocabulary import Vocabulary
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError
 from attnjax.geometry import Pieces
 

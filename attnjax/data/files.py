@@ -7,7 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Reading, Splits
 from attnjax.data.folders import (
     Found,
@@ -24,6 +23,7 @@ from attnjax.data.lines import read_lines
 from attnjax.data.rationales import find_rationale
 from attnjax.data.releases import LAYOUTS, read_release, recognise, refuse_part
 from attnjax.data.splits import TARGETS
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError, suggest
 
 # task -> the parts of an example that must be there; candidates may be missing

@@ -9,8 +9,8 @@ import random
 
 import numpy as np
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
+from attnjax.data_config import DataConfig
 
 _SYMBOLS = """
 alpha beta gamma delta epsilon zeta eta theta iota kappa

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.examples import Example, Reading, Splits
 from attnjax.data.labels import settle
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError, suggest
 
 # Names known to fit a task; any other whose features fit is read too.

@@ -43,7 +43,8 @@ def forward(
     """Runs embed -> encode -> score -> decode and keeps every intermediate.
 
     The perturbation, if any, scales and shifts the word vectors, disturbs self-attention, and
-    shifts the unnormalised scores.
+    shifts the unnormalised scores. A batch that brings its encoding is not encoded again: then only
+    the scores can be disturbed, and no gradient reaches the encoder.
     """
     perturbation = perturbation or Perturbation()
     embedded = stages.embed(params, batch)
@@ -51,7 +52,11 @@ def forward(
         embedded = jax.tree.map(jnp.multiply, embedded, perturbation.factor)
     if perturbation.embed is not None:
         embedded = jax.tree.map(jnp.add, embedded, perturbation.embed)
-    if perturbation.inner is None:
+    if batch.encoded is not None:
+        if any(each is not None for each in perturbation._replace(score=None)):
+            raise ValueError("what is encoded already cannot be disturbed on the way to its states")
+        encoded = batch.encoded
+    elif perturbation.inner is None:
         encoded = stages.encode(params, embedded, batch)
     else:
         encoded = stages.encode(params, embedded, batch, inner=perturbation.inner)

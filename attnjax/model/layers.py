@@ -176,6 +176,7 @@ class Transformer(nn.Module):
     """Layers of self-attention over all tokens; summary is the state of the first token.
 
     feedforward  0: four times `hidden`; norm  "pre" or "post"
+    rematerialize, dropout  as `transformer.Shape` has them
     """
 
     hidden: int
@@ -183,12 +184,15 @@ class Transformer(nn.Module):
     heads: int = 4
     feedforward: int = 0
     norm: str = "pre"
+    rematerialize: bool = False
+    dropout: float = 0.0
     rules: Rules = PLAIN
 
     @property
     def shape(self) -> transformer.Shape:
         """What its functions need to know beside the parameters."""
-        return transformer.Shape(self.heads, self.norm == "pre", self.rules)
+        more = {"rematerialize": self.rematerialize, "dropout": self.dropout}
+        return transformer.Shape(self.heads, self.norm == "pre", self.rules, **more)
 
     @nn.compact
     def __call__(
@@ -219,13 +223,17 @@ class Bert(nn.Module):
 
     hidden: int
     geometry: Geometry
+    rematerialize: bool = False
+    dropout: float = 0.0
     rules: Rules = PLAIN
 
     @property
     def shape(self) -> transformer.Shape:
         """What its functions need to know beside the parameters."""
         each = self.geometry
-        return transformer.Shape(each.heads, False, self.rules, each.epsilon, ACTS[each.act])
+        more = {"rematerialize": self.rematerialize, "dropout": self.dropout}
+        act = ACTS[each.act]
+        return transformer.Shape(each.heads, False, self.rules, each.epsilon, act, **more)
 
     @nn.compact
     def __call__(

@@ -11,6 +11,7 @@ from attnjax.config import ModelConfig
 from attnjax.geometry import Pieces
 from attnjax.model import bert, segments
 from attnjax.model.attention import attention_weights
+from attnjax.model.dropout import QUERY, folded
 from attnjax.model.layers import Decoder, Embedding
 from attnjax.model.quick import (
     KEPT,
@@ -149,7 +150,10 @@ def encode(
     states, _ = _run(network, params, "text", embedded.text, batch.mask, text, inner)
     if embedded.query is None:
         return Encoded(states, None)
-    _, summary = _run(network, params, "query", embedded.query, batch.query_mask, query)
+    asked = None
+    if inner is not None and inner.keys is not None:  # nothing else of it is the query's
+        asked = Inner(keys=folded(inner.keys, QUERY))
+    _, summary = _run(network, params, "query", embedded.query, batch.query_mask, query, asked)
     return Encoded(states, summary)
 
 

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.model.attention import attention_weights
+from attnjax.model.dropout import ATTENDED, NARROWED, dropped, dropped_attention, of_layers
 from attnjax.model.rules import Rules
 from attnjax.types import Inner, Layer
 
@@ -42,6 +43,9 @@ class Shape(NamedTuple):
 
     pre      whether layer norm comes before each part
     epsilon  of layer norm; act  what stands between the two maps after self-attention
+    rematerialize  whether backward passes compute each layer again (`jax.checkpoint`)
+    dropout  share of the weights of self-attention, and of what each of a layer's two parts adds,
+             that is dropped where `Inner` has keys
     """
 
     heads: int
@@ -49,6 +53,8 @@ class Shape(NamedTuple):
     rules: Rules
     epsilon: float = EPSILON
     act: Callable[[Array], Array] = gelu
+    rematerialize: bool = False
+    dropout: float = 0.0
 
 
 class Sizes(NamedTuple):
@@ -179,7 +185,13 @@ def _run(
         states, seen = _layer(shape, own, disturbance, x, mask)
         return states, seen() if traced else None
 
-    x, layers = jax.lax.scan(layer, x, (weights["layers"], inner or Inner()))
+    inner = inner or Inner()
+    if inner.keys is not None:
+        count = len(jax.tree.leaves(weights["layers"])[0])
+        inner = inner._replace(keys=of_layers(inner.keys, count))
+    if shape.rematerialize:  # a scan keeps its steps apart, so that nothing else has to
+        layer = jax.checkpoint(layer, prevent_cse=False)
+    x, layers = jax.lax.scan(layer, x, (weights["layers"], inner))
     if shape.pre:  # each layer hands on a sum that nothing has normalised
         x = _normed(shape, weights["norm"], x)
     return jnp.where(mask[..., None], x, 0), layers
@@ -193,11 +205,13 @@ def _layer(
     normed = partial(_normed, shape)
     source = normed(weights["attention_norm"], x) if shape.pre else x
     scores, attention, values, attended = _self_attention(shape, weights, inner, source, mask)
+    attended = dropped(attended, inner.keys, ATTENDED, shape.dropout)
     sums = rules.add(x, attended)
     between = sums if shape.pre else normed(weights["attention_norm"], sums)
     source = normed(weights["feedforward_norm"], sums) if shape.pre else between
     wide = rules.act(shape.act, rules.linear(_part(weights["wide"], source)))
-    states = rules.add(between, rules.linear(_part(weights["narrow"], wide)))
+    narrowed = rules.linear(_part(weights["narrow"], wide))
+    states = rules.add(between, dropped(narrowed, inner.keys, NARROWED, shape.dropout))
     if not shape.pre:
         states = normed(weights["feedforward_norm"], states)
 
@@ -233,6 +247,7 @@ def _self_attention(
     attention = attention_weights(scores, jnp.broadcast_to(allowed, scores.shape))
     if inner.factor is not None:
         attention = attention * inner.factor
+    attention = dropped_attention(attention, inner.keys, shape.dropout)
     mixed = rules.mix(attention, values).swapaxes(1, 2).reshape(batch, length, width)
     return scores, attention, values, rules.linear(_part(weights["output"], mixed))
 

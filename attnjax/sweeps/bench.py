@@ -12,6 +12,7 @@ from typing import Any
 
 from etils import epath
 
+from attnjax.analysis.progress import progress
 from attnjax.checkpoint import Checkpoints
 from attnjax.config import RunConfig, to_dict
 from attnjax.data.dataset import Dataset, brief, load_dataset
@@ -39,8 +40,10 @@ from attnjax.sweeps.programs import (
     way_on_a_core,
 )
 from attnjax.sweeps.stored import SWEEP, row_of, same_sweep
+from attnjax.training.encodings import disturbed, with_encodings
 from attnjax.training.parallel import Parallel, make_row_parallel, place_runs
 from attnjax.training.selection import fallback, monitored
+from attnjax.training.setup import starting_state
 from attnjax.types import Stages
 from attnjax.workdir import (
     CHECKPOINTS,
@@ -178,8 +181,22 @@ class Bench:
         self, dataset: Dataset, stages: Stages, parallel: Parallel, folder: epath.Path, stop: Stop
     ):
         self.dataset, self.stages, self.folder, self.stop = dataset, stages, folder, stop
-        self.devices = parallel.devices
+        self.parallel, self.devices = parallel, parallel.devices
+        self.read: Dataset | None = None  # once a frozen encoder has read it
         self.analyst = Analyst(dataset, stages, parallel, stop)
+
+    def training_data(self, config: RunConfig) -> Dataset:
+        """What runs of this structure train on: a frozen encoder reads it once for all of them."""
+        if not config.model.freeze_encoder:
+            return self.dataset
+        if self.read is not None and not disturbed(config):
+            return self.read
+        state = starting_state(config, self.dataset, self.stages)
+        shared = self.dataset, self.stages, self.parallel, self.parallel.replicate(state.params)
+        found = with_encodings(config, *shared, self.stop.check, progress)
+        if found is not self.dataset:
+            self.read = found
+        return found
 
     def unfinished(self, points: list[Point]) -> list[Point]:
         """The points without results."""
@@ -198,15 +215,16 @@ class Bench:
         waiting.sort(key=lambda point: point.config.seed)  # runs of one seed share their batches
         config = waiting[0].config
         runs = place_runs(min(self.devices, len(waiting)))
+        dataset = self.training_data(config)
         programs, took = choose(
-            config, self.dataset, self.stages, runs, len(waiting), asked.mode, asked.memory
+            config, dataset, self.stages, runs, len(waiting), asked.mode, asked.memory
         )
         chunks = -(-len(waiting) // programs.chunk)
         for number in range(chunks):
             chunk = waiting[number * len(waiting) // chunks : (number + 1) * len(waiting) // chunks]
             name = f"{config.adversary.technique}, {chunk[0].name} to {chunk[-1].name}"
             logger.info("%s: %d runs by %s", name, len(chunk), programs.way)
-            self.finish(chunk, programs)
+            self.finish(chunk, programs, dataset)
             logger.info("%s: finished, chunk %d of %d", name, number + 1, chunks)
         return {
             "technique": config.adversary.technique,
@@ -216,11 +234,11 @@ class Bench:
             "ms_a_step_and_run": took,
         }
 
-    def finish(self, points: list[Point], programs: Programs) -> None:
+    def finish(self, points: list[Point], programs: Programs, dataset: Dataset) -> None:
         """Trains one chunk and writes the folders of its runs."""
         started = time.perf_counter()
         configs = [point.config for point in points]
-        outcomes = train_chunk(configs, self.dataset, self.stages, programs, self.stop)
+        outcomes = train_chunk(configs, dataset, self.stages, programs, self.stop)
         seconds = (time.perf_counter() - started) / len(points)
         trained = zip(points, outcomes, strict=True)
         with self.stop.deferred():

@@ -19,6 +19,8 @@ from attnjax.losses import Sums
 from attnjax.metrics import Scores
 from attnjax.runtime import process_age_s
 from attnjax.stop import Stop, Stopped
+from attnjax.training.encodings import Progress as Told
+from attnjax.training.encodings import with_encodings
 from attnjax.training.log import Log
 from attnjax.training.parallel import Parallel
 from attnjax.training.profile import Profile
@@ -75,16 +77,19 @@ def train(
     workdir: epath.Path,
     stop: Stop,
     record: dict[str, Any] | None = None,
+    told: Told | None = None,
 ) -> Trained:
     """Trains, or resumes from the workdir's checkpoints, and returns the best parameters.
 
     record  what the checkpoints are to say of the run
+    told    of what a frozen encoder reads before the first step
     Raises Stopped after saving when a signal has come, and UserError where the loss is not finite.
     """
     with Checkpoints(workdir / CHECKPOINTS, record) as checkpoints:
         loop = _Loop(config, dataset, stages, parallel, workdir, checkpoints, stop)
         try:
             with stop.deferred():
+                loop.read_once(told)
                 loop.run()
         except Stopped:
             loop.save()
@@ -129,7 +134,8 @@ class _Loop:
         checkpoints: Checkpoints,
         stop: Stop,
     ):
-        self.settings, self.dataset, self.stages = config.train, dataset, stages
+        self.config, self.settings, self.dataset = config, config.train, dataset
+        self.stages = stages
         self.parallel = parallel
         self.checkpoints, self.stop = checkpoints, stop
         self.per_epoch = steps_per_epoch(dataset.splits["train"], self.settings.batch_size)
@@ -155,6 +161,17 @@ class _Loop:
         self.shapes: set[tuple[int, ...]] = set()  # those compiled so far
         self.since = time.perf_counter()  # start of the time not yet counted as training
         self.reported = (self.pure_seconds(), self.progress.examples)
+
+    def read_once(self, told: Told | None) -> None:
+        """Has a frozen encoder read every text, unless no step is left."""
+        progress = self.progress
+        if progress.step >= self.total or exhausted(progress.stale, self.settings.patience):
+            return
+        shared = self.config, self.dataset, self.stages, self.parallel, self.state.params
+        self.dataset = with_encodings(*shared, self.stop.check, told)
+        devices = self.parallel.devices
+        self.batches = training_batches(self.config, self.dataset, progress.step, devices)
+        self.since = time.perf_counter()
 
     def run(self) -> None:
         """Steps until the last epoch, or until patience ends, validating after each epoch."""

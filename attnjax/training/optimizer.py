@@ -5,40 +5,67 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
 from attnjax.config import TrainConfig
+from attnjax.errors import UserError
 from attnjax.runtime import outputs_are_fused
 from attnjax.training.lookup import TableGradient
 from attnjax.types import Params
 
+AFTER_LAYERS = ("norm",)  # of an encoder: the pre-LN Transformer's last layer norm
 DECAYED = ("encode", "decode")  # parts with weight decay; attention and embedding have none
 
-FROZEN = ("embed", "encode")  # parts that a frozen encoder leaves as they are
 
-
-def make_optimizer(config: TrainConfig, frozen: bool = False) -> optax.GradientTransformation:
+def make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
     """Gradient -> update of unit step size; the step multiplies it by the learning rate.
 
-    frozen  embedding and encoder stay as they are, without moments or decay
     The decay is added to the gradient before the moments, as `torch.optim.Adam` does, so that it
     is L2 regularisation; that of adamw is decoupled (Loshchilov & Hutter, arXiv:1711.05101), and
     leaves out biases and layer norms. The gradient of the embedding table may be in
-    `TableGradient`.
+    `TableGradient`. Layers may have learning rates of their own: see `layer_rates`.
     """
-    optimizer = _make_optimizer(config)
-    if not frozen:
+    optimizer = _alike_in_all_layers(config)
+    if config.layer_decay == 1:
         return optimizer
-    return optax.masked(optimizer, trained_beside_encoder)
+
+    def slowed(updates: Params, params: Params | None = None) -> Params:
+        del params
+        return jax.tree.map(jnp.multiply, updates, layer_rates(updates, config.layer_decay))
+
+    return optax.chain(optimizer, optax.stateless(slowed))
 
 
-def trained_beside_encoder(params: Params) -> dict[str, bool]:
-    """Whether a model with a frozen encoder trains each part of its parameters."""
-    return {part: part not in FROZEN for part in params}
+def layer_rates(params: Params, decay: float) -> Params:
+    """What each parameter's learning rate is multiplied by, in shapes that broadcast to its own.
+
+    decay^(L - k) for layer k of L, decay^L for the word vectors and what else comes before the
+    first, 1 for what comes after the last: discriminative fine-tuning (Howard & Ruder,
+    arXiv:1801.06146, section 3.2), as ELECTRA's code has it. Layers are stacked along the first
+    axis. Raises UserError where the encoder has none.
+    """
+    stacked = jax.tree.leaves(params["encode"].get("text", {}).get("layers", ()))
+    if not stacked:
+        raise UserError(
+            f"train.layer_decay={decay}: the encoder has no parameters 'layers', stacked along "
+            "their first axis; leave it at 1"
+        )
+    layers = len(stacked[0])
+
+    def of(path: Any, leaf: Array) -> Array:
+        part, _, inside = [*(each.key for each in path), "", ""][:3]
+        if part == "encode" and inside == "layers":
+            rates = decay ** np.arange(layers - 1, -1, -1, dtype=float)
+            return jnp.asarray(rates.reshape(-1, *[1] * (leaf.ndim - 1)), leaf.dtype)
+        before = part == "embed" or (part == "encode" and inside not in AFTER_LAYERS)
+        return jnp.full((1,) * leaf.ndim, decay**layers if before else 1.0, leaf.dtype)
+
+    return jax.tree_util.tree_map_with_path(of, params)
 
 
-def _make_optimizer(config: TrainConfig) -> optax.GradientTransformation:
+def _alike_in_all_layers(config: TrainConfig) -> optax.GradientTransformation:
     scale = {
         "amsgrad": scale_by_amsgrad,
         "adam": optax.scale_by_adam,

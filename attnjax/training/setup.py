@@ -1,17 +1,18 @@
 """What a run starts from, alone or in a sweep: state, numbers, batches, and its training step."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
 from attnjax.data.dataset import Dataset
 from attnjax.errors import UserError
-from attnjax.losses import balanced_class_weights, make_gradients, reads_whole_table
+from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.model.pretrained import read_weights
 from attnjax.model.stages import word_vectors
 from attnjax.perturb.differences import nearest_words
@@ -20,6 +21,8 @@ from attnjax.training.optimizer import make_optimizer, make_schedule
 from attnjax.training.parallel import require_divisible
 from attnjax.training.step import Step, init_state, make_train_step
 from attnjax.types import EOS, Batch, HParams, Params, Stages, TrainState
+
+FROZEN = ("embed", "encode")  # parts that a frozen encoder leaves as they are
 
 
 def hparams_of(config: RunConfig) -> HParams:
@@ -34,8 +37,8 @@ def hparams_of(config: RunConfig) -> HParams:
 
 def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> TrainState:
     """Parameters from the seed, pretrained ones where there are some, fresh moments."""
-    optimizer = make_optimizer(config.train, config.model.freeze_encoder)
-    state = init_state(stages, optimizer, config.seed)
+    optimizer = make_optimizer(config.train)
+    state = init_state(stages, optimizer, config.seed, frozen_parts(config))
     if dataset.vectors is not None:
         vectors, found = dataset.vectors
         table = state.params["embed"]["table"]
@@ -49,6 +52,11 @@ def starting_state(config: RunConfig, dataset: Dataset, stages: Stages) -> Train
         shape = (len(dataset.vocabulary), config.adversary.neighbours)
         state = state._replace(neighbours=jnp.zeros(shape, jnp.int32))
     return state
+
+
+def frozen_parts(config: RunConfig) -> tuple[str, ...]:
+    """The parts of the parameters that the run leaves as they start."""
+    return FROZEN if config.model.freeze_encoder else ()
 
 
 def training_batches(
@@ -76,11 +84,21 @@ def step_of(config: RunConfig, dataset: Dataset, stages: Stages, axis: str | Non
     total = config.train.epochs * steps_per_epoch(split, config.train.batch_size)
     return make_train_step(
         make_gradients(config, stages, weights),
-        make_optimizer(config.train, config.model.freeze_encoder),
+        make_optimizer(config.train),
         make_schedule(config.train, total, attends(config.model.encoder)),
         axis,
         whole_table=reads_whole_table(config),
+        frozen=frozen_parts(config),
     )
+
+
+def balanced_class_weights(labels: Any, classes: int) -> Float[Array, " classes"]:
+    """Weights inversely proportional to class frequency, mean 1 over the examples.
+
+    balanced_class_weights([0, 0, 0, 1], 2) == [2/3, 2]
+    """
+    counts = jnp.bincount(jnp.asarray(labels), length=classes)
+    return (jnp.sum(counts) / (classes * jnp.maximum(counts, 1))).astype(jnp.float32)
 
 
 def make_nearest(

@@ -7,9 +7,9 @@ from collections import Counter
 
 import pytest
 
-from attnjax.config import DataConfig
 from attnjax.data.babi import StoryQuestion, read_babi, simulate, simulate_questions, to_example
 from attnjax.data.tokens import tokenize
+from attnjax.data_config import DataConfig
 
 TASKS = (1, 2, 3)
 TAKEN = {"got", "grabbed", "picked up", "took"}

@@ -7,9 +7,9 @@ import sys
 import pytest
 from miniatures import read_files
 
-from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.examples import Example
 from attnjax.data.files import read_unlabelled
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError
 
 CLASSIFICATION = [
@@ -189,7 +189,7 @@ def test_real_folders(real_data, folder, task, sizes):
     """In a process of its own, without the checks of types: they take longer than the reading."""
     program = """
 import sys
-from attnjax.config import DataConfig
+from attnjax.data_config import DataConfig
 from attnjax.data.files import read_files
 splits = read_files(DataConfig(path=sys.argv[1]), sys.argv[2]).splits
 print({name: len(rows) for name, rows in splits.items()})

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.files import read_files
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError
 
 WORDS = ["awful", "lovely", "dull", "great", "boring", "warm", "weak", "superb"]

@@ -5,10 +5,11 @@ import json
 import numpy as np
 import pytest
 
-from attnjax.config import DataConfig, FieldsConfig, RunConfig, changed
+from attnjax.config import RunConfig, changed
 from attnjax.data.dataset import load_dataset
 from attnjax.data.files import read_files
 from attnjax.data.rationales import find_rationale, starts_of
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError
 
 TEXT = "It isn't bad, at all."  # it is n't bad , at all .

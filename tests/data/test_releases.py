@@ -21,13 +21,13 @@ from miniatures import (
 )
 from sklearn.datasets import _twenty_newsgroups as scikit
 
-from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data.babi import simulate_questions
 from attnjax.data.examples import Example
 from attnjax.data.releases import LAYOUTS, read_release, recognise
 from attnjax.data.releases.news import strip_post
 from attnjax.data.releases.reading import read_questions
 from attnjax.data.splits import cut
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError
 
 

@@ -1,7 +1,7 @@
 """Reversed sequences: the answer is the word at the place that the question names."""
 
-from attnjax.config import DataConfig
 from attnjax.data.reverse import PLACES, SYMBOLS, place_needed, read_reverse, simulate_reverse
+from attnjax.data_config import DataConfig
 
 
 def test_the_answer_stands_where_the_question_says():

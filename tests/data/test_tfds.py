@@ -12,8 +12,8 @@ from collections import Counter
 
 import pytest
 
-from attnjax.config import DataConfig, FieldsConfig
 from attnjax.data import tfds as reader
+from attnjax.data_config import DataConfig, FieldsConfig
 from attnjax.errors import UserError
 
 pytestmark = pytest.mark.slow
@@ -92,7 +92,7 @@ def test_only_wanted_labels_are_kept(prepared):
 
 def test_tensorflow_is_not_needed(prepared):
     code = (
-        "import sys; from attnjax.config import DataConfig;"
+        "import sys; from attnjax.data_config import DataConfig;"
         "from attnjax.data.tfds import read_tfds;"
         "assert 'tensorflow_datasets' not in sys.modules;"
         f"read_tfds(DataConfig(name='glue/sst2', path={prepared!r}), 'classification');"
@@ -177,7 +177,7 @@ def test_a_missing_package_is_named(tmp_path, package):
     code = f"""
 import sys
 sys.modules[{package!r}] = None
-from attnjax.config import DataConfig
+from attnjax.data_config import DataConfig
 from attnjax.data.tfds import read_tfds
 from attnjax.errors import UserError
 try:

@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import small_model
 
-from attnjax.config import TrainConfig
-from attnjax.training.optimizer import make_optimizer, make_schedule
+from attnjax.config import TrainConfig, from_config_dict
+from attnjax.errors import UserError
+from attnjax.model.layers import ENCODERS
+from attnjax.training.optimizer import decayed_apart, layer_rates, make_optimizer, make_schedule
 
 PARAMS = {
     "embed": {"table": jnp.array([0.5, -1.0])},
@@ -83,3 +86,94 @@ def test_ten_steps_equal_torch():
         updates, state = optimizer.update({"encode": jnp.asarray(gradient)}, state, params)
         params = jax.tree.map(lambda p, u: p - 0.01 * u, params, updates)
         np.testing.assert_allclose(params["encode"], expected, rtol=1e-12)
+
+
+def of_layers(tree, layers):
+    """{(layer, name): array}: unstacked, 0 for what comes before the first, None for the rest."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        name, array = jax.tree_util.keystr(path), np.asarray(leaf)
+        if "['layers']" in name:
+            found |= {(k + 1, name): array[k] for k in range(layers)}
+        else:
+            before = "embed" in name or ("encode" in name and "['text']['norm']" not in name)
+            found[0 if before else None, name] = array
+    return found
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize(
+    ("encoder", "norm", "optimizer"), [("transformer", "pre", "adamw"), ("bert", "post", "sgd")]
+)
+def test_each_layer_has_a_learning_rate_of_its_own(encoder, norm, optimizer):
+    """Two steps beside an optimizer for each layer apart, with that layer's learning rate."""
+    decay, rate, layers = 0.6, 0.01, 2
+    more = {"norm": norm} if encoder == "transformer" else {}
+    _, params = small_model(encoder, dtype=jnp.float64, heads=2, layers=layers, **more)
+    settings = {"optimizer": optimizer, "weight_decay": 0.1 if optimizer == "adamw" else 0.0}
+    slowed = make_optimizer(TrainConfig(layer_decay=decay, **settings))
+    alike = make_optimizer(TrainConfig(**settings))
+    random = np.random.default_rng(1)
+
+    def drawn(leaf):
+        return jnp.asarray(random.normal(size=leaf.shape))
+
+    gradients = [jax.tree.map(drawn, params) for _ in range(2)]
+
+    def after(optimizer, params, rate):
+        state = optimizer.init(params)
+        with jax.numpy_dtype_promotion("standard"):  # Optax's own arithmetic is not strict
+            for gradient in gradients:
+                updates, state = optimizer.update(gradient, state, params)
+                params = jax.tree.map(lambda p, u: p - rate * u, params, updates)
+        return params
+
+    found = of_layers(after(slowed, params, rate), layers)
+    start = of_layers(params, layers)
+    for k in (0, 1, 2, None):
+        share = 1 if k is None else decay ** (2 - k)
+        alone = of_layers(after(alike, params, rate * share), layers)
+        assert any(layer == k for layer, _ in found)
+        for (layer, name), value in found.items():
+            if layer == k:
+                np.testing.assert_allclose(value, alone[layer, name], rtol=1e-12, err_msg=name)
+                assert (value != start[layer, name]).any(), name
+
+
+def test_an_encoder_without_layers_has_no_rates_of_layers():
+    with pytest.raises(UserError, match="no parameters 'layers'"):
+        layer_rates(small_model("cnn")[1], 0.5)
+
+
+@pytest.mark.parametrize("encoder", list(ENCODERS))
+def test_adamw_decays_neither_biases_nor_layer_norms(encoder):
+    _, params = small_model(encoder, heads=2)
+    marks = jax.tree_util.tree_leaves_with_path(decayed_apart(params))
+    for path, mark in marks:
+        name = jax.tree_util.keystr(path)
+        outside = "encode" not in name and "decode" not in name
+        spared = outside or "bias" in name or "norm" in name
+        assert mark != spared, name
+    assert any(mark for _, mark in marks)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "train.layer_decay=0.9 is about layers of self-attention, which the encoder 'bilstm'"),
+        (
+            {"model": {"encoder": "bert", "pretrained": "x", "freeze_encoder": True}},
+            "model.freeze_encoder=True that they do not",
+        ),
+        (
+            {
+                "model": {"encoder": "transformer"},
+                "analysis": {"questions": ["influence"], "influence_scope": "tracin"},
+            },
+            "tracin takes one learning rate",
+        ),
+    ],
+)
+def test_rates_of_layers_are_refused_where_none_learns(changes, message):
+    with pytest.raises(UserError, match=message):
+        from_config_dict({"train": {"layer_decay": 0.9}, **changes})

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Splits
 from attnjax.data.releases import inference, news, reading, sentiment
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError
 
 

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_json_rows
 from attnjax.data.releases.folders import first_with
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError
 
 _SNLI = {"train": ("train",), "validation": ("dev",), "test": ("test",)}

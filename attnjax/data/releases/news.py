@@ -3,10 +3,10 @@
 import re
 from pathlib import Path
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_cells
 from attnjax.data.releases.folders import by_number, first_with, read_text
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError, suggest
 
 _NEWSGROUPS = {"train": "20news-bydate-train", "test": "20news-bydate-test"}

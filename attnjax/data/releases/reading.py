@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from attnjax.config import DataConfig
 from attnjax.data.babi import SUPPORTING, StoryQuestion, to_example
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_lines
 from attnjax.data.releases.folders import first_with, read_text
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError, suggest
 
 _BABI_FILE = re.compile(r"qa(\d+)_(?:.+_)?(train|valid|test)\.txt$")

@@ -4,11 +4,11 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from attnjax.config import DataConfig
 from attnjax.data.examples import Example, Splits
 from attnjax.data.lines import read_lines
 from attnjax.data.rationales import place_words
 from attnjax.data.releases.folders import by_number, first_line, first_with, read_text
+from attnjax.data_config import DataConfig
 from attnjax.errors import UserError
 
 _TREE = re.compile(r"\(([0-4]) \(?.*\)$")
