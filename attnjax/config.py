@@ -149,6 +149,9 @@ class ModelConfig:
     freeze_encoder: bool = option(
         False, "bert: train attention and decoder alone, the encoder stays as it was read"
     )
+    monotonic: str = option(
+        "", "file: words that never lower ('good 1') or raise ('bad -1') class 2's score", own=True
+    )
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Params = Any  # {"embed": ..., "encode": ..., "score": ..., "decode": ...}, nested dicts of arrays
@@ -56,6 +57,17 @@ class Batch(NamedTuple):
         """True on the query's tokens, False on its padding."""
         assert self.query is not None
         return self.query != PAD
+
+
+class Listed(NamedTuple):
+    """The words of `model.monotonic`, which move the score of class 1 in one direction.
+
+    signs      [words] 1 or -1, 0 of words that are not listed
+    strengths  [words] above 0 on those that are; None: each has a weight of its own
+    """
+
+    signs: Int[np.ndarray, " words"]
+    strengths: Float[np.ndarray, " words"] | None
 
 
 class Embedded(NamedTuple):
@@ -190,6 +202,11 @@ def all_tokens(batch: Batch) -> Bool[Array, "batch length"]:
     return batch.mask
 
 
+def all_words(batch: Batch) -> Bool[Array, "batch length"]:
+    """True on the words of the text, all of which a model without listed words attends to."""
+    return batch.words
+
+
 class Stages(NamedTuple):
     """The model as pure functions of the parameters.
 
@@ -208,6 +225,8 @@ class Stages(NamedTuple):
             length]: where layers see pieces of words, from a word the mean of their rows, to a word
             the sum
     places  batch -> [batch, n], True on what the layers of the text's encoder see
+    attended  batch -> [batch, length], True where attention may fall: on words that the model does
+            not list in `model.monotonic`
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -223,6 +242,7 @@ class Stages(NamedTuple):
     words: int | None = None
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
+    attended: Callable[[Batch], Bool[Array, "batch length"]] = all_words
 
 
 class HParams(NamedTuple):

@@ -1,6 +1,7 @@
 """The learnt mask beside the mask of each text: what they minimise, their AOPC, and what they cost.
 
-python benchmarks/mask_model.py --data=DIR [--seeds=3] [--examples=200] [--steps=300] [--out=FILE]
+python benchmarks/mask_model.py --data=DIR [--seeds=3] [--examples=200] [--steps=300]
+    [--mask_steps=300] [--train=-1] [--epochs=4] [--out=FILE]
 
 DIR has SST's {train,validation,test}.jsonl(.gz). Of each seed a run of configs/sst.py is trained,
 and test texts are explained by both, with the floor of a random order. The objective is the price
@@ -27,10 +28,8 @@ import numpy as np
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 import attnjax
 from attnjax.analysis.importance import method_named
-from attnjax.analysis.importance.mask import hardened, masks, objective, probability_under
-from attnjax.analysis.importance.mask_model import masked
+from attnjax.analysis.importance.mask import hardened, objective, probability_under
 from attnjax.analysis.importance.subsets import features
-from attnjax.config import AnalysisConfig
 from attnjax.data.batches import choose_shapes, map_rows, sample
 from attnjax.data.dataset import load_dataset
 from attnjax.runs.analysed import training_rows
@@ -44,29 +43,26 @@ GOAL, BASELINE, CHUNK = "deletion", "zero", 128
 def trained(options: argparse.Namespace, seed: int, folder: str) -> Any:
     """A run whose test texts are explained by both methods."""
     config = get_config()
-    config.data.path, config.seed = options.data, seed
+    config.data.path, config.data.train_examples, config.seed = options.data, options.train, seed
     config.train.epochs, config.analysis.examples = options.epochs, options.examples
     config.analysis.methods, config.analysis.questions = METHODS, ("faithfulness", "agreement")
-    config.analysis.mask_model_steps = options.steps
+    config.analysis.mask_model_steps, config.analysis.mask_steps = options.steps, options.mask_steps
     return attnjax.train(config, folder)
 
 
-def objectives(run: Any, rows: Any, dataset: Any) -> dict[str, dict[str, float]]:
-    """Way -> the objective, that of the hardened mask, the probability left, the share taken."""
-    analysis: AnalysisConfig = run.config.analysis
-    key, stages, price = jax.random.key(0), run.stages, analysis.mask_price
-    learn = method_named("mask_model").under(analysis).fit
+def learning_seconds(run: Any, dataset: Any) -> float:
+    """Of the head, with compiling."""
+    learn = method_named("mask_model").under(run.config.analysis).fit
     assert learn is not None
     started = time.perf_counter()
     batches = training_rows(run.config, dataset)
-    head = jax.block_until_ready(learn(stages, run.params, batches, key))
-    fitted = time.perf_counter() - started
-    work = masks(price, analysis.mask_steps, GOAL, BASELINE)
-    ways = {
-        "none": lambda params, batch: jnp.ones(features(batch).shape, jnp.float32),
-        "mask_model": lambda params, batch: masked(stages, params, batch, head),
-        "mask": lambda params, batch: work(stages, params, batch, key).keep,
-    }
+    jax.block_until_ready(learn(run.stages, run.params, batches, jax.random.key(0)))
+    return time.perf_counter() - started
+
+
+def objectives(run: Any, rows: Any) -> dict[str, dict[str, float]]:
+    """Way -> the objective, that of the hardened mask, the probability left, the share taken."""
+    price, stages = run.config.analysis.mask_price, run.stages
 
     def judged(params: Any, batch: Any, keep: Any) -> dict[str, Any]:
         probability, words = probability_under(stages, params, batch, BASELINE), features(batch)
@@ -81,14 +77,18 @@ def objectives(run: Any, rows: Any, dataset: Any) -> dict[str, dict[str, float]]
 
     judge, shapes = jax.jit(judged), choose_shapes([rows], 2)
     found: dict[str, dict[str, float]] = {}
-    for name, way in ways.items():
-        call = jax.jit(way)
-        told = lambda batch, call=call: jax.device_get(  # noqa: E731
-            judge(run.params, batch, call(run.params, batch))
-        )
+    for name in ("none", *METHODS):
+        taken = {each["id"]: each["importance"].get(name) for each in run.examples()}
+
+        def told(batch: Any, taken: Any = taken) -> Any:
+            keep = np.ones(batch.tokens.shape, np.float32)
+            for place, row in enumerate(np.asarray(batch.rows).tolist()):
+                if (values := taken.get(row)) is not None:  # 1 - m of each word
+                    keep[place, 1 : 1 + len(values)] -= np.asarray(values, np.float32)
+            return jax.device_get(judge(run.params, batch, keep))
+
         values = map_rows(told, rows, shapes, CHUNK)
         found[name] = {measure: float(np.mean(each)) for measure, each in values.items()}
-    found["mask_model"]["fit_seconds"] = fitted
     return found
 
 
@@ -97,7 +97,8 @@ def measured(run: Any) -> dict[str, Any]:
     dataset = load_dataset(run.config)
     test = dataset.splits["test"]
     rows = test.take(sample(len(test), run.config.analysis.examples, run.config.data.seed))
-    found: dict[str, Any] = objectives(run, rows, dataset)
+    found: dict[str, Any] = objectives(run, rows)
+    found["mask_model"]["learning_seconds"] = learning_seconds(run, dataset)
     faithful, cost = run.results["analysis"]["faithfulness"], run.results["cost"]
     for name in ("random", *METHODS):
         one = found.setdefault(name, {})
@@ -116,8 +117,10 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--train", type=int, default=-1)
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--mask_steps", type=int, default=300)
     parser.add_argument("--out")
     options = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -136,7 +139,6 @@ def main() -> None:
     report = {
         "command": command_line(),
         "machine": machine(),
-        "settings": {"examples": options.examples, "epochs": options.epochs, "goal": GOAL},
         "means": means,
         "runs": runs,
     }
