@@ -1,7 +1,7 @@
 """The learnt mask beside the mask of each text: what they minimise, their AOPC, and what they cost.
 
 python benchmarks/mask_model.py --data=DIR [--seeds=3] [--examples=200] [--steps=300]
-    [--mask_steps=300] [--train=-1] [--epochs=4] [--out=FILE]
+    [--mask_steps=300] [--encoder=bilstm] [--hidden=128] [--train=-1] [--epochs=4] [--out=FILE]
 
 DIR has SST's {train,validation,test}.jsonl(.gz). Of each seed a run of configs/sst.py is trained,
 and test texts are explained by both, with the floor of a random order. The objective is the price
@@ -45,6 +45,7 @@ def trained(options: argparse.Namespace, seed: int, folder: str) -> Any:
     config = get_config()
     config.data.path, config.data.train_examples, config.seed = options.data, options.train, seed
     config.train.epochs, config.analysis.examples = options.epochs, options.examples
+    config.model.encoder, config.model.hidden_dim = options.encoder, options.hidden
     config.analysis.methods, config.analysis.questions = METHODS, ("faithfulness", "agreement")
     config.analysis.mask_model_steps, config.analysis.mask_steps = options.steps, options.mask_steps
     return attnjax.train(config, folder)
@@ -117,6 +118,8 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--encoder", default="bilstm")
+    parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--train", type=int, default=-1)
     parser.add_argument("--examples", type=int, default=200)
     parser.add_argument("--steps", type=int, default=300)
