@@ -263,3 +263,6 @@ class AnalysisConfig:
     prototype_shown: int = option(
         3, "prototypes: of each kind that are told, the best", least=1, most=1000
     )
+    mask_model_steps: int = option(
+        300, "mask_model: training steps, each of a batch of training texts", least=1, most=MANY
+    )

@@ -18,6 +18,10 @@ ABOUT_LAYERS = (  # fields for encoders with self-attention alone
     *("train.layer_decay", "model.rematerialize", "model.dropout"),
 )
 
+# Of a model with listed words: what reads the encoder's input, or the last map, for the whole; and
+# what gives words vectors of their own, by which they are no longer known.
+BY_NETWORK = ("pattern_net", "pattern_attribution", "influence", "continuity")
+
 SIMULATED = {  # data.source -> data.name
     "babi_simulator": ("1", "2", "3"),
     "reverse_simulator": tuple(str(length) for length in range(2, 21)),
@@ -58,6 +62,7 @@ def check(run: Any) -> None:
     _check_adversary(run)
     _check_analysis(run)
     _check_layers(run)
+    _check_monotonic(run)
     steps = train.profile_steps
     if steps and not (len(steps) == 2 and 1 <= steps[0] <= steps[1]):
         raise UserError(
@@ -118,6 +123,7 @@ def _check_pretrained(run: Any) -> None:
         ("data.vectors", "", "it has vectors of its own"),
         ("model.normalize_embeddings", False, "its vectors are of pieces, not of words"),
         ("model.share_encoder", False, "it reads text and query as one sequence"),
+        ("model.monotonic", "", "it reads pieces of words, and knows of no listed word"),
     ):
         if (value := attrgetter(name)(run)) != usual:
             raise UserError(f"{name}={value!r} does not go with model.encoder='bert': {why}")
@@ -256,6 +262,30 @@ def _check_analysis(run: Any) -> None:
                 raise UserError(
                     f"analysis.pairs names '{each}', which this run does not explain with"
                     f"{suggest(each, known)}"
+                )
+
+
+def _check_monotonic(run: Any) -> None:
+    """What would break its promise, and what is not defined for such a model."""
+    if not run.model.monotonic:
+        return
+    if run.task != "classification":
+        raise UserError(
+            f"model.monotonic is for single texts of two classes, and task is '{run.task}'; leave "
+            "it out"
+        )
+    if run.data.max_length >= 0:
+        raise UserError(
+            f"model.monotonic with data.max_length={run.data.max_length}: in a text that is cut, "
+            "one more word pushes the last one out, which may lower the score; set "
+            "--config.data.max_length=-1"
+        )
+    for field in ("methods", "questions"):
+        for name in getattr(run.analysis, field):
+            if name in BY_NETWORK:
+                raise UserError(
+                    f"analysis.{field} has '{name}', which knows what the network reads and not "
+                    "the words of model.monotonic; leave one of the two out"
                 )
 
 

@@ -76,6 +76,9 @@ class ModelConfig:
         least=0.0,
         below=1.0,
     )
+    monotonic: str = option(
+        "", "file: words that never lower ('good 1') or raise ('bad -1') class 2's score", own=True
+    )
 
 
 @dataclass(frozen=True)

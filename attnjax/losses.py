@@ -90,10 +90,11 @@ def count_examples(batch: Batch) -> Counts:
 
 
 def reads_whole_table(config: RunConfig) -> bool:
-    """Whether the objective reads table rows other than those of the batch's words, or pieces."""
-    technique = TECHNIQUES.get(config.adversary.technique)
+    """Whether the objective reads table rows beyond the batch's words', pieces, or words by id."""
+    technique, model = TECHNIQUES.get(config.adversary.technique), config.model
     neighbours = technique is not None and technique.reads_neighbours
-    return neighbours or config.model.normalize_embeddings or config.model.encoder == "bert"
+    by_ids = model.encoder == "bert" or bool(model.monotonic)
+    return neighbours or model.normalize_embeddings or by_ids
 
 
 class Objective(NamedTuple):
@@ -291,11 +292,11 @@ def _score_problem(
     """Perturbing the scores of states that are encoded already."""
 
     def losses(delta: Delta) -> PerExample:
-        scores = trace.scores + delta
-        _, logits = attend(objective.stages, params, trace.encoded, scores, batch)
+        _, logits = attend(objective.stages, params, trace.encoded, trace.scores + delta, batch)
         return objective.perturbed_loss(logits, trace.logits, batch)
 
-    return score_problem(losses, trace.scores, batch, technique, objective.config.adversary)
+    seen = objective.stages.attended(batch), batch
+    return score_problem(losses, trace.scores, *seen, technique, objective.config.adversary)
 
 
 def _encoding_problem(
@@ -319,9 +320,9 @@ def _encoding_problem(
         assert words == len(params["embed"]["table"]), "the whole table is needed here"
         return word_vectors(stages, params, words)
 
-    near = context.neighbours
+    seen, near = (stages.attended(batch), batch), context.neighbours
     return word_problem(
-        losses, trace.embedded, gradient, batch, technique, adversary, near, vectors_of
+        losses, trace.embedded, gradient, *seen, technique, adversary, near, vectors_of
     )
 
 
@@ -343,10 +344,10 @@ def relevance_loss(
     importance = jnp.abs(jnp.sum(states * jax.grad(output)(states), axis=-1))
     if not second_order:
         importance = jax.lax.stop_gradient(importance)
-    log_target = _log_softmax(importance, batch.words)
-    log_attention = _log_softmax(trace.scores, batch.words)
+    words = stages.attended(batch)
+    log_target, log_attention = (_log_softmax(each, words) for each in (importance, trace.scores))
     parts = jnp.exp(log_target) * (log_target - log_attention)
-    return jnp.sum(jnp.where(batch.words, parts, 0), axis=-1)
+    return jnp.sum(jnp.where(words, parts, 0), axis=-1)
 
 
 def _log_softmax(values: Float[Array, "batch length"], words: Any) -> Float[Array, "batch length"]:

@@ -10,6 +10,7 @@ from attnjax.analysis.progress import progress
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.batches import gather_rows
 from attnjax.data.dataset import Dataset, brief, load_dataset, shared
+from attnjax.data.listed import listed_of
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.metrics import scores
@@ -138,6 +139,7 @@ def _vocabulary(dataset: Dataset) -> dict[str, Any]:
             "tokens": dataset.vocabulary.tokens,
             "labels": dataset.labels,
             "frequencies": dataset.frequencies,
+            **({} if dataset.listed is None else {"listed": dataset.listed}),
         }
     )
 
@@ -151,6 +153,7 @@ def model_of(config: RunConfig, dataset: Dataset) -> Stages:
         pair=dataset.pair,
         frequencies=dataset.frequencies,
         pieces=dataset.pieces,
+        listed=listed_of(dataset.listed, dataset.vocabulary),
     )
 
 

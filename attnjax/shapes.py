@@ -6,7 +6,10 @@ from typing import Any
 # The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
 _SCORES = {str: (float, None)}
 _BEST = {"step": (int, None), "validation": (_SCORES, None)}
-VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
+VOCABULARY_SHAPE = {
+    **{"tokens": [str], "labels": [str], "frequencies": [float]},
+    "listed?": {str: [float]},
+}
 METRICS_SHAPE = {
     "step": int,
     "epoch": float,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Params = Any  # {"embed": ..., "encode": ..., "score": ..., "decode": ...}, nested dicts of arrays
@@ -65,6 +66,17 @@ class Batch(NamedTuple):
         """True on the query's tokens, False on its padding."""
         assert self.query is not None
         return self.query != PAD
+
+
+class Listed(NamedTuple):
+    """The words of `model.monotonic`, which move the score of class 1 in one direction.
+
+    signs      [words] 1 or -1, 0 of words that are not listed
+    strengths  [words] above 0 on those that are; None: each has a weight of its own
+    """
+
+    signs: Int[np.ndarray, " words"]
+    strengths: Float[np.ndarray, " words"] | None
 
 
 class Embedded(NamedTuple):
@@ -194,6 +206,11 @@ def all_tokens(batch: Batch) -> Bool[Array, "batch length"]:
     return batch.mask
 
 
+def all_words(batch: Batch) -> Bool[Array, "batch length"]:
+    """True on the words of the text, all of which a model without listed words attends to."""
+    return batch.words
+
+
 class Stages(NamedTuple):
     """The model as pure functions of the parameters.
 
@@ -214,6 +231,8 @@ class Stages(NamedTuple):
     by_word (batch, states of a layer [batch, n, width], segment) -> [batch, length, width]: where
             layers see pieces, the mean of each token's
     places  batch -> [batch, n], True on what the layers of the text's encoder see
+    attended  batch -> [batch, length], True where attention may fall: on words that the model does
+            not list in `model.monotonic`
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -230,6 +249,7 @@ class Stages(NamedTuple):
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
     by_word: Callable[..., Float[Array, "batch length width"]] = as_they_are
+    attended: Callable[[Batch], Bool[Array, "batch length"]] = all_words
 
 
 class HParams(NamedTuple):

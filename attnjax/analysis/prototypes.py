@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
+from attnjax.analysis.adam import Moments, at_rest, descend
 from attnjax.analysis.bigrams import Bigrams, following, log_probability, preceding
 from attnjax.types import EOS, SOS
 
@@ -46,24 +47,19 @@ def climb(
     start: Float[Array, "restarts words entries"],
     steps: int,
 ) -> Float[Array, "restarts words entries"]:
-    """Adam (Kingma & Ba, arXiv:1412.6980) up the objective of every restart, each by itself.
+    """Adam up the objective of every restart, each by itself.
 
     The rate falls from RATE to 0 on a line.
     objective  (values, share of the steps that are done) -> [restarts]
     """
 
-    def step(number: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        values, mean, square = state
-        turn = (number + 1).astype(values.dtype)
-        done = (turn - 1) / steps
-        slope = jax.grad(lambda values: objective(values, done).sum())(values)
-        mean = 0.9 * mean + 0.1 * slope
-        square = 0.999 * square + 0.001 * jnp.square(slope)
-        root = jnp.sqrt(square / (1 - 0.999**turn)) + 1e-8
-        return values + RATE * (1 - done) * mean / (1 - 0.9**turn) / root, mean, square
+    def step(number: Array, state: tuple[Array, Moments]) -> tuple[Array, Moments]:
+        values, moments = state
+        done = number.astype(values.dtype) / steps
+        slope = jax.grad(lambda values: -objective(values, done).sum())(values)
+        return descend(values, moments, slope, number, RATE * (1 - done))
 
-    nothing = jnp.zeros_like(start)
-    return jax.lax.fori_loop(0, steps, step, (start, nothing, nothing))[0]
+    return jax.lax.fori_loop(0, steps, step, (start, at_rest(start)))[0]
 
 
 def ascend(

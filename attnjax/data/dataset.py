@@ -16,6 +16,7 @@ from attnjax.data.batches import EncodedSplit, Shapes, choose_shapes
 from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
+from attnjax.data.listed import Values, known_words
 from attnjax.data.pieces import every_text, pieces_of, unread, within_positions
 from attnjax.data.reverse import read_reverse
 from attnjax.data.splits import cut, is_number
@@ -43,6 +44,7 @@ class Dataset(NamedTuple):
     vectors     (float32 [words, embed], found [words]), or None without data.vectors
     summary     counts for the log and the report
     pieces      of a pretrained model that each word is made of; None where words have vectors
+    listed      known word of model.monotonic -> its sign, perhaps its strength; None without
     """
 
     splits: dict[str, EncodedSplit]
@@ -54,6 +56,7 @@ class Dataset(NamedTuple):
     vectors: tuple[np.ndarray, np.ndarray] | None
     summary: dict[str, Any]
     pieces: Pieces | None = None
+    listed: dict[str, Values] | None = None
 
     @property
     def pair(self) -> bool:
@@ -62,7 +65,7 @@ class Dataset(NamedTuple):
 
     def fingerprint(self) -> str:
         """Equal for data sets with the same words, labels and rows, in the same order."""
-        digest = hashlib.sha256(repr((self.vocabulary.tokens, self.labels)).encode())
+        digest = hashlib.sha256(repr((self.vocabulary.tokens, self.labels, self.listed)).encode())
         for name, split in self.splits.items():
             digest.update(f"{name} {len(split)}".encode())
             for rows in (split.tokens, split.query or []):
@@ -130,6 +133,10 @@ def load_dataset(config: RunConfig) -> Dataset:
         "mean_length": float(np.mean([len(each.text) for each in words["train"]])),
         **told(account, splits, words, encoded, data.source in SIMULATED),
     }
+    listed = None
+    if config.model.monotonic:
+        listed, note = known_words(config.model.monotonic, vocabulary, labels)
+        summary["notes"] = [*summary["notes"], note]
     if pieces is not None:
         summary["notes"] += unread(pieces, vocabulary)
         summary |= {"pieces_of_longest": pieces.room[-1], "beyond_positions": beyond}
@@ -144,7 +151,7 @@ def load_dataset(config: RunConfig) -> Dataset:
     for note in summary["notes"]:
         logger.warning("data: %s", note)
     found = Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
-    return found._replace(pieces=pieces)
+    return found._replace(pieces=pieces, listed=listed)
 
 
 def refuse_table(words: int, dimension: int) -> None:

@@ -33,7 +33,7 @@ def attend(
     batch: Batch,
 ) -> tuple[Float[Array, "batch length"], Float[Array, "batch classes"]]:
     """The head after the scores: returns (attention weights, logits)."""
-    weights = attention_weights(scores, batch.words)
+    weights = attention_weights(scores, stages.attended(batch))
     return weights, stages.decode(params, encoded, weights, batch)
 
 

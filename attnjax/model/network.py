@@ -9,7 +9,7 @@ from jaxtyping import Array, Bool, Float, Key
 
 from attnjax.config import ModelConfig
 from attnjax.geometry import Pieces
-from attnjax.model import bert, segments
+from attnjax.model import bert, monotonic, segments
 from attnjax.model.attention import attention_weights
 from attnjax.model.dropout import QUERY, folded
 from attnjax.model.layers import Decoder, Embedding
@@ -33,6 +33,7 @@ from attnjax.types import (
     Inner,
     Kept,
     Layer,
+    Listed,
     Params,
     Read,
     Segment,
@@ -49,6 +50,7 @@ class Network(NamedTuple):
     pair         whether examples have a query
     frequencies  [words] share of each word among the training tokens, for normalize_embeddings
     pieces       of a pretrained model that each word is made of; None: words have vectors
+    listed       the words of model.monotonic, which encoder and attention do not see; or None
     encoder, attention  modules of `layers.ENCODERS` and `layers.ATTENTIONS`
     """
 
@@ -58,6 +60,7 @@ class Network(NamedTuple):
     classes: int
     frequencies: np.ndarray | None
     pieces: Pieces | None
+    listed: Listed | None
     rules: Rules
     embedding: Embedding
     encoder: Any
@@ -87,6 +90,8 @@ def init(network: Network, key: Key[Array, ""]) -> Params:
     scores = network.attention.init(keys[3], states, query).get("params", {})
     context = jnp.einsum("bl,blw->bw", attention_weights(states[..., 0], mask), states)
     decoders = network.decoder.init(keys[4], context, query)["params"]
+    if network.listed is not None:
+        decoders = {**decoders, "monotonic": monotonic.initial(network.listed)}
     return {"embed": table, "encode": encoders, "score": scores, "decode": decoders}
 
 
@@ -146,6 +151,13 @@ def encode(
     """States of the text and the query's summary; with factors, of vectors times one a token."""
     if network.pieces is not None:
         return encode_pieces(network, params, embedded, batch, factors, inner)
+    if network.listed is not None:
+        assert factors is None, "such a model has the literal shortcuts"
+        how = monotonic.closed(network.listed, batch)
+        vectors = monotonic.moved(embedded.text, how.order, how.real)
+        inner = None if inner is None else monotonic.inner_of_closed(inner, how)
+        states, _ = _run(network, params, "text", vectors, how.real, None, inner)
+        return Encoded(monotonic.moved(states, how.back, how.stays), None)
     text, query = factors or (None, None)
     states, _ = _run(network, params, "text", embedded.text, batch.mask, text, inner)
     if embedded.query is None:
@@ -172,8 +184,13 @@ def layers(
         own = _weights_of(network, params, "text")
         return network.encoder.trace(own, vectors, laid.real, laid.segment)
     mask = segments.tokens(batch, segment) != PAD
-    weights = _weights_of(network, params, segment)
-    return network.encoder.trace(weights, segments.values(embedded, segment), mask)
+    weights, vectors = _weights_of(network, params, segment), segments.values(embedded, segment)
+    if network.listed is None:
+        return network.encoder.trace(weights, vectors, mask)
+    how = monotonic.closed(network.listed, batch)
+    vectors = monotonic.moved(vectors, how.order, how.real)
+    found = network.encoder.trace(weights, vectors, how.real)
+    return tuple(monotonic.layer_of_whole(each, how) for each in found)
 
 
 def of_words(
@@ -201,7 +218,16 @@ def by_word(
 
 def places(network: Network, batch: Batch) -> Bool[Array, "batch places"]:
     """`Stages.places`."""
+    if network.listed is not None:
+        return monotonic.unlisted(network.listed, batch, batch.mask)
     return batch.mask if network.pieces is None else bert.lay(network.pieces, batch).real
+
+
+def attended(network: Network, batch: Batch) -> Bool[Array, "batch length"]:
+    """`Stages.attended`."""
+    if network.listed is None:
+        return batch.words
+    return monotonic.unlisted(network.listed, batch, batch.words)
 
 
 def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
@@ -222,6 +248,9 @@ def decode(
     """Logits of the attended states; those of answers that are no candidates are IMPOSSIBLE."""
     context = network.rules.attend(weights, encoded.states)
     logits: Any = network.decoder.apply({"params": params["decode"]}, context, encoded.query)
+    if network.listed is not None:
+        more = monotonic.added(params["decode"]["monotonic"], network.listed, batch)
+        logits = logits.at[:, 1].add(more)
     return _among_candidates(logits, batch)
 
 

@@ -16,6 +16,7 @@ from attnjax.geometry import Pieces, agree
 from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
 from attnjax.model.network import (
     Network,
+    attended,
     by_word,
     decode,
     embed,
@@ -37,6 +38,7 @@ from attnjax.model.rules import PLAIN, Rules
 from attnjax.types import (
     Batch,
     Embedded,
+    Listed,
     Params,
     Quick,
     Stages,
@@ -52,6 +54,7 @@ def build_stages(
     pair: bool,
     frequencies: np.ndarray | None = None,
     pieces: Pieces | None = None,
+    listed: Listed | None = None,
 ) -> Stages:
     """Returns the stages as pure functions of the parameters.
 
@@ -60,10 +63,14 @@ def build_stages(
                  has an encoder of its own unless share_encoder, and enters score and decode
     frequencies  [words] share of each word among the training tokens, for normalize_embeddings
     pieces       what the words are made of, where the encoder reads pieces
+    listed       words that encoder and attention do not see and that `model.monotonic` adds to
+                 class 1: of two classes, of single texts, of an encoder that reads words
     Raises UserError where the configuration is at odds with the pretrained model.
     """
     if config.normalize_embeddings and frequencies is None:
         raise ValueError("normalize_embeddings needs the words' frequencies")
+    if listed is not None and (pair or classes != 2 or pieces is not None):
+        raise ValueError("listed words are for single texts of two classes, read word by word")
     rows = words
     if pieces is not None:
         geometry = pieces.geometry
@@ -79,6 +86,7 @@ def build_stages(
             classes,
             frequencies,
             pieces,
+            listed,
             rules,
             Embedding(rows, config.embed_dim, config.embed_scale),
             encoder_under(rules, config, pieces),
@@ -98,6 +106,7 @@ def build_stages(
             partial(of_words, network),
             partial(places, network),
             as_they_are if pieces is None else partial(by_word, network),
+            partial(attended, network),
         )
 
     return under(PLAIN)
@@ -135,6 +144,8 @@ def jitted(stage: Callable[..., Any], network: Network) -> Callable[..., Any]:
 def _quick(network: Network) -> Quick:
     """The model's shortcuts; of a decoder under other rules, decoding itself."""
     slow = literal(partial(encode, network), partial(decode, network))
+    if network.listed is not None:
+        return slow
     read = partial(read_many, network) if network.rules == PLAIN else slow.read
     without, kept = partial(encode_without, network), slow.encode_kept
     if network.pieces is not None:  # both segments are one sequence

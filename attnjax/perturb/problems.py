@@ -30,12 +30,13 @@ Losses = Callable[[Any], Float[Array, " batch"]]
 def score_problem(
     losses: Losses,
     scores: Float[Array, "batch length"],
+    words: Bool[Array, "batch length"],
     batch: Batch,
     technique: Technique,
     adversary: AdversaryConfig,
 ) -> Problem:
-    """Perturbing the attention scores of an example's words."""
-    problem = Problem(losses, jnp.zeros_like(scores), batch.words, batch.rows)
+    """Perturbing the attention scores of an example's words, those that are attended to."""
+    problem = Problem(losses, jnp.zeros_like(scores), words, batch.rows)
     if not technique.interpretable:
         return problem
     if adversary.reference_compat == "amep":
@@ -48,6 +49,7 @@ def word_problem(
     losses: Losses,
     embedded: Embedded,
     gradient: Embedded | None,
+    words: Bool[Array, "batch length"],
     batch: Batch,
     technique: Technique,
     adversary: AdversaryConfig,
@@ -57,9 +59,10 @@ def word_problem(
     """Perturbing the word vectors of an example, of text and query together.
 
     gradient    of the losses where nothing is perturbed, None if it is not known
+    words       of the text whose vectors the encoder reads
     vectors_of  number of words -> all their vectors; called for techniques towards other words
     """
-    mask = Embedded(batch.words, None if batch.query is None else batch.query_words)  # pyright: ignore
+    mask = Embedded(words, None if batch.query is None else batch.query_words)  # pyright: ignore
     zeros = jax.tree.map(jnp.zeros_like, embedded)
     problem = Problem(losses, zeros, mask, batch.rows, gradient=gradient)
     if not technique.interpretable:

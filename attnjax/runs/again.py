@@ -23,13 +23,15 @@ from attnjax.runs.inner import write_self_attention
 from attnjax.runs.loaded import Run, load_run, read_config
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
-from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE
+from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE, VOCABULARY_SHAPE
 from attnjax.stop import Stop
 from attnjax.workdir import (
     METRICS,
     REPORT,
     RESULTS,
+    VOCABULARY,
     find_workdir,
+    finite,
     held,
     open_workdir,
     read_examples,
@@ -80,6 +82,12 @@ def load_same(config: RunConfig, run: Run) -> Dataset:
         raise UserError(
             f"the data at {config.data.path or config.data.name} gives another vocabulary than "
             f"{run.folder} was trained with; say where that data is with --config.data.path=DIR"
+        )
+    stored = read_json(run.folder / VOCABULARY, VOCABULARY_SHAPE).get("listed")
+    if finite(dataset.listed) != stored:
+        raise UserError(
+            f"the words of {config.model.monotonic} are not those that {run.folder} was trained "
+            "with; say where that file is with --config.model.monotonic=FILE"
         )
     return dataset
 

@@ -29,6 +29,7 @@ from attnjax.config import (
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import encode, reads_pieces
 from attnjax.data.examples import Example, Tokenized
+from attnjax.data.listed import listed_of
 from attnjax.data.pieces import Reader, pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
@@ -303,8 +304,9 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
     reader = read_reader(config.model.pretrained) if reads_pieces(config) else None
     pieces = None if reader is None else pieces_of(reader, vocabulary)
-    frequencies = np.asarray(stored["frequencies"], np.float32)
-    stages = _stages(config, len(vocabulary), labels, pieces, frequencies)
+    more = {"frequencies": np.asarray(stored["frequencies"], np.float32)}
+    more |= {"listed": listed_of(stored.get("listed"), vocabulary)}
+    stages = _stages(config, len(vocabulary), labels, pieces, **more)
     platform_of_devices()  # of what cannot be started, one line tells
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
@@ -323,7 +325,7 @@ def _stages(
     words: int,
     labels: tuple[str, ...],
     pieces: Pieces | None,
-    frequencies: np.ndarray | None = None,
+    **more: Any,
 ) -> Stages:
     """The model of this configuration over so many words."""
     return build_stages(
@@ -331,8 +333,8 @@ def _stages(
         words=words,
         classes=len(labels),
         pair=config.task != "classification",
-        frequencies=frequencies,
         pieces=pieces,
+        **more,
     )
 
 

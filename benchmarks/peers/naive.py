@@ -41,17 +41,20 @@ def make_naive_gradients(config: RunConfig, stages: Stages):
                 return cross_entropy(logits_of(params, delta), batch.labels)
 
             trace = forward(stages, held, batch)
-            losses, settings = partial(measure, held), (batch, technique, config.adversary)
+            losses, settings = partial(measure, held), (technique, config.adversary)
+            words = batch.words, batch
             if technique.level == "attention":
-                problem = score_problem(losses, trace.scores, *settings)
+                problem = score_problem(losses, trace.scores, *words, *settings)
             elif technique.level == "inner":
                 scores = inner_scores(stages, held, trace.embedded, batch)
                 zeros = jnp.zeros_like(scores)
-                seen = batch.rows, batch.mask, *settings[1:]
+                seen = batch.rows, batch.mask, *settings
                 problem = inner_problem(losses, zeros, None, *seen, lambda: scores)
             else:
                 vectors, near = partial(word_vectors, stages, held), context.neighbours
-                problem = word_problem(losses, trace.embedded, None, *settings, near, vectors)
+                problem = word_problem(
+                    losses, trace.embedded, None, *words, *settings, near, vectors
+                )
             delta = technique.perturb(problem, Settings(context.hparams.epsilon), context.key)
             losses = cross_entropy(clean, batch.labels)
             losses = losses + context.hparams.weight * measure(params, delta)

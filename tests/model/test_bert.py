@@ -14,7 +14,7 @@ from attnjax.analysis.importance.information import known_in
 from attnjax.analysis.information.measure import Settings, Words, shares_by_distance
 from attnjax.analysis.information.states import fit_sample, scaled_state, states_of
 from attnjax.analysis.questions.self_attention import shuffled_heads
-from attnjax.config import AdversaryConfig, ModelConfig, from_config_dict
+from attnjax.config import AdversaryConfig, AnalysisConfig, ModelConfig, from_config_dict
 from attnjax.data.examples import Tokenized
 from attnjax.data.pieces import pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
@@ -229,6 +229,7 @@ def test_the_frozen_model_is_affine_and_words_have_the_sum_over_pieces(folder, p
 EACH = [
     *("gradient", "gradient_norm", "gradient_x_input", "integrated_gradients", "smoothgrad"),
     *("leave_one_out_signed", "occlusion", "lrp", "lime", "mask", "attention_norm"),
+    "mask_model",
     *("attention_last", "rollout", "norm_attention", "alti", "attn_lrp", "gradient_attention"),
 ]
 
@@ -237,10 +238,11 @@ EACH = [
 @pytest.mark.parametrize("name", EACH)
 def test_methods_are_of_words_and_do_not_see_padding(folder, name):
     stages, params, _ = model(folder)
-    method, key = method_named(name), jax.random.key(0)
+    method, key = method_named(name).under(AnalysisConfig(mask_model_steps=2)), jax.random.key(0)
     assert name in METHODS
     batch, padded = texts(), texts(length=9)
-    call = quick_jit(lambda params, batch: method(stages, params, batch, key))
+    fitted = None if method.fit is None else method.fit(stages, params, [batch], key)
+    call = quick_jit(lambda params, batch: method(stages, params, batch, key, fitted=fitted))
     short, long = call(params, batch), call(params, padded)
     assert np.isfinite(short).all()
     assert not np.asarray(short)[~np.asarray(batch.words)].any()

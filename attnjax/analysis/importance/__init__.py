@@ -41,6 +41,7 @@ from attnjax.analysis.importance.information import (
     REPLACEMENT,
 )
 from attnjax.analysis.importance.mask import MASK
+from attnjax.analysis.importance.mask_model import MASK_MODEL
 from attnjax.analysis.importance.method import Method, as_method
 from attnjax.analysis.importance.patterns import PATTERN_ATTRIBUTION, PATTERN_NET
 from attnjax.analysis.importance.propagation import (
@@ -88,6 +89,7 @@ METHODS: dict[str, Method | Callable[..., Any]] = {
     "gradient_attention": GRADIENT_ATTENTION,
     "jacobian_norm": JACOBIAN_NORM,
     "bottleneck": BOTTLENECK,
+    "mask_model": MASK_MODEL,
 }
 REGISTERED["analysis.methods"] = METHODS
 

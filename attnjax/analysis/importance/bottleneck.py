@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Key
 
+from attnjax.analysis.adam import at_rest, descend
 from attnjax.analysis.importance.method import Method
 from attnjax.analysis.information.measure import drawn
 from attnjax.analysis.information.states import DEAD, joined, moments
@@ -110,16 +111,11 @@ def bottleneck(price: float, steps: int, draws: int) -> Any:
             return total / draws + price * paid
 
         def move(state: Any, step: Any) -> Any:
-            alpha, mean, square = state
-            steep, turn = slope(alpha, step), (step + 1).astype(alpha.dtype)
-            mean = 0.9 * mean + 0.1 * steep
-            square = 0.999 * square + 0.001 * jnp.square(steep)
-            root = jnp.sqrt(square / (1 - 0.999**turn)) + 1e-8
-            return (alpha - RATE * mean / (1 - 0.9**turn) / root, mean, square), None
+            alpha, moments = state
+            return descend(alpha, moments, slope(alpha, step), step, RATE), None
 
-        nothing = jnp.zeros_like(offset)
-        start = jnp.full_like(offset, START), nothing, nothing
-        (alpha, *_), _ = jax.lax.scan(move, start, jnp.arange(steps, dtype=jnp.int32))
+        start = jnp.full_like(offset, START), at_rest(offset)
+        (alpha, _), _ = jax.lax.scan(move, start, jnp.arange(steps, dtype=jnp.int32))
         return told(alpha).sum(axis=-1)
 
     return find

@@ -1,5 +1,6 @@
 """Meaningful-perturbation masks: the fewest words whose loss changes the prediction."""
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -7,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
+from attnjax.analysis.adam import at_rest, descend
 from attnjax.analysis.importance.method import Method, Shared
 from attnjax.analysis.importance.subsets import BOTH, features, of_segment
 from attnjax.analysis.importance.target import class_probability
@@ -17,6 +19,8 @@ from attnjax.types import UNK, Batch, Embedded, Params, Segment, Stages
 RATE = 0.1  # of Adam, as in the released code
 START = 0.9
 
+Keep = Float[Array, "batch features"]  # of each word, in [0, 1]; 1 off the words
+
 
 class Masks(NamedTuple):
     """The best mask of each example, [batch, features] in [0, 1], and how well it does.
@@ -26,70 +30,90 @@ class Masks(NamedTuple):
     hardened  [batch] the same where each word is kept or not, whichever is nearer
     """
 
-    keep: Float[Array, "batch features"]
+    keep: Keep
     score: Float[Array, " batch"]
     hardened: Float[Array, " batch"]
 
 
+def probability_under(
+    stages: Stages, params: Params, batch: Batch, baseline: str
+) -> Callable[[Keep], Float[Array, " batch"]]:
+    """Builds probability(keep): that of the predicted class, each word's vector m e + (1 - m) e'.
+
+    baseline  e': "zero", the "mean" of all words' vectors, or that of the "unknown" word
+    """
+    embedded, length = stages.embed(params, batch), batch.tokens.shape[1]
+    score = class_probability(stages, params, batch)
+    instead = _baseline(baseline, stages, params)
+
+    def mix(vectors: Array, keep: Array) -> Array:
+        return keep[..., None] * vectors + (1 - keep[..., None]) * instead[None, None, :]
+
+    def probability(keep: Keep) -> Float[Array, " batch"]:
+        query = embedded.query
+        mixed = None if query is None else mix(query, keep[:, length:])
+        return score(Embedded(mix(embedded.text, keep[:, :length]), mixed))
+
+    return probability
+
+
+def objective(
+    keep: Keep,
+    probability: Float[Array, " batch"],
+    batch: Batch,
+    price: float | Float[Array, ""],
+    goal: str,
+) -> Float[Array, " batch"]:
+    """What a mask minimises (Fong & Vedaldi, arXiv:1704.03296, eq. 3), for words.
+
+    Deletion: price * sum (1 - m) + p(m); preservation: price * sum m - p(m).
+    probability  p, of the predicted class under the mask
+    """
+    deletion = goal == "deletion"
+    paid = jnp.sum(1 - keep if deletion else keep, axis=-1, where=features(batch))
+    return price * paid + (probability if deletion else -probability)
+
+
 @cache  # equal settings are one function: what is compiled for it is compiled once
 def masks(price: float, steps: int, goal: str, baseline: str) -> Shared:
-    """Makes the work of the masks of Fong & Vedaldi (arXiv:1704.03296, eq. 3), for words.
+    """Makes the work of the masks that are least in the `objective`, each text's by itself.
 
-    A word's vector is m e + (1 - m) e'. Deletion: minimise price * sum (1 - m) + p(m);
-    preservation: price * sum m - p(m); p is the predicted class's probability. Projected Adam from
-    0.9; the best iterate is kept. All texts of a batch are optimised at once, each by itself.
+    Projected Adam from 0.9, all texts of a batch at once; the best iterate is kept.
     price     of a word, in probability; steps  of the optimizer
-    goal      "deletion" or "preservation"
-    baseline  e': "zero", the "mean" of all words' vectors, or that of the "unknown" word
+    goal      "deletion" or "preservation"; baseline  as in `probability_under`
     """
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Masks:
         del key
-        words, embedded = features(batch), stages.embed(params, batch)
-        probability = class_probability(stages, params, batch)
-        instead = _baseline(baseline, stages, params)
-        length = batch.tokens.shape[1]
+        words = features(batch)
+        probability = probability_under(stages, params, batch, baseline)
 
-        def mixed(keep: Float[Array, "batch features"]) -> Embedded:
-            def mix(vectors: Array, kept: Array) -> Array:
-                return kept[..., None] * vectors + (1 - kept[..., None]) * instead[None, None, :]
-
-            query = embedded.query
-            return Embedded(
-                mix(embedded.text, keep[:, :length]),
-                None if query is None else mix(query, keep[:, length:]),
-            )
-
-        def objective(keep: Float[Array, "batch features"]) -> Float[Array, " batch"]:
-            score = probability(mixed(keep))
-            if goal == "deletion":
-                return price * jnp.sum(1 - keep, axis=-1, where=words) + score
-            return price * jnp.sum(keep, axis=-1, where=words) - score
+        def value_of(keep: Keep) -> Float[Array, " batch"]:
+            return objective(keep, probability(keep), batch, price, goal)
 
         def step(number: Any, state: Any) -> Any:
-            keep, mean, square, best, kept = state
-            value, pull = jax.vjp(objective, keep)
+            keep, moments, best, kept = state
+            value, pull = jax.vjp(value_of, keep)
             better = value < best
             best, kept = jnp.where(better, value, best), jnp.where(better[:, None], keep, kept)
             (slope,) = pull(jnp.ones_like(value))
-            turn = (number + 1).astype(slope.dtype)
-            mean = 0.9 * mean + 0.1 * slope
-            square = 0.999 * square + 0.001 * jnp.square(slope)
-            root = jnp.sqrt(square / (1 - 0.999**turn)) + 1e-8
-            moved = jnp.clip(keep - RATE * mean / (1 - 0.9**turn) / root, 0, 1)
-            return jnp.where(words, moved, 1), mean, square, best, kept
+            moved, moments = descend(keep, moments, slope, number, RATE)
+            return jnp.where(words, jnp.clip(moved, 0, 1), 1), moments, best, kept
 
-        dtype = embedded.text.dtype
+        dtype = params["embed"]["table"].dtype
         keep = jnp.where(words, START, 1).astype(dtype)
-        nothing = jnp.zeros(words.shape, dtype)
         worst = jnp.full(len(keep), jnp.inf, dtype)
-        state = jax.lax.fori_loop(0, steps, step, (keep, nothing, nothing, worst, keep))
-        last, _, _, best, kept = state
-        kept = jnp.where((objective(last) < best)[:, None], last, kept)
-        hard = (kept >= 0.5).astype(dtype)
-        return Masks(kept, probability(mixed(kept)), probability(mixed(hard)))
+        state = jax.lax.fori_loop(0, steps, step, (keep, at_rest(keep), worst, keep))
+        last, _, best, kept = state
+        kept = jnp.where((value_of(last) < best)[:, None], last, kept)
+        return Masks(kept, probability(kept), probability(hardened(kept)))
 
     return shared
+
+
+def hardened(keep: Keep) -> Keep:
+    """Each word kept or not, whichever is nearer."""
+    return (keep >= 0.5).astype(keep.dtype)
 
 
 def _baseline(name: str, stages: Stages, params: Params) -> Float[Array, " embed"]:

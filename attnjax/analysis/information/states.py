@@ -63,7 +63,7 @@ def states_of(
     one trained logit counts; answers that are no candidates count like the others.
     """
     encoded = stages.encode(params, embedded, batch)
-    weights = attention_weights(stages.score(params, encoded), batch.words)
+    weights = attention_weights(stages.score(params, encoded), stages.attended(batch))
     context = jnp.einsum("bl,blw->bw", weights, encoded.states)
     if encoded.query is not None:
         context = jnp.concatenate([context, encoded.query], axis=-1)

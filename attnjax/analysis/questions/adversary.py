@@ -78,7 +78,7 @@ def adversarial(
     """
     output_of = outputs(stages, params, batch, trace)
     output = output_of(trace.weights)[None]
-    words, original = batch.words.T[None], trace.weights.T[None]
+    words, original = stages.attended(batch).T[None], trace.weights.T[None]
     # Drawn as [batch, length, K]: words keep their numbers when padding is added.
     like = jnp.zeros((*batch.words.shape, settings.adversaries), original.dtype)
     noise = jnp.moveaxis(gaussian(like, batch.rows, key), (2, 1, 0), (0, 1, 2))

@@ -42,15 +42,16 @@ def permutation(
     median_change  median total variation, 0 where there is one word; max_attention  in [0, 1]
     """
     output_of = outputs(stages, params, batch, trace)
-    first_words = jnp.argsort(~batch.words, axis=-1, stable=True)
+    words = stages.attended(batch)
+    first_words = jnp.argsort(~words, axis=-1, stable=True)
     compact = jnp.take_along_axis(trace.weights, first_words, axis=-1)
     keys = jax.vmap(partial(jax.random.fold_in, key))(batch.rows)
     output = output_of(trace.weights)[None]
 
     def changes_of(numbers: Int[Array, " many"]) -> Float[Array, "many batch"]:
-        ranks = random_ranks(batch.words, keys, numbers)
+        ranks = random_ranks(words, keys, numbers)
         shuffled = jnp.take_along_axis(compact[None], ranks, axis=-1)
-        shuffled = jnp.where(batch.words[None], shuffled, 0)
+        shuffled = jnp.where(words[None], shuffled, 0)
         return total_variation(output_of(shuffled), output)
 
     turns = -(-count // TOGETHER)
@@ -59,7 +60,7 @@ def permutation(
     median = jnp.median(changes[:count], axis=0)
     return {
         # One word has one permutation: 0, not what rounding leaves.
-        "median_change": jnp.where(batch.words.sum(axis=-1) > 1, median, 0),
+        "median_change": jnp.where(words.sum(axis=-1) > 1, median, 0),
         "max_attention": trace.weights.max(axis=-1),
     }
 
@@ -102,7 +103,7 @@ def uniform(
     stages: Stages, params: Params, batch: Batch, trace: Trace
 ) -> Float[Array, "batch classes"]:
     """Class probabilities with attention 1/n on each of a text's n words."""
-    words = batch.words.astype(trace.weights.dtype)
+    words = stages.attended(batch).astype(trace.weights.dtype)
     weights = words / jnp.maximum(words.sum(axis=-1, keepdims=True), 1)
     return jax.nn.softmax(stages.decode(params, trace.encoded, weights, batch), axis=-1)
 

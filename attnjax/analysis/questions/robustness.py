@@ -40,10 +40,11 @@ def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         def by_scores(delta: Float[Array, "batch length"]) -> Float[Array, "batch classes"]:
             return attend(stages, params, trace.encoded, trace.scores + delta, batch)[1]
 
-        mask: Any = Embedded(batch.words, None if batch.query is None else batch.query_words)  # pyright: ignore
+        words: Any = stages.attended(batch)
+        mask: Any = Embedded(words, None if batch.query is None else batch.query_words)  # pyright: ignore
         levels = {
             "word": (by_words, jax.tree.map(jnp.zeros_like, trace.embedded), mask),
-            "attention": (by_scores, jnp.zeros_like(trace.scores), batch.words),
+            "attention": (by_scores, jnp.zeros_like(trace.scores), words),
         }
 
         def right(kind: str, epsilon: Float[Array, ""]) -> Float[Array, " batch"]:
