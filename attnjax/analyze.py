@@ -32,9 +32,9 @@ with starting(__name__):
     from attnjax.data.formats import LINES, SUFFIXES, suffix_of
     from attnjax.errors import UserError
     from attnjax.runs.again import reanalyse
+    from attnjax.runs.configured import read_config
     from attnjax.runs.explained import explain_file, explain_stream, explain_text, explained
     from attnjax.runs.external import export, score_explanations
-    from attnjax.runs.loaded import read_config
     from attnjax.runtime import keep_heap, use_compile_cache
     from attnjax.workdir import find_workdir
 

@@ -17,8 +17,8 @@ from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
+from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.inner import write_self_attention
-from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
 from attnjax.shapes import METRICS_SHAPE
 from attnjax.stop import Stop

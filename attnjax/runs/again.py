@@ -19,8 +19,9 @@ from attnjax.runs.analysed import (
     meet_devices,
     write_results,
 )
+from attnjax.runs.configured import read_config
 from attnjax.runs.inner import write_self_attention
-from attnjax.runs.loaded import Run, load_run, read_config
+from attnjax.runs.loaded import Run, load_run
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
 from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE

@@ -17,15 +17,7 @@ from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.checkpoint import Checkpoints
 from attnjax.checks import refuse_encoder
-from attnjax.config import (
-    OPTIONS,
-    AnalysisConfig,
-    RunConfig,
-    changed,
-    differences,
-    from_config_dict,
-    unchecked,
-)
+from attnjax.config import AnalysisConfig, RunConfig, changed
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import encode, reads_pieces
 from attnjax.data.examples import Example, Tokenized
@@ -34,6 +26,7 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.geometry import Pieces
 from attnjax.model.stages import build_stages
+from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.explanations import Explanations, Predictions
 from attnjax.runs.inner import SelfAttention, attended, make_weights
 from attnjax.runs.texts import (
@@ -52,7 +45,6 @@ from attnjax.training.step import make_evaluate
 from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
-    CONFIG,
     RESULTS,
     VOCABULARY,
     digest,
@@ -333,57 +325,6 @@ def _stages(
         frequencies=frequencies,
         pieces=pieces,
     )
-
-
-def read_config(folder: epath.Path) -> RunConfig:
-    """The configuration of the run in this folder; raises UserError where it is not known."""
-    return config_of(folder, recorded(folder))
-
-
-def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
-    """The same, where it is known what the checkpoints say: `recorded`.
-
-    A lost config.json stands in the checkpoints as well, and in results.json; one that says
-    otherwise than the checkpoints, about what they are of, is refused.
-    """
-    path, trained = folder / CONFIG, (record or {}).get("config")
-    place = path
-    if path.exists():
-        raw = read_json(path, dict)
-    elif trained is not None:
-        place, raw = folder / CHECKPOINTS, trained
-    elif (folder / RESULTS).exists():
-        place = folder / RESULTS
-        raw = read_json(place, {"config": dict})["config"]
-    else:
-        raise UserError(f"{path} is lost, and no other file of the run has it; restore it")
-    config = _told(from_config_dict, raw, place)
-    changes = {}
-    if trained is not None:
-        changes = differences(config, _told(unchecked, trained, folder / CHECKPOINTS))
-    for name, (value, before) in changes.items():
-        option = OPTIONS[name]
-        movable = option.resumable or option.incidental or option.own
-        if not (movable or name.startswith("analysis.")):
-            raise UserError(
-                f"{path} has {name}={value!r:.80}, but its checkpoints were trained with "
-                f"{before!r:.80}; restore it, or delete it: they have the whole configuration"
-            )
-    return config
-
-
-def _told(build: Callable[[Any], RunConfig], raw: Any, place: epath.Path) -> RunConfig:
-    """The configuration; raises UserError that names the place where it stands."""
-    try:
-        return build(raw)
-    except UserError as error:
-        raise UserError(f"the configuration in {place}: {error}") from error
-
-
-def recorded(folder: epath.Path) -> dict[str, Any] | None:
-    """What the checkpoints say of the run in this folder; see `Checkpoints.recorded`."""
-    with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
-        return checkpoints.recorded()
 
 
 def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:
