@@ -6,7 +6,12 @@ from typing import Any
 # The shapes of the files, as `misfit` reads them: what the readers rely on, and no more.
 _SCORES = {str: (float, None)}
 _BEST = {"step": (int, None), "validation": (_SCORES, None)}
-VOCABULARY_SHAPE = {"tokens": [str], "labels": [str], "frequencies": [float]}
+VOCABULARY_SHAPE = {
+    "tokens": [str],
+    "labels": [str],
+    "frequencies": [float],
+    "pretrained?": {str: str},  # of a classifier trained elsewhere: its files' sums
+}
 METRICS_SHAPE = {
     "step": int,
     "epoch": float,

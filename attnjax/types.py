@@ -132,7 +132,8 @@ class Trace(NamedTuple):
     """Every intermediate of one forward pass.
 
     scores   [batch, length]   unnormalised attention scores, perturbation included
-    weights  [batch, length]   attention: sums to 1 over words, exactly 0 elsewhere
+    weights  [batch, length]   attention: sums to 1 over words (over `Stages.reads`, where that is
+                               set), exactly 0 elsewhere
     logits   [batch, classes]  log-odds up to a constant; softmax gives probabilities
     """
 
@@ -208,6 +209,8 @@ class Stages(NamedTuple):
             length]: where layers see pieces of words, from a word the mean of their rows, to a word
             the sum
     places  batch -> [batch, n], True on what the layers of the text's encoder see
+    reads   batch -> [batch, length], True on the tokens whose states the head reads, where these
+            are not the words: it has no attention over words then; else None
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -223,6 +226,7 @@ class Stages(NamedTuple):
     words: int | None = None
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
+    reads: Callable[[Batch], Bool[Array, "batch length"]] | None = None
 
 
 class HParams(NamedTuple):

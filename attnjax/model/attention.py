@@ -33,7 +33,8 @@ def attend(
     batch: Batch,
 ) -> tuple[Float[Array, "batch length"], Float[Array, "batch classes"]]:
     """The head after the scores: returns (attention weights, logits)."""
-    weights = attention_weights(scores, batch.words)
+    read = batch.words if stages.reads is None else stages.reads(batch)
+    weights = attention_weights(scores, read)
     return weights, stages.decode(params, encoded, weights, batch)
 
 

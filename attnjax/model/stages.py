@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from attnjax.checks import trained_elsewhere
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
 from attnjax.geometry import Pieces, agree
-from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
+from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, Pooled, Uniform
 from attnjax.model.network import (
     Network,
     decode,
@@ -21,6 +22,7 @@ from attnjax.model.network import (
     encode,
     encode_kept,
     encode_without,
+    first_token,
     init,
     layers,
     of_words,
@@ -67,6 +69,7 @@ def build_stages(
         geometry = pieces.geometry
         rows, known = geometry.rows, agree(config, geometry, ModelConfig())
         config = dataclasses.replace(config, **known)
+    elsewhere = trained_elsewhere(config)
 
     @cache  # the same rules give the same functions, and so what was compiled for them
     def under(rules: Rules) -> Stages:
@@ -80,8 +83,10 @@ def build_stages(
             rules,
             Embedding(rows, config.embed_dim, config.embed_scale),
             encoder_under(rules, config, pieces),
-            ATTENTIONS[config.attention](rules=rules),
-            Decoder(classes, product=pair and config.match_product, rules=rules),
+            Uniform(rules) if elsewhere else ATTENTIONS[config.attention](rules=rules),
+            Pooled(classes, rules)
+            if elsewhere
+            else Decoder(classes, product=pair and config.match_product, rules=rules),
         )
         return Stages(
             partial(init, network),
@@ -95,6 +100,7 @@ def build_stages(
             words,
             partial(of_words, network),
             partial(places, network),
+            first_token if elsewhere else None,
         )
 
     return under(PLAIN)
@@ -132,7 +138,8 @@ def jitted(stage: Callable[..., Any], network: Network) -> Callable[..., Any]:
 def _quick(network: Network) -> Quick:
     """The model's shortcuts; of a decoder under other rules, decoding itself."""
     slow = literal(partial(encode, network), partial(decode, network))
-    read = partial(read_many, network) if network.rules == PLAIN else slow.read
+    linear = network.rules == PLAIN and not trained_elsewhere(network.config)
+    read = partial(read_many, network) if linear else slow.read
     without, kept = partial(encode_without, network), slow.encode_kept
     if network.pieces is not None:  # both segments are one sequence
         without = slow.encode_without

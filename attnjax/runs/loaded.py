@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -16,7 +17,7 @@ from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.checkpoint import Checkpoints
-from attnjax.checks import refuse_encoder
+from attnjax.checks import check_asked, refuse_encoder, trained_elsewhere
 from attnjax.config import AnalysisConfig, RunConfig, changed
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import encode, reads_pieces
@@ -25,6 +26,7 @@ from attnjax.data.pieces import Reader, pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.geometry import Pieces
+from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
 from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.explanations import Explanations, Predictions
@@ -75,9 +77,12 @@ class Run(NamedTuple):
 
     def __repr__(self) -> str:
         model, size = self.config.model, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        what = f"{model.encoder} with {model.attention} attention"
+        if trained_elsewhere(model):
+            what = f"{model.encoder} classifier trained elsewhere"
         return (
-            f"<Run {self.folder}: {self.config.task}, {model.encoder} with {model.attention} "
-            f"attention, {len(self.vocab)} words, {len(self.labels)} classes, {size:,} parameters>"
+            f"<Run {self.folder}: {self.config.task}, {what}, {len(self.vocab)} words, "
+            f"{len(self.labels)} classes, {size:,} parameters>"
         )
 
     @property
@@ -180,6 +185,7 @@ class Run(NamedTuple):
             if name not in METHODS:
                 raise UserError(f"no importance method '{name}'{suggest(name, tuple(METHODS))}")
             refuse_encoder(name, method_named(name), self.config.model.encoder)
+        check_asked(dataclasses.replace(self.config, analysis=settings))
         examples = [self._marked(number, text) for number, text in enumerate(texts)]
         explained = self.study_examples(examples, settings)
         checked, found = explained.checked, explained.found
@@ -273,9 +279,10 @@ def require_list(method: str, what: str, value: Any) -> None:
 
 
 def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
-    """Loads the best checkpoint of a finished run.
+    """Loads the best checkpoint of a finished run, or an analysed classifier of elsewhere.
 
-    pretrained  where the folder of its pretrained model is now; "": where it was
+    pretrained  where the folder of its pretrained model is now; "": where it was. The parameters
+                of a classifier trained elsewhere lie there, and nowhere else
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
@@ -293,10 +300,17 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
             "command writes it again where it is missing"
         )
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
-    reader = read_reader(config.model.pretrained) if reads_pieces(config) else None
+    elsewhere, reader = trained_elsewhere(config.model), None
+    if reads_pieces(config):
+        reader = read_reader(config.model.pretrained, own_words=elsewhere)
     pieces = None if reader is None else pieces_of(reader, vocabulary)
     frequencies = np.asarray(stored["frequencies"], np.float32)
     stages = _stages(config, len(vocabulary), labels, pieces, frequencies)
+    compiled = remembered(compile_in_full)
+    if elsewhere and reader is not None:
+        _require_same_files(reader, stored, folder)
+        params = classifier_params(reader, len(labels))
+        return Run(params, stages, vocabulary, labels, config, compiled, folder, reader)
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
@@ -305,8 +319,24 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
         if results.exists() and read_json(results, RESULTS_SHAPE).get("failed"):
             raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    compiled = remembered(compile_in_full)
     return Run(best.params, stages, vocabulary, labels, config, compiled, folder, reader)
+
+
+def classifier_params(reader: Reader, classes: int) -> Params:
+    """The parameters in the folder of a classifier trained elsewhere."""
+    return jax.tree.map(jnp.asarray, read_classifier(reader.geometry, classes))
+
+
+def _require_same_files(reader: Reader, stored: dict[str, Any], folder: epath.Path) -> None:
+    """Raises UserError where the classifier's files are others than they were."""
+    known, found = stored.get("pretrained", {}), sums_of(reader.geometry)
+    for name in (*known, *found):
+        if known.get(name) != found.get(name):
+            raise UserError(
+                f"{name} in {reader.geometry.folder} is not what {folder} was analysed with; say "
+                "where that model is with --config.model.pretrained=DIR, or load_run(..., "
+                "pretrained=DIR)"
+            )
 
 
 def _stages(
