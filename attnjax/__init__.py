@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from attnjax.config import default_config
     from attnjax.errors import UserError
     from attnjax.main import train
+    from attnjax.runs.elsewhere import load_huggingface
     from attnjax.runs.explanations import Explanations, Predictions
     from attnjax.runs.loaded import Run, load_run
 
@@ -16,6 +17,7 @@ HOMES = {
     "Run": "attnjax.runs.loaded",
     "UserError": "attnjax.errors",
     "default_config": "attnjax.config",
+    "load_huggingface": "attnjax.runs.elsewhere",
     "load_run": "attnjax.runs.loaded",
     "train": "attnjax.main",
 }
@@ -25,6 +27,7 @@ __all__ = [
     "Run",
     "UserError",
     "default_config",
+    "load_huggingface",
     "load_run",
     "train",
 ]

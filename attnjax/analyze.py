@@ -5,6 +5,7 @@ python -m attnjax.analyze --workdir=runs/sst --input=my_texts.jsonl [--output=DI
 python -m attnjax.analyze --workdir=runs/sst --text="A fine film." [--query="..."] [--output=DIR]
 python -m attnjax.analyze --workdir=runs/sst --explanations=FILE.jsonl [--output=DIR]
 python -m attnjax.analyze --workdir=runs/sst --export=DIR
+python -m attnjax.analyze --pretrained=DIR --config.data.path=DATA [--workdir=OUT] [...]
 
 The first reads the data again, trains nothing, and rewrites results.json, analysis/ and the report;
 --second names the same run trained with another seed, whose explanations give the ceiling of every
@@ -16,7 +17,9 @@ The fourth scores another tool's explanations of test examples beside the run's 
 faithfulness and, where the data has people's rationales, plausibility. A line of FILE is {"id":
 row of the test split, "method": NAME, "values": [one number a word]}, for pairs with
 "query_values"; ERASER's and inseq's JSON are read too. The run's own files stay as they are. The
-fifth writes the run's explanations in these forms.
+fifth writes the run's explanations in these forms. The sixth analyses a classifier that was
+trained elsewhere, the folder of a Hugging Face BertForSequenceClassification, on the test split of
+DATA, and makes OUT (default runs/NAME of DIR) the folder of its run; --config.task=nli reads pairs.
 """
 
 import os
@@ -32,11 +35,17 @@ with starting(__name__):
     from attnjax.data.formats import LINES, SUFFIXES, suffix_of
     from attnjax.errors import UserError
     from attnjax.runs.again import reanalyse
+    from attnjax.runs.configured import read_config
+    from attnjax.runs.elsewhere import analyse_classifier, classifier_config
     from attnjax.runs.explained import explain_file, explain_stream, explain_text, explained
     from attnjax.runs.external import export, score_explanations
-    from attnjax.runs.loaded import read_config
     from attnjax.runtime import keep_heap, use_compile_cache
     from attnjax.workdir import find_workdir
+
+OF_TRAINING = (  # fields of the data that only training reads
+    *("data.train_examples", "data.min_count", "data.vectors", "data.unlabelled"),
+    "data.validation_fraction",
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,6 +62,7 @@ def analyze(arguments: list[str], stop: Stop) -> None:
     values = flags.FlagValues()
     for name, text in (
         ("workdir", "folder of a finished run"),
+        ("pretrained", "folder of a classifier trained elsewhere, to be analysed into the workdir"),
         ("second", "folder of the same run with another seed"),
         ("input", "JSONL, JSON, CSV, TSV, Parquet or .txt file of texts to explain; - reads stdin"),
         ("text", "one text to explain"),
@@ -62,7 +72,15 @@ def analyze(arguments: list[str], stop: Stop) -> None:
         ("output", "folder for what is found in --input, --text or --explanations"),
     ):
         flags.DEFINE_string(name, None, text, flag_values=values)
-    workdir = _workdir(arguments)
+    if (folder := _flag(arguments, "pretrained")) is not None:
+        _analyze_pretrained(arguments, values, folder, stop)
+        return
+    workdir = _flag(arguments, "workdir")
+    if workdir is None:
+        raise UserError(
+            "analyze needs --workdir=DIR, the folder of a finished run, or --pretrained=DIR, that "
+            "of a classifier"
+        )
     stored = _own_places(read_config(find_workdir(workdir)))
     config = parse_overrides(arguments, values, stored)
     _refuse_other_fields(stored, config)
@@ -89,6 +107,41 @@ def analyze(arguments: list[str], stop: Stop) -> None:
         reanalyse(config, workdir, given["second"], stop)
 
 
+def _analyze_pretrained(
+    arguments: list[str], values: flags.FlagValues, folder: str, stop: Stop
+) -> None:
+    """Analyses a classifier that was trained elsewhere; raises UserError."""
+    base = classifier_config(folder)
+    config = parse_overrides(arguments, values, base)
+    for name in ("input", "text", "explanations", "export", "query", "output", "second"):
+        if values[name].value is not None:
+            raise UserError(
+                f"--{name} is for a run that is there: give --workdir=OUT without --pretrained, "
+                "once that has made it"
+            )
+    given = [each.lstrip("-").split("=")[0] for each in arguments]
+    if config.data.source == "files" and "config.data.path" not in given:
+        raise UserError(
+            "--pretrained needs the data to analyse its model on: --config.data.path=DATA, a file "
+            "or a folder, with --config.data.fields.text and .label for its columns"
+        )
+    if config.model.pretrained != base.model.pretrained:
+        raise UserError("--pretrained and --config.model.pretrained name one folder; leave one out")
+    for name, (_, value) in differences(base, config).items():
+        free = name in ("task", "seed", "train.batch_size") or OPTIONS[name].incidental
+        ours = name.startswith(("data.", "analysis.")) and name not in OF_TRAINING
+        if not (free or ours or name == "train.compile_cache"):
+            raise UserError(
+                f"{name}={value!r} does not go with --pretrained, which trains nothing; beside "
+                "data.* and analysis.* only task and seed can change"
+            )
+    if config.train.keep_heap:
+        keep_heap()
+    use_compile_cache(config.train.compile_cache)
+    name = os.path.basename(config.model.pretrained.rstrip("/"))
+    analyse_classifier(config, values["workdir"].value or os.path.join("runs", name), stop)
+
+
 def _stem(path: str) -> str:
     """The name of a data file without its ending."""
     name = os.path.basename(path)
@@ -112,13 +165,14 @@ def _refuse_combination(given: dict[str, str | None], config: RunConfig) -> None
         raise UserError("this run reads two texts: give the hypothesis or question by --query")
 
 
-def _workdir(arguments: list[str]) -> str:
+def _flag(arguments: list[str], name: str) -> str | None:
+    """The value of a flag that must be known before the others can be read; None without it."""
     for place, each in enumerate(arguments):
-        if each.startswith("--workdir="):
-            return each.removeprefix("--workdir=")
-        if each == "--workdir" and place + 1 < len(arguments):
+        if each.startswith(f"--{name}="):
+            return each.removeprefix(f"--{name}=")
+        if each == f"--{name}" and place + 1 < len(arguments):
             return arguments[place + 1]
-    raise UserError("analyze needs --workdir=DIR, the folder of a finished run")
+    return None
 
 
 def _own_places(stored: RunConfig) -> RunConfig:

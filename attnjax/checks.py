@@ -32,6 +32,13 @@ SIMULATED = {  # data.source -> data.name
 # Where none has, as in a process that only reads configurations, any name passes.
 REGISTERED: dict[str, Mapping[str, Any]] = {}
 
+CLS = "cls"  # model.attention of a classifier trained elsewhere: the state of [CLS] alone is read
+
+
+def trained_elsewhere(model: Any) -> bool:
+    """Whether the model is a classifier out of a folder; model  a `config.ModelConfig`."""
+    return model.attention == CLS
+
 
 def choices_of(name: str, option: Option) -> tuple[str, ...]:
     """The values that a field may have; empty where any will do, or none is known here."""
@@ -59,6 +66,8 @@ def check(run: Any) -> None:
     for name, option in options(type(run)).items():
         _check_alone(name, option, attrgetter(name)(run))
     _check_pretrained(run)
+    _check_elsewhere(run)
+    check_asked(run)
     _check_adversary(run)
     _check_analysis(run)
     _check_layers(run)
@@ -127,6 +136,32 @@ def _check_pretrained(run: Any) -> None:
     ):
         if (value := attrgetter(name)(run)) != usual:
             raise UserError(f"{name}={value!r} does not go with model.encoder='bert': {why}")
+
+
+def check_asked(run: Any) -> None:
+    """Raises UserError for methods and questions that the run's model has nothing to say about."""
+    if run.model.encoder == "bert":
+        _refuse_by_word_vectors(run)
+    if not trained_elsewhere(run.model):
+        return
+    for kind in ("methods", "questions"):
+        table = REGISTERED.get(f"analysis.{kind}", {})
+        for name in getattr(run.analysis, kind):
+            entry = table.get(name)
+            if getattr(entry, "pools", False):
+                raise UserError(
+                    f"analysis.{kind} has '{name}', which is about attention over the encoder's "
+                    "states, and a classifier trained elsewhere reads the state of [CLS] alone; "
+                    "leave it out"
+                )
+            if getattr(entry, "fit", None) or getattr(entry, "over", "") == "train":
+                raise UserError(
+                    f"analysis.{kind} has '{name}', which needs the training examples, and those "
+                    "of a classifier trained elsewhere are not at hand; leave it out"
+                )
+
+
+def _refuse_by_word_vectors(run: Any) -> None:
     asked = {
         "adversary.technique": (run.adversary.technique,),
         "analysis.methods": run.analysis.methods,
@@ -139,6 +174,36 @@ def _check_pretrained(run: Any) -> None:
                     f"{field} has '{name}', which compares or exchanges vectors of words, and of "
                     "model.encoder='bert' only pieces of words have vectors; leave it out"
                 )
+
+
+def _check_elsewhere(run: Any) -> None:
+    """What goes with a classifier trained elsewhere."""
+    if not trained_elsewhere(run.model):
+        return
+    if run.model.encoder != "bert":
+        raise UserError(
+            f"model.attention='{CLS}' is of classifiers trained elsewhere, with the encoder "
+            f"'bert', not '{run.model.encoder}'; leave it out"
+        )
+    if run.task == "qa":
+        raise UserError(
+            "a classifier trained elsewhere reads one text, or a pair with "
+            "--config.task=nli; task='qa' has answers to choose from"
+        )
+    if column := run.data.fields.rationale:
+        raise UserError(
+            f"data.fields.rationale='{column}' counts words as this package splits texts, and a "
+            "classifier trained elsewhere has words of its own; leave it out"
+        )
+
+
+def refuse_training(model: Any) -> None:
+    """Raises UserError for a model that can be analysed and not trained here."""
+    if trained_elsewhere(model):
+        raise UserError(
+            f"model.attention='{CLS}' is of classifiers trained elsewhere, which attnjax analyze "
+            "--pretrained=DIR reads; to train on a pretrained encoder, leave model.attention out"
+        )
 
 
 def _check_adversary(run: Any) -> None:

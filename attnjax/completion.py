@@ -50,7 +50,8 @@ compdef _attnjax attnjax
 ZSH_VALUE = "    {flag}*) compset -P '*='; compset -P '*,'; compadd -- {words} ;;"
 SHELLS = {"bash": (BASH, BASH_VALUE), "zsh": (ZSH, ZSH_VALUE)}
 FLAGS = (
-    *("workdir", "input", "text", "explanations", "export", "output", "second", "out", "seed"),
+    *("workdir", "input", "text", "explanations", "export", "output", "second", "pretrained"),
+    *("out", "seed"),
 )
 
 

@@ -24,7 +24,9 @@ class ModelConfig:
     """The network's structure."""
 
     encoder: str = option("bilstm", "what turns word vectors into states", registered=True)
-    attention: str = option("additive", "what scores the states", registered=True)
+    attention: str = option(
+        "additive", "what scores states; cls: [CLS] is read", choices=("cls",), registered=True
+    )
     embed_dim: int = option(300, "width of the word vectors", least=1, most=100_000)
     embed_scale: float = option(
         0.1, "standard deviation of random word vectors", least=0.0, most=1e6

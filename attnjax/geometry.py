@@ -12,6 +12,7 @@ REFUSED = {  # model_type -> what is different
     "distilbert": "it has no segments, and other names",
     "roberta": "its places start at 2, and its pieces are bytes",
 }
+CLASSIFIER = "BertForSequenceClassification"
 SHAPE = {
     "vocab_size": int,
     "hidden_size": int,
@@ -44,6 +45,16 @@ class Geometry(NamedTuple):
     segments: int
     epsilon: float
     act: str
+
+
+class Classes(NamedTuple):
+    """The classes of a classifier trained elsewhere, in the order of its logits.
+
+    named  False where they have no names but LABEL_0, LABEL_1 and so on
+    """
+
+    names: tuple[str, ...]
+    named: bool
 
 
 class Pieces(NamedTuple):
@@ -131,6 +142,50 @@ def read_geometry(path: str) -> Geometry:
         said["type_vocab_size"],
         float(said.get("layer_norm_eps", 1e-12)),
         said["hidden_act"],
+    )
+
+
+def read_classes(path: str) -> Classes:
+    """The classes of the classifier in this folder, from its config.json.
+
+    Raises UserError where it is no classifier of one class a text.
+    """
+    file = absolute(path) / "config.json"
+    said = read_json(file, dict)
+    kinds = said.get("architectures") or [CLASSIFIER]
+    if CLASSIFIER not in kinds:
+        raise UserError(no_head(path, f"{file} has architectures={kinds!r:.80}, no {CLASSIFIER}"))
+    problem = said.get("problem_type") or "single_label_classification"
+    named = said.get("id2label") or {
+        str(number): f"LABEL_{number}" for number in range(said.get("num_labels", 2))
+    }
+    try:
+        names = tuple(str(named[str(number)]) for number in range(len(named)))
+    except (KeyError, TypeError) as error:
+        raise UserError(
+            f"model.pretrained: {file} has id2label={named!r:.80}, which must name the classes 0, "
+            "1 and so on; restore the file"
+        ) from error
+    if len(names) < 2 or problem != "single_label_classification":
+        what = f"problem_type={problem!r:.40}" if len(names) > 1 else "one label, a regression"
+        raise UserError(
+            f"model.pretrained: {file} has {what}; only classifiers that choose one of several "
+            "classes are read"
+        )
+    if len(set(names)) < len(names):
+        raise UserError(
+            f"model.pretrained: {file} names two classes alike in id2label ({', '.join(names)}); "
+            "give each a name of its own"
+        )
+    return Classes(names, any(name != f"LABEL_{k}" for k, name in enumerate(names)))
+
+
+def no_head(path: str, why: str) -> str:
+    """What is told of a folder whose model is no classifier."""
+    return (
+        f"model.pretrained: {why}; to train a classifier on its encoder here: attnjax train "
+        f"--config.model.encoder=bert --config.model.pretrained={path} "
+        "--config.task=classification --config.data.source=files --config.data.path=DATA"
     )
 
 

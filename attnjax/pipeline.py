@@ -7,26 +7,32 @@ from typing import Any
 from etils import epath
 
 from attnjax.analysis.progress import progress
+from attnjax.checks import refuse_training
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
-from attnjax.data.batches import gather_rows
 from attnjax.data.dataset import Dataset, brief, load_dataset, shared
 from attnjax.data.listed import listed_of
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
-from attnjax.metrics import scores
 from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
-from attnjax.runs.analysed import analyse, meet_devices, names_of, write_results
+from attnjax.runs.analysed import (
+    analyse,
+    meet_devices,
+    names_of,
+    score_test,
+    stored_vocabulary,
+    write_results,
+)
+from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.inner import write_self_attention
-from attnjax.runs.loaded import config_of, recorded
 from attnjax.runtime import device_summary, keep_heap, peak_memory, use_compile_cache, versions
 from attnjax.shapes import METRICS_SHAPE, VOCABULARY_SHAPE
 from attnjax.stop import Stop
 from attnjax.training.loop import train
 from attnjax.training.selection import fallback
 from attnjax.training.step import make_evaluate
-from attnjax.types import Batch, Stages
+from attnjax.types import Stages
 from attnjax.workdir import (
     CONFIG,
     METRICS,
@@ -48,6 +54,7 @@ logger = logging.getLogger(__name__)
 
 def run_pipeline(config: RunConfig, workdir: str, stop: Stop) -> None:
     """Trains or resumes in the workdir, evaluates, analyses, and writes every file of the run."""
+    refuse_training(config.model)
     if config.train.keep_heap:
         keep_heap()
     use_compile_cache(config.train.compile_cache)
@@ -86,16 +93,7 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
     record = record_of(config, dataset)
     trained = train(config, dataset, stages, training, folder, stop, record, progress)
     call = training.bind(trained.params)(make_evaluate, stages)
-    split, size = dataset.splits["test"], config.train.batch_size
-    advance = progress("test scores", len(split))
-
-    def told(batch: Batch) -> dict[str, Any]:
-        found = call(batch)
-        advance(int((batch.rows >= 0).sum()))
-        return found
-
-    outputs = gather_rows(told, split, dataset.shapes, size, stop.check)
-    test = scores(split.labels, outputs["probabilities"], outputs["loss"])
+    test = score_test(dataset, call, config.train.batch_size, stop.check)
     started = time.perf_counter()
     params = rows.replicate(trained.params)
     analysed = analyse(config, dataset, stages, rows, params, stop, folder=folder)
@@ -125,23 +123,12 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
 
 def write_vocabulary(folder: epath.Path, dataset: Dataset) -> None:
     """Writes vocab.json: what `load_run` needs of the data."""
-    write_json(folder / VOCABULARY, _vocabulary(dataset))
+    write_json(folder / VOCABULARY, stored_vocabulary(dataset))
 
 
 def record_of(config: RunConfig, dataset: Dataset) -> dict[str, Any]:
     """What a checkpoint says of its run."""
-    return {"config": to_dict(config), "vocabulary": digest(_vocabulary(dataset))}
-
-
-def _vocabulary(dataset: Dataset) -> dict[str, Any]:
-    return finite(
-        {
-            "tokens": dataset.vocabulary.tokens,
-            "labels": dataset.labels,
-            "frequencies": dataset.frequencies,
-            **({} if dataset.listed is None else {"listed": dataset.listed}),
-        }
-    )
+    return {"config": to_dict(config), "vocabulary": digest(stored_vocabulary(dataset))}
 
 
 def model_of(config: RunConfig, dataset: Dataset) -> Stages:
@@ -186,7 +173,7 @@ def refuse_other_data(dataset: Dataset, folder: epath.Path, record: dict[str, An
     """Raises UserError if the run in the workdir was trained on other words or other labels."""
     if not _has_trained(folder, record):
         return
-    wanted, path = _vocabulary(dataset), folder / VOCABULARY
+    wanted, path = stored_vocabulary(dataset), folder / VOCABULARY
     trained_with = (record or {}).get("vocabulary")
     stored = read_json(path, VOCABULARY_SHAPE) if path.exists() else wanted
     if (trained_with or digest(stored)) != digest(wanted):

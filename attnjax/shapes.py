@@ -9,6 +9,7 @@ _BEST = {"step": (int, None), "validation": (_SCORES, None)}
 VOCABULARY_SHAPE = {
     **{"tokens": [str], "labels": [str], "frequencies": [float]},
     "listed?": {str: [float]},
+    "pretrained?": {str: str},  # of a classifier trained elsewhere: its files' sums
 }
 METRICS_SHAPE = {
     "step": int,

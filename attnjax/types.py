@@ -148,7 +148,7 @@ class Trace(NamedTuple):
     """Every intermediate of one forward pass.
 
     scores   [batch, length]   unnormalised attention scores, perturbation included
-    weights  [batch, length]   attention: sums to 1 over words, exactly 0 elsewhere
+    weights  [batch, length]   attention: sums to 1 over `Stages.attended`, exactly 0 elsewhere
     logits   [batch, classes]  log-odds up to a constant; softmax gives probabilities
     """
 
@@ -232,7 +232,8 @@ class Stages(NamedTuple):
             layers see pieces, the mean of each token's
     places  batch -> [batch, n], True on what the layers of the text's encoder see
     attended  batch -> [batch, length], True where attention may fall: on words that the model does
-            not list in `model.monotonic`
+            not list in `model.monotonic`; of a head that reads one state, on its token
+    over_words  False where that head has no attention over words
     """
 
     init: Callable[[Key[Array, ""]], Params]
@@ -250,6 +251,7 @@ class Stages(NamedTuple):
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
     by_word: Callable[..., Float[Array, "batch length width"]] = as_they_are
     attended: Callable[[Batch], Bool[Array, "batch length"]] = all_words
+    over_words: bool = True
 
 
 class HParams(NamedTuple):

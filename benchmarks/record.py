@@ -8,12 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 PATHS = ("data", "words", "workdir", "path", "vectors")  # values differ between machines
-    "data",
-    "words",
-    "workdir",
-    "path",
-    "vectors",
-)  # their values differ from machine to machine
 
 
 def command_line() -> str:

@@ -78,3 +78,27 @@ def write_folder(folder, config=None, found=None, words="vocab.txt"):
         vocabulary = {piece: number for number, piece in enumerate(PIECES)}
         BertWordPieceTokenizer(vocabulary, lowercase=True).save(str(folder / words))
     return folder
+
+
+TEXTS = {  # as people write them; letters that are no piece, and capitals, are among them
+    "single": ["The unbelievably bad film!", "Isn't it good?", "A fílm, wordword 77."],
+    "pair": [("the film", "unbelievably good!"), ("Bad", "wordword isn't GOOD."), ("a", "the")],
+    "cased": ["The film isn't bad", "the film"],
+}
+
+
+def write_classifier(folder, labels=("negative", "positive"), cased=False, leave=(), config=None):
+    """A `BertForSequenceClassification`, with these classes; leave  tensors that it lacks."""
+    random = np.random.default_rng(6)
+    shapes = {"bert.pooler.dense": (WIDTH, WIDTH), "classifier": (len(labels), WIDTH)}
+    found = tensors("bert.")
+    for name, shape in shapes.items():
+        found[f"{name}.weight"] = random.uniform(-0.5, 0.5, shape).astype(np.float32)
+        found[f"{name}.bias"] = random.uniform(-0.5, 0.5, shape[:1]).astype(np.float32)
+    found = {name: each for name, each in found.items() if name not in leave}
+    names = {str(number): name for number, name in enumerate(labels)}
+    more = {"architectures": ["BertForSequenceClassification"], "id2label": names}
+    more["label2id"] = {name: number for number, name in enumerate(labels)}
+    write_folder(folder, {**more, **(config or {})}, found)
+    (folder / "tokenizer_config.json").write_text(json.dumps({"do_lower_case": not cased}))
+    return folder

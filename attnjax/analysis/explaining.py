@@ -13,6 +13,7 @@ import numpy as np
 
 from attnjax.analysis.cost import costly, passes_of, timed
 from attnjax.analysis.importance import method_named
+from attnjax.analysis.importance.attention import attention_of
 from attnjax.analysis.importance.method import Method, Shared, checked, traced
 from attnjax.analysis.moved import make_blank, with_own_vectors
 from attnjax.analysis.questions.question import NAMELESS, Names, Question
@@ -164,8 +165,9 @@ def make_shared(
         seen = {}
         if see:
             trace = forward(own(stages), params, batch)
+            attention = attention_of(own(stages), params, trace, batch)
             seen = {
-                "attention": AtWords(trace.weights, batch.words),
+                "attention": AtWords(attention, batch.words),
                 "probabilities": trace.probabilities,
             }
         return seen, tuple(function(own(model), params, batch, key) for function, model in works)

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from attnjax.data.examples import Example, Reading, Splits, Tokenized
 from attnjax.data.files import read_files, read_unlabelled
 from attnjax.data.labels import settle
 from attnjax.data.listed import Values, known_words
-from attnjax.data.pieces import every_text, pieces_of, unread, within_positions
+from attnjax.data.pieces import every_text, pieces_of, read_reader, unread, within_positions
 from attnjax.data.reverse import read_reverse
 from attnjax.data.splits import cut, is_number
 from attnjax.data.tfds import read_tfds
@@ -36,7 +36,8 @@ logger = logging.getLogger(__name__)
 class Dataset(NamedTuple):
     """A data set ready for training.
 
-    splits      name -> encoded rows; `train`, `validation`, `test`, perhaps `unlabelled`
+    splits      name -> encoded rows; `train`, `validation`, `test`, perhaps `unlabelled`; of a
+                classifier trained elsewhere `test` alone
     examples    name -> the same rows as text
     labels      class names, in the order of the class numbers
     frequencies  [words] share of each word among the tokens of train
@@ -61,7 +62,7 @@ class Dataset(NamedTuple):
     @property
     def pair(self) -> bool:
         """Whether examples have a query."""
-        return self.splits["train"].query is not None
+        return self.splits["test"].query is not None
 
     def fingerprint(self) -> str:
         """Equal for data sets with the same words, labels and rows, in the same order."""
@@ -84,29 +85,14 @@ def load_dataset(config: RunConfig) -> Dataset:
     """
     data = config.data
     reading, moved = _read(config)
-    splits = dict(reading.splits)
-    whole = reads_pieces(config)
-    words = {
-        name: [tokenize_example(each, whole) for each in rows] for name, rows in splits.items()
-    }
-    dropped: dict[str, int] = {}
-    cut: dict[str, int] = {}
-    for name in splits:
-        keep = [_keep(e, t, data) for e, t in zip(splits[name], words[name], strict=True)]
-        dropped[name] = keep.count(False)
-        splits[name] = [e for e, kept in zip(splits[name], keep, strict=True) if kept]
-        words[name] = [t for t, kept in zip(words[name], keep, strict=True) if kept]
-        if not splits[name]:
-            length = f"with at least data.min_length={data.min_length} words"
-            wanted = length if dropped[name] else f"of data.labels={','.join(data.labels)}"
-            raise UserError(f"the {name} split has no row left {wanted}")
-        cut[name] = 0
-        if data.max_length > 0:
-            cut[name] = sum(is_cut(each, data.max_length) for each in words[name])
-            words[name] = [_cut(t, data.max_length) for t in words[name]]
     reader, beyond = None, 0
-    if whole:
-        reader, words, beyond = within_positions(config.model.pretrained, words)
+    if reads_pieces(config):
+        reader = read_reader(config.model.pretrained)
+    splits, words, dropped, cut = read_words(
+        reading.splits, data, tokenize if reader is None else reader.tokenize
+    )
+    if reader is not None:
+        words, beyond = within_positions(reader, words)
         refuse_state(config.analysis.information_state, config.model, reader.geometry.layers)
     if len(alone := label_names(splits["train"])) < 2:
         raise UserError(
@@ -152,6 +138,39 @@ def load_dataset(config: RunConfig) -> Dataset:
         logger.warning("data: %s", note)
     found = Dataset(encoded, splits, vocabulary, labels, frequencies, shapes, vectors, summary)
     return found._replace(pieces=pieces, listed=listed)
+
+
+class Words(NamedTuple):
+    """The rows of all splits that are kept, and as words; how many rows were left out, or cut."""
+
+    splits: Splits
+    words: dict[str, list[Tokenized]]
+    dropped: dict[str, int]
+    cut: dict[str, int]
+
+
+def read_words(splits: Splits, data: DataConfig, split: Callable[[str], list[str]]) -> Words:
+    """Splits texts into words, and leaves out or cuts what the configuration says.
+
+    split  a text -> its words; raises UserError where a split has no row left
+    """
+    found = Words(dict(splits), {}, {}, {})
+    for name, rows in splits.items():
+        words = [tokenize_example(each, split) for each in rows]
+        keep = [_keep(e, t, data) for e, t in zip(rows, words, strict=True)]
+        found.dropped[name] = keep.count(False)
+        found.splits[name] = [e for e, kept in zip(rows, keep, strict=True) if kept]
+        words = [t for t, kept in zip(words, keep, strict=True) if kept]
+        if not words:
+            length = f"with at least data.min_length={data.min_length} words"
+            wanted = length if found.dropped[name] else f"of data.labels={','.join(data.labels)}"
+            raise UserError(f"the {name} split has no row left {wanted}")
+        found.cut[name] = 0
+        if data.max_length > 0:
+            found.cut[name] = sum(is_cut(each, data.max_length) for each in words)
+            words = [_cut(each, data.max_length) for each in words]
+        found.words[name] = words
+    return found
 
 
 def refuse_table(words: int, dimension: int) -> None:
@@ -223,10 +242,10 @@ def reads_pieces(config: RunConfig) -> bool:
     return config.model.encoder == "bert"
 
 
-def tokenize_example(example: Example, keep_numbers: bool = False) -> Tokenized:
-    """Splits text and query into words; with `keep_numbers` those with a digit stay whole."""
-    query = None if example.query is None else tokenize(example.query, keep_numbers)
-    return Tokenized(tokenize(example.text, keep_numbers), query)
+def tokenize_example(example: Example, split: Callable[[str], list[str]] = tokenize) -> Tokenized:
+    """Splits text and query into words; split  a text -> its words."""
+    query = None if example.query is None else split(example.query)
+    return Tokenized(split(example.text), query)
 
 
 def _keep(example: Example, words: Tokenized, data: DataConfig) -> bool:

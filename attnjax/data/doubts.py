@@ -72,7 +72,7 @@ def doubts(splits: Splits) -> list[str]:
     names = [name for name in ("train", "validation", "test") if name in splits]
     found = [note for name in names for note in _texts(name, splits[name])]
     found += _labels([each.label for name in names for each in splits[name]])
-    known = {each.label for each in splits["train"]}
+    known = {each.label for each in splits.get("train", ())}
     for name in names[1:]:
         absent = sorted(known - {each.label for each in splits[name]})
         if absent and len(known) <= 50:

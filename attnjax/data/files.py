@@ -34,8 +34,11 @@ PARTS = {
 }
 
 
-def read_files(config: DataConfig, task: str) -> Reading:
+def read_files(config: DataConfig, task: str, alone: bool = False) -> Reading:
     """Reads every split found at `config.path`, own files or an official release.
+
+    alone  of own files one split is enough, and is called train: the test split where there is one,
+           else validation
 
     The splits are train and, where there are such, validation and test (of IMDB's release also
     unlabelled). Raises UserError that names the file and line of whatever is wrong.
@@ -66,12 +69,21 @@ def read_files(config: DataConfig, task: str) -> Reading:
             titles = (each.title for each in LAYOUTS.values())
             raise nothing_found(folder, found, titles)
         found = others
-    elif "train" not in found.files:
-        names = ", ".join(path.name for paths in found.files.values() for path in paths)
+    if alone:
+        found = found._replace(files=_one_split(found.files), classes=_one_split(found.classes))
+    elif "train" not in (found.files or found.classes):
+        every = (found.files or found.classes).values()
+        names = ", ".join(path.name for paths in every for path in paths)
         raise UserError(
             f"data.path: {folder} has {names}, but no train file; add train.jsonl, .csv or .tsv"
         )
     return _own(found, config, task)
+
+
+def _one_split(parts: dict[str, list[Path]]) -> dict[str, list[Path]]:
+    """The part that is tested, under the name of train; nothing of nothing."""
+    split = next((each for each in ("test", "validation", "train") if each in parts), "")
+    return {"train": parts[split]} if split else {}
 
 
 def _own(found: Found, config: DataConfig, task: str) -> Reading:

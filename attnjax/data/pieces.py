@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from attnjax.data.examples import Tokenized
+from attnjax.data.tokens import tokenize
 from attnjax.data.vocabulary import SPECIALS, Vocabulary
-from attnjax.errors import UserError
+from attnjax.errors import UserError, encodable
 from attnjax.geometry import Geometry, Pieces, missing_extra, read_geometry
 from attnjax.types import EOS, SOS, UNK
 from attnjax.workdir import absolute, read_json
@@ -29,11 +30,15 @@ class Reader(NamedTuple):
 
     tokenizer  a `tokenizers.Tokenizer`
     markers    token id -> row of the model's table
+    own_words  of a classifier trained elsewhere: its tokenizer splits texts into words as well
+    cased      whether it tells capital letters apart
     """
 
     geometry: Geometry
     tokenizer: Any
     markers: Mapping[int, int]
+    own_words: bool = False
+    cased: bool = False
 
     def split(self, words: Sequence[str]) -> list[list[int]]:
         """The rows of each word's pieces; none of a word that is only what the model drops."""
@@ -42,15 +47,37 @@ class Reader(NamedTuple):
         )
         return [each.ids for each in found]
 
+    def words(self, text: str) -> list[str]:
+        """The words that the tokenizer itself makes of a text, whose pieces `split` gives again.
+
+        Of an uncased model in lower case, letter by letter as it does that.
+        """
+        if not encodable(text):
+            return [text]  # what is wrong with it is told of its words
+        read, found = self.tokenizer.encode(text, add_special_tokens=False), {}
+        for word, (start, end) in zip(read.word_ids, read.offsets, strict=True):
+            found[word] = found.get(word, "") + text[start:end]
+        if self.cased:
+            return list(found.values())
+        return [
+            each if self.tokenizer.token_to_id(each) is not None else "".join(map(str.lower, each))
+            for each in found.values()
+        ]
+
+    def tokenize(self, text: str) -> list[str]:
+        """The words of a text, however it is split: as this package does, or the tokenizer."""
+        return self.words(text) if self.own_words else tokenize(text, keep_numbers=True)
+
     def counts(self, texts: Iterable[Tokenized]) -> dict[str, int]:
         """word -> how many pieces it has, of every word of these texts."""
         words = sorted({word for each in texts for word in (*each.text, *(each.query or ()))})
         return dict(zip(words, map(len, self.split(words)), strict=True))
 
 
-def read_reader(path: str) -> Reader:
+def read_reader(path: str, own_words: bool = False) -> Reader:
     """The tokenizer of the model in this folder: tokenizer.json, or vocab.txt.
 
+    own_words  it splits texts into words as well: then these may keep their case
     Raises UserError where there is none, or it is of another kind.
     """
     geometry, folder = read_geometry(path), absolute(path)
@@ -82,7 +109,8 @@ def read_reader(path: str) -> Reader:
         raise UserError(f"model.pretrained: {file} is damaged ({error}); fetch it again") from error
     tokenizer.no_padding()
     tokenizer.no_truncation()
-    return _checked(Reader(geometry, tokenizer, _markers(tokenizer, said, str(file))), file)
+    markers = _markers(tokenizer, said, str(file))
+    return _checked(Reader(geometry, tokenizer, markers, own_words), file)
 
 
 def _markers(tokenizer: Any, said: dict[str, Any], file: str) -> dict[int, int]:
@@ -113,12 +141,12 @@ def _checked(reader: Reader, file: Any) -> Reader:
             f"{reader.geometry.rows}; the files are not of one model: fetch them again"
         )
     upper, lower = reader.split(["A", "a"])
-    if upper != lower:
+    if upper != lower and not reader.own_words:
         raise UserError(
             f"model.pretrained: {file} tells capital letters apart, and words are read in lower "
             "case here; take an uncased model"
         )
-    return reader
+    return reader._replace(cased=upper != lower)
 
 
 def kept_words(
@@ -156,10 +184,10 @@ def every_text(words: Mapping[str, Sequence[Tokenized]]) -> list[Tokenized]:
 
 
 def within_positions(
-    path: str, words: Mapping[str, Sequence[Tokenized]]
-) -> tuple[Reader, dict[str, list[Tokenized]], int]:
-    """(the folder's reader, the splits' texts within the model's positions, how many were cut)."""
-    reader, found, beyond = read_reader(path), {}, 0
+    reader: Reader, words: Mapping[str, Sequence[Tokenized]]
+) -> tuple[dict[str, list[Tokenized]], int]:
+    """(the splits' texts within the model's positions, how many were cut)."""
+    found, beyond = {}, 0
     counts = reader.counts(every_text(words))
     for name, texts in words.items():
         found[name], cut = cut_to_positions(texts, counts, reader.geometry)
@@ -171,7 +199,7 @@ def within_positions(
             reader.geometry.positions,
             reader.geometry.folder,
         )
-    return reader, found, beyond
+    return found, beyond
 
 
 def unread(pieces: Pieces, vocabulary: Vocabulary) -> list[str]:

@@ -340,6 +340,21 @@ class Decoder(nn.Module):
         return rules.linear(Affine(self.classes, name="logits")(context))
 
 
+class Pooled(nn.Module):
+    """Logits of a BERT classifier: W tanh(W_p z + b_p) + b, z the state of [CLS]."""
+
+    classes: int
+    rules: Rules = PLAIN
+
+    @nn.compact
+    def __call__(
+        self, context: Float[Array, "batch width"], query: Float[Array, "batch width"] | None
+    ) -> Float[Array, "batch classes"]:
+        width, rules = context.shape[-1], self.rules
+        pooled = rules.act(jnp.tanh, rules.linear(Affine(width, name="pooler")(context)))
+        return rules.linear(Affine(self.classes, name="logits")(pooled))
+
+
 ENCODERS = {
     "bilstm": BiLSTM,
     "cnn": CNN,

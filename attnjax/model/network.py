@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
+from attnjax.checks import trained_elsewhere
 from attnjax.config import ModelConfig
 from attnjax.geometry import Pieces
 from attnjax.model import bert, monotonic, segments
 from attnjax.model.attention import attention_weights
 from attnjax.model.dropout import QUERY, folded
-from attnjax.model.layers import Decoder, Embedding
+from attnjax.model.layers import Decoder, Embedding, Pooled
 from attnjax.model.quick import (
     KEPT,
     SCALED,
@@ -23,9 +24,10 @@ from attnjax.model.quick import (
     read_out,
     scale_vectors,
 )
-from attnjax.model.rules import Rules
+from attnjax.model.rules import Rules, plain_attend
 from attnjax.types import (
     PAD,
+    SOS,
     Batch,
     Embedded,
     Encoded,
@@ -65,7 +67,7 @@ class Network(NamedTuple):
     embedding: Embedding
     encoder: Any
     attention: Any
-    decoder: Decoder
+    decoder: Decoder | Pooled
 
     @property
     def one_encoder(self) -> bool:
@@ -230,6 +232,11 @@ def attended(network: Network, batch: Batch) -> Bool[Array, "batch length"]:
     return monotonic.unlisted(network.listed, batch, batch.words)
 
 
+def first_token(batch: Batch) -> Bool[Array, "batch length"]:
+    """True on <sos>: `Stages.attended` of a model that reads its first state."""
+    return batch.tokens == SOS
+
+
 def score(network: Network, params: Params, encoded: Encoded) -> Float[Array, "batch length"]:
     """Unnormalised attention scores."""
     scores: Any = network.attention.apply(
@@ -246,7 +253,10 @@ def decode(
     batch: Batch,
 ) -> Float[Array, "batch classes"]:
     """Logits of the attended states; those of answers that are no candidates are IMPOSSIBLE."""
-    context = network.rules.attend(weights, encoded.states)
+    # Picking one state is no sum that relevance must be shared in.
+    pick = trained_elsewhere(network.config)
+    attend = plain_attend if pick else network.rules.attend
+    context = attend(weights, encoded.states)
     logits: Any = network.decoder.apply({"params": params["decode"]}, context, encoded.query)
     if network.listed is not None:
         more = monotonic.added(params["decode"]["monotonic"], network.listed, batch)

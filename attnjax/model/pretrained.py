@@ -4,18 +4,22 @@ Folders are laid out as Hugging Face's are. Torch keeps a linear map as [out, in
 [in, out], and those of all layers are stacked.
 """
 
+import hashlib
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from attnjax.errors import UserError
-from attnjax.geometry import Geometry, missing_extra
+from attnjax.geometry import Geometry, missing_extra, no_head
 from attnjax.workdir import absolute
 
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 FILE, PICKLE = "model.safetensors", "pytorch_model.bin"
+FILES = ("config.json", FILE, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
+POOLER = "bert.pooler.dense"
 MAPS = {  # ours -> theirs, in every layer
     "query": "attention.self.query",
     "key": "attention.self.key",
@@ -33,25 +37,67 @@ def read_weights(geometry: Geometry) -> tuple[dict[str, np.ndarray], dict[str, A
 
     Raises UserError where the file is missing or damaged, or has other shapes than config.json.
     """
+    return _encoder(*_read(geometry.folder), geometry)
+
+
+def read_classifier(geometry: Geometry, classes: int) -> dict[str, Any]:
+    """The parameters of a classifier's stages, float32: encoder, pooler and last map.
+
+    Raises UserError as `read_weights`, and where the file has no head, or one of other classes.
+    """
     tensors, file = _read(geometry.folder)
+    if not {"classifier.weight", f"{POOLER}.weight"} <= set(tensors):
+        raise UserError(no_head(geometry.folder, f"{file} lacks a pooler or a classifier"))
+    table, weights = _encoder(tensors, file, geometry)
+    take, width = partial(_taken, tensors, file, ""), geometry.width
+    head = {
+        "pooler": _affine(take, POOLER, (width, width)),
+        "logits": _affine(take, "classifier", (classes, width)),
+    }
+    return {"embed": table, "encode": {"text": weights}, "score": {}, "decode": head}
+
+
+def sums_of(geometry: Geometry) -> dict[str, str]:
+    """The SHA-256 of each file of the model: by them it is known again."""
+    folder, found = absolute(geometry.folder), {}
+    for name in FILES:
+        if (folder / name).exists():
+            with (folder / name).open("rb") as file:
+                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return found
+
+
+def _taken(
+    tensors: dict[str, np.ndarray],
+    file: str,
+    prefix: str,
+    name: str,
+    shape: tuple[int, ...],
+    other: str = "",
+) -> np.ndarray:
+    """The tensor of that name, or of the other; raises UserError for none, or another shape."""
+    found = tensors.get(prefix + name)
+    if found is None:
+        found = tensors.get(prefix + other)
+    if found is None:
+        raise UserError(
+            f"model.pretrained: {file} has no tensor '{prefix}{name}'; it is not the model "
+            "that config.json tells of, or is damaged: fetch it again"
+        )
+    if found.shape != shape:
+        raise UserError(
+            f"model.pretrained: '{prefix}{name}' in {file} has the shape {found.shape}, where "
+            f"config.json says {shape}; fetch both again"
+        )
+    return found.astype(np.float32)
+
+
+def _encoder(
+    tensors: dict[str, np.ndarray], file: str, geometry: Geometry
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """`read_weights` of what a file holds."""
     prefix = "bert." if any(name.startswith("bert.") for name in tensors) else ""
-
-    def take(name: str, shape: tuple[int, ...], other: str = "") -> np.ndarray:
-        found = tensors.get(prefix + name)
-        if found is None:
-            found = tensors.get(prefix + other)
-        if found is None:
-            raise UserError(
-                f"model.pretrained: {file} has no tensor '{prefix}{name}'; it is not the model "
-                "that config.json tells of, or is damaged: fetch it again"
-            )
-        if found.shape != shape:
-            raise UserError(
-                f"model.pretrained: '{prefix}{name}' in {file} has the shape {found.shape}, where "
-                f"config.json says {shape}; fetch both again"
-            )
-        return found.astype(np.float32)
-
+    take = partial(_taken, tensors, file, prefix)
     embedding, width = "embeddings.", geometry.width
     table = take(f"{embedding}word_embeddings.weight", (geometry.rows, width))
     weights = {
@@ -72,13 +118,16 @@ def _layer(take: Take, start: str, geometry: Geometry) -> dict[str, dict[str, np
     width, inner = geometry.width, geometry.inner
     sizes = {"wide": (inner, width), "narrow": (width, inner)}
 
-    def affine(ours: str, theirs: str) -> dict[str, np.ndarray]:
-        shape = sizes.get(ours, (width, width))
-        kernel = take(f"{start}{theirs}.weight", shape)
-        return {"kernel": kernel.T, "bias": take(f"{start}{theirs}.bias", shape[:1])}
-
-    found = {ours: affine(ours, theirs) for ours, theirs in MAPS.items()}
+    found = {
+        ours: _affine(take, f"{start}{theirs}", sizes.get(ours, (width, width)))
+        for ours, theirs in MAPS.items()
+    }
     return found | {ours: _norm(take, f"{start}{theirs}", width) for ours, theirs in NORMS.items()}
+
+
+def _affine(take: Take, name: str, shape: tuple[int, int]) -> dict[str, np.ndarray]:
+    """A linear map's weights; shape  as torch keeps them."""
+    return {"kernel": take(f"{name}.weight", shape).T, "bias": take(f"{name}.bias", shape[:1])}
 
 
 def _norm(take: Take, name: str, width: int) -> dict[str, np.ndarray]:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from attnjax.checks import trained_elsewhere
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
 from attnjax.geometry import Pieces, agree
-from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding
+from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, Pooled, Uniform
 from attnjax.model.network import (
     Network,
     attended,
@@ -23,6 +24,7 @@ from attnjax.model.network import (
     encode,
     encode_kept,
     encode_without,
+    first_token,
     init,
     layers,
     of_words,
@@ -76,6 +78,7 @@ def build_stages(
         geometry = pieces.geometry
         rows, known = geometry.rows, agree(config, geometry, ModelConfig())
         config = dataclasses.replace(config, **known)
+    elsewhere = trained_elsewhere(config)
 
     @cache  # the same rules give the same functions, and so what was compiled for them
     def under(rules: Rules) -> Stages:
@@ -90,8 +93,10 @@ def build_stages(
             rules,
             Embedding(rows, config.embed_dim, config.embed_scale),
             encoder_under(rules, config, pieces),
-            ATTENTIONS[config.attention](rules=rules),
-            Decoder(classes, product=pair and config.match_product, rules=rules),
+            Uniform(rules) if elsewhere else ATTENTIONS[config.attention](rules=rules),
+            Pooled(classes, rules)
+            if elsewhere
+            else Decoder(classes, product=pair and config.match_product, rules=rules),
         )
         return Stages(
             partial(init, network),
@@ -106,7 +111,8 @@ def build_stages(
             partial(of_words, network),
             partial(places, network),
             as_they_are if pieces is None else partial(by_word, network),
-            partial(attended, network),
+            first_token if elsewhere else partial(attended, network),
+            not elsewhere,
         )
 
     return under(PLAIN)
@@ -146,7 +152,8 @@ def _quick(network: Network) -> Quick:
     slow = literal(partial(encode, network), partial(decode, network))
     if network.listed is not None:
         return slow
-    read = partial(read_many, network) if network.rules == PLAIN else slow.read
+    linear = network.rules == PLAIN and not trained_elsewhere(network.config)
+    read = partial(read_many, network) if linear else slow.read
     without, kept = partial(encode_without, network), slow.encode_kept
     if network.pieces is not None:  # both segments are one sequence
         without = slow.encode_without

@@ -10,6 +10,7 @@ from typing import Any
 
 from etils import epath
 
+from attnjax.checks import CLS
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
 from attnjax.report.cost import COST
@@ -75,10 +76,8 @@ def write_report(folder: epath.Path) -> None:
     write_page(
         folder / REPORT,
         "report.html.j2",
-        title=f"{_data_name(config['data'])}: {config['model']['encoder']} with "
-        f"{config['model']['attention']} attention",
-        subtitle=f"task {config['task']}, technique {config['adversary']['technique']}, "
-        f"seed {config['seed']}",
+        title=f"{_data_name(config['data'])}: {_model_name(config['model'])}",
+        subtitle=_subtitle(config),
         scores=scores,
         cards=_cards(scores),
         has_uniform=any(row["uniform attention"] is not None for row in scores.rows),
@@ -108,6 +107,22 @@ def write_report(folder: epath.Path) -> None:
 def _tables(blocks: list[Block]) -> list[Table]:
     """The tables whose files a section has."""
     return [each.table for each in blocks if isinstance(each, Files)]
+
+
+def _model_name(model: dict[str, Any]) -> str:
+    if model["attention"] == CLS:
+        return f"{model['pretrained'].rstrip('/').rpartition('/')[2]}, a BERT classifier"
+    return f"{model['encoder']} with {model['attention']} attention"
+
+
+def _subtitle(config: dict[str, Any]) -> str:
+    task, seed = f"task {config['task']}", f"seed {config['seed']}"
+    if config["model"]["attention"] == CLS:
+        return (
+            f"{task}, trained elsewhere, {seed}; attention is what [CLS] gives each word in the "
+            "last layer"
+        )
+    return f"{task}, technique {config['adversary']['technique']}, {seed}"
 
 
 def _data_name(data: dict[str, Any]) -> str:
@@ -154,8 +169,14 @@ def _command(config: dict[str, Any], folder: epath.Path) -> str:
     from attnjax.config import RunConfig, flatten, to_dict
 
     defaults = flatten(to_dict(RunConfig()))
-    parts = ["python", "-m", "attnjax.main", f"--workdir={shlex.quote(folder.name)}"]
+    elsewhere = config["model"]["attention"] == CLS
+    command = "analyze" if elsewhere else "main"
+    parts = ["python", "-m", f"attnjax.{command}", f"--workdir={shlex.quote(folder.name)}"]
+    if elsewhere:
+        parts.append(shlex.quote(f"--pretrained={config['model']['pretrained']}"))
     for name, value in flatten(config).items():
+        if elsewhere and name.startswith("model."):
+            continue
         if name in defaults and list_(defaults[name]) != list_(value):
             text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
             parts.append(shlex.quote(f"--config.{name}={text}"))

@@ -9,8 +9,10 @@ from etils import epath
 from attnjax.analysis.findings import describe
 from attnjax.analysis.questions.agreement import agree
 from attnjax.analysis.rows import Ragged
+from attnjax.checks import trained_elsewhere
 from attnjax.config import RunConfig, differences, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
+from attnjax.data.tested import load_test
 from attnjax.errors import UserError
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import (
@@ -19,8 +21,9 @@ from attnjax.runs.analysed import (
     meet_devices,
     write_results,
 )
+from attnjax.runs.configured import read_config
 from attnjax.runs.inner import write_self_attention
-from attnjax.runs.loaded import Run, load_run, read_config
+from attnjax.runs.loaded import Run, load_run
 from attnjax.runs.read import WITHIN_CONDITION
 from attnjax.runtime import peak_memory
 from attnjax.shapes import METRICS_SHAPE, RESULTS_SHAPE, VOCABULARY_SHAPE
@@ -77,11 +80,11 @@ def _reanalyse(config: RunConfig, folder: epath.Path, second: str | None, stop: 
 
 def load_same(config: RunConfig, run: Run) -> Dataset:
     """The data that the run was trained on; raises UserError where it is other data now."""
-    dataset = load_dataset(config)
+    dataset = (load_test if trained_elsewhere(config.model) else load_dataset)(config)
     if dataset.vocabulary != run.vocab or dataset.labels != run.labels:
         raise UserError(
             f"the data at {config.data.path or config.data.name} gives another vocabulary than "
-            f"{run.folder} was trained with; say where that data is with --config.data.path=DIR"
+            f"{run.folder} was made with; say where that data is with --config.data.path=DIR"
         )
     stored = read_json(run.folder / VOCABULARY, VOCABULARY_SHAPE).get("listed")
     if finite(dataset.listed) != stored:
@@ -97,6 +100,11 @@ def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
 
     It may have been analysed otherwise, but for what changes an explanation.
     """
+    if trained_elsewhere(config.model):
+        raise UserError(
+            "--second compares two trainings of one model, and a classifier trained elsewhere has "
+            "one; leave it out"
+        )
     found = differences(config, read_config(other))
     if "seed" not in found:
         raise UserError(

@@ -1,7 +1,7 @@
 """The analysis of a run on its test split, and the files that tell of it."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
+from attnjax.analysis.progress import progress
 from attnjax.analysis.questions.question import Kept, Names
 from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
@@ -16,9 +17,10 @@ from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.checkpoint import Checkpoints
 from attnjax.checks import attends
 from attnjax.config import RunConfig
-from attnjax.data.batches import evaluation_batches, sample, steps_per_epoch
-from attnjax.data.dataset import Dataset, Tokenized, reads_pieces, tokenize_example
+from attnjax.data.batches import evaluation_batches, gather_rows, sample, steps_per_epoch
+from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
 from attnjax.data.lexicon import read_lexicon
+from attnjax.metrics import scores
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
 from attnjax.training.optimizer import make_schedule
@@ -30,6 +32,7 @@ from attnjax.workdir import (
     EXAMPLES,
     RESULTS,
     delete,
+    finite,
     write_json,
     write_json_lines,
 )
@@ -44,6 +47,40 @@ def meet_devices(config: RunConfig) -> tuple[Parallel, Parallel]:
     cores = config.train.devices == 0 and one_device_per_core()
     training = dataclasses.replace(config.train, devices=1) if cores else config.train
     return make_parallel(training), make_row_parallel(config.train)
+
+
+def stored_vocabulary(dataset: Dataset) -> dict[str, Any]:
+    """What vocab.json holds: all that `load_run` needs of the data."""
+    return finite(
+        {
+            "tokens": dataset.vocabulary.tokens,
+            "labels": dataset.labels,
+            "frequencies": dataset.frequencies,
+            **({} if dataset.listed is None else {"listed": dataset.listed}),
+        }
+    )
+
+
+def score_test(
+    dataset: Dataset,
+    call: Callable[[Batch], dict[str, np.ndarray]],
+    size: int,
+    check: Callable[[], None],
+) -> dict[str, Any]:
+    """Scores on the test split, in batches of this size; its progress is told.
+
+    call  what `make_evaluate` gives, of a batch; check  is called between batches, and may raise
+    """
+    split = dataset.splits["test"]
+    advance = progress("test scores", len(split))
+
+    def told(batch: Batch) -> dict[str, Any]:
+        found = call(batch)
+        advance(int((batch.rows >= 0).sum()))
+        return found
+
+    outputs = gather_rows(told, split, dataset.shapes, size, check)
+    return scores(split.labels, outputs["probabilities"], outputs["loss"])
 
 
 class Analysed(NamedTuple):
@@ -90,7 +127,7 @@ def analyse(
         names_of(config, dataset),
         lambda: () if folder is None else kept_checkpoints(config, dataset, folder, params),
     )
-    words = words_of(config, dataset, rows)
+    words = words_of(dataset, rows)
     truth = [dataset.labels[number] for number in split.labels]
     summary = summarise(found, config.analysis, dataset.labels, split.labels, words)
     lines = records(found, words, rows.tolist(), truth, dataset.labels)
@@ -168,14 +205,19 @@ def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:
 
 def analysed_words(config: RunConfig, dataset: Dataset) -> list[Tokenized]:
     """The words of these rows, as many of each as the model sees."""
-    return words_of(config, dataset, analysed_rows(config, dataset))
+    return words_of(dataset, analysed_rows(config, dataset))
 
 
-def words_of(config: RunConfig, dataset: Dataset, rows: np.ndarray) -> list[Tokenized]:
+def words_of(dataset: Dataset, rows: np.ndarray) -> list[Tokenized]:
     """The words of rows of the test split, as many of each as the model sees."""
-    split, whole, found = dataset.splits["test"], reads_pieces(config), []
+    split, found = dataset.splits["test"], []
     for row in rows:
-        words = tokenize_example(dataset.examples["test"][row], whole)
+        if dataset.pieces is not None:  # then the vocabulary has all of them
+            ids = [split.tokens[row], *([] if split.query is None else [split.query[row]])]
+            words = [dataset.vocabulary.words(each[1:-1]) for each in ids]
+            found.append(Tokenized(words[0], words[1] if len(words) > 1 else None))
+            continue
+        words = tokenize_example(dataset.examples["test"][row])
         query = None if split.query is None else (words.query or [])[: len(split.query[row]) - 2]
         found.append(Tokenized(words.text[: len(split.tokens[row]) - 2], query))
     return found

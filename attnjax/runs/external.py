@@ -113,7 +113,7 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
     refuse_links(absolute(workdir))
     dataset = load_same(config, run)
     examples = dataset.examples["test"]
-    rows, externals = matched(foreign, words_of(config, dataset, np.arange(len(examples))))
+    rows, externals = matched(foreign, words_of(dataset, np.arange(len(examples))))
     folder = open_workdir(output, "--output")
     source = {"explanations": os.path.abspath(file), "workdir": os.path.abspath(workdir)}
     refuse_other_source(folder, source)

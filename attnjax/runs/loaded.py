@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from etils import epath
 
@@ -16,16 +17,8 @@ from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.checkpoint import Checkpoints
-from attnjax.checks import refuse_encoder
-from attnjax.config import (
-    OPTIONS,
-    AnalysisConfig,
-    RunConfig,
-    changed,
-    differences,
-    from_config_dict,
-    unchecked,
-)
+from attnjax.checks import check_asked, refuse_encoder, trained_elsewhere
+from attnjax.config import AnalysisConfig, RunConfig, changed
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import encode, reads_pieces
 from attnjax.data.examples import Example, Tokenized
@@ -34,7 +27,9 @@ from attnjax.data.pieces import Reader, pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.geometry import Pieces
+from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
+from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.explanations import Explanations, Predictions
 from attnjax.runs.inner import SelfAttention, attended, make_weights
 from attnjax.runs.texts import (
@@ -53,7 +48,6 @@ from attnjax.training.step import make_evaluate
 from attnjax.types import EOS, Compile, Params, RowFunction, Stages
 from attnjax.workdir import (
     CHECKPOINTS,
-    CONFIG,
     RESULTS,
     VOCABULARY,
     digest,
@@ -84,9 +78,12 @@ class Run(NamedTuple):
 
     def __repr__(self) -> str:
         model, size = self.config.model, sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        what = f"{model.encoder} with {model.attention} attention"
+        if trained_elsewhere(model):
+            what = f"{model.encoder} classifier trained elsewhere"
         return (
-            f"<Run {self.folder}: {self.config.task}, {model.encoder} with {model.attention} "
-            f"attention, {len(self.vocab)} words, {len(self.labels)} classes, {size:,} parameters>"
+            f"<Run {self.folder}: {self.config.task}, {what}, {len(self.vocab)} words, "
+            f"{len(self.labels)} classes, {size:,} parameters>"
         )
 
     @property
@@ -189,6 +186,7 @@ class Run(NamedTuple):
             if name not in METHODS:
                 raise UserError(f"no importance method '{name}'{suggest(name, tuple(METHODS))}")
             refuse_encoder(name, method_named(name), self.config.model.encoder)
+        check_asked(dataclasses.replace(self.config, analysis=settings))
         examples = [self._marked(number, text) for number, text in enumerate(texts)]
         explained = self.study_examples(examples, settings)
         checked, found = explained.checked, explained.found
@@ -282,9 +280,10 @@ def require_list(method: str, what: str, value: Any) -> None:
 
 
 def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
-    """Loads the best checkpoint of a finished run.
+    """Loads the best checkpoint of a finished run, or an analysed classifier of elsewhere.
 
-    pretrained  where the folder of its pretrained model is now; "": where it was
+    pretrained  where the folder of its pretrained model is now; "": where it was. The parameters
+                of a classifier trained elsewhere lie there, and nowhere else
     Raises UserError where the folder holds no such run.
     """
     folder = find_workdir(workdir)
@@ -302,12 +301,19 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
             "command writes it again where it is missing"
         )
     vocabulary, labels = Vocabulary(tuple(stored["tokens"])), tuple(stored["labels"])
-    reader = read_reader(config.model.pretrained) if reads_pieces(config) else None
+    elsewhere, reader = trained_elsewhere(config.model), None
+    if reads_pieces(config):
+        reader = read_reader(config.model.pretrained, own_words=elsewhere)
     pieces = None if reader is None else pieces_of(reader, vocabulary)
     more = {"frequencies": np.asarray(stored["frequencies"], np.float32)}
     more |= {"listed": listed_of(stored.get("listed"), vocabulary)}
     stages = _stages(config, len(vocabulary), labels, pieces, **more)
+    compiled = remembered(compile_in_full)
     platform_of_devices()  # of what cannot be started, one line tells
+    if elsewhere and reader is not None:
+        _require_same_files(reader, stored, folder)
+        params = classifier_params(reader, len(labels))
+        return Run(params, stages, vocabulary, labels, config, compiled, folder, reader)
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
@@ -316,8 +322,24 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
         if results.exists() and read_json(results, RESULTS_SHAPE).get("failed"):
             raise UserError(f"run {folder} failed: its loss was not finite; it has no parameters")
         raise UserError(f"{folder} has no best checkpoint yet; let its training finish first")
-    compiled = remembered(compile_in_full)
     return Run(best.params, stages, vocabulary, labels, config, compiled, folder, reader)
+
+
+def classifier_params(reader: Reader, classes: int) -> Params:
+    """The parameters in the folder of a classifier trained elsewhere."""
+    return jax.tree.map(jnp.asarray, read_classifier(reader.geometry, classes))
+
+
+def _require_same_files(reader: Reader, stored: dict[str, Any], folder: epath.Path) -> None:
+    """Raises UserError where the classifier's files are others than they were."""
+    known, found = stored.get("pretrained", {}), sums_of(reader.geometry)
+    for name in (*known, *found):
+        if known.get(name) != found.get(name):
+            raise UserError(
+                f"{name} in {reader.geometry.folder} is not what {folder} was analysed with; say "
+                "where that model is with --config.model.pretrained=DIR, or load_run(..., "
+                "pretrained=DIR)"
+            )
 
 
 def _stages(
@@ -336,57 +358,6 @@ def _stages(
         pieces=pieces,
         **more,
     )
-
-
-def read_config(folder: epath.Path) -> RunConfig:
-    """The configuration of the run in this folder; raises UserError where it is not known."""
-    return config_of(folder, recorded(folder))
-
-
-def config_of(folder: epath.Path, record: dict[str, Any] | None) -> RunConfig:
-    """The same, where it is known what the checkpoints say: `recorded`.
-
-    A lost config.json stands in the checkpoints as well, and in results.json; one that says
-    otherwise than the checkpoints, about what they are of, is refused.
-    """
-    path, trained = folder / CONFIG, (record or {}).get("config")
-    place = path
-    if path.exists():
-        raw = read_json(path, dict)
-    elif trained is not None:
-        place, raw = folder / CHECKPOINTS, trained
-    elif (folder / RESULTS).exists():
-        place = folder / RESULTS
-        raw = read_json(place, {"config": dict})["config"]
-    else:
-        raise UserError(f"{path} is lost, and no other file of the run has it; restore it")
-    config = _told(from_config_dict, raw, place)
-    changes = {}
-    if trained is not None:
-        changes = differences(config, _told(unchecked, trained, folder / CHECKPOINTS))
-    for name, (value, before) in changes.items():
-        option = OPTIONS[name]
-        movable = option.resumable or option.incidental or option.own
-        if not (movable or name.startswith("analysis.")):
-            raise UserError(
-                f"{path} has {name}={value!r:.80}, but its checkpoints were trained with "
-                f"{before!r:.80}; restore it, or delete it: they have the whole configuration"
-            )
-    return config
-
-
-def _told(build: Callable[[Any], RunConfig], raw: Any, place: epath.Path) -> RunConfig:
-    """The configuration; raises UserError that names the place where it stands."""
-    try:
-        return build(raw)
-    except UserError as error:
-        raise UserError(f"the configuration in {place}: {error}") from error
-
-
-def recorded(folder: epath.Path) -> dict[str, Any] | None:
-    """What the checkpoints say of the run in this folder; see `Checkpoints.recorded`."""
-    with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
-        return checkpoints.recorded()
 
 
 def compile_in_full(function: Callable[..., Any]) -> Callable[..., Any]:

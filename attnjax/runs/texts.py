@@ -11,6 +11,7 @@ from attnjax.analysis.summary import records
 from attnjax.data.dataset import tokenize_example
 from attnjax.data.examples import Example, Tokenized
 from attnjax.data.pieces import Reader, cut_to_positions
+from attnjax.data.tokens import tokenize
 from attnjax.errors import UserError, encodable
 
 logger = logging.getLogger(__name__)
@@ -85,23 +86,23 @@ def check_texts(
 ) -> Checked:
     """Splits texts into words, the first `max_length` of each; -1 keeps all.
 
-    reader  of a pretrained model: words stay as they are, and those beyond its positions are cut
+    reader  of a pretrained model: it says what the words are; those beyond its positions are cut
     What is cut is one line on the log.
     """
     words, problems, cut = [], [], []
     for each in examples:
-        keep = reader is not None
-        whole = Tokenized([], None) if each.problem else tokenize_example(each, keep)
+        split = tokenize if reader is None else reader.tokenize
+        whole = Tokenized([], None) if each.problem else tokenize_example(each, split)
         read = whole
         if max_length > 0:
             query = None if whole.query is None else whole.query[:max_length]
             read = Tokenized(whole.text[:max_length], query)
-        if reader is not None and not each.problem:
-            (read,), _ = cut_to_positions([read], reader.counts([read]), reader.geometry)
-        lost = len(whole.text) - len(read.text) + len(whole.query or ()) - len(read.query or ())
         problem = each.problem
         if not problem and not encodable("".join([*read.text, *(read.query or [])])):
             problem = f"{each.place} has half of a surrogate pair; repair it"
+        if reader is not None and not problem:
+            (read,), _ = cut_to_positions([read], reader.counts([read]), reader.geometry)
+        lost = len(whole.text) - len(read.text) + len(whole.query or ()) - len(read.query or ())
         if not problem and (not read.text or read.query == []):
             problem = f"{each.place} has no token; leave it out"
         words.append(read)

@@ -14,6 +14,7 @@ from etils import epath
 
 from attnjax.analysis.progress import progress
 from attnjax.checkpoint import Checkpoints
+from attnjax.checks import refuse_training
 from attnjax.config import RunConfig, to_dict
 from attnjax.data.dataset import Dataset, brief, load_dataset
 from attnjax.errors import UserError
@@ -71,6 +72,7 @@ def run_sweep(
     arguments  of the command, for the processes that share the points
     Raises UserError before anything is trained.
     """
+    refuse_training(config.model)
     points = points_of(config, asked)
     if asked.share:
         keep_to_share(*asked.share)

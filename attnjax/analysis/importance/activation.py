@@ -86,6 +86,7 @@ GRAD_CAM = Method(
     shared=traced,
     passes=counted(1, 1),
     reference="Selvaraju et al. 2017, arXiv:1610.02391",
+    pools=True,
 )
 GUIDED_GRAD_CAM = Method(
     guided_grad_cam,
@@ -95,11 +96,12 @@ GUIDED_GRAD_CAM = Method(
     reference="Selvaraju et al. 2017, arXiv:1610.02391",
 )
 GRADIENT_X_ATTENTION = Method(
-    gradient_x_attention, signed=True, shared=traced, passes=counted(1, 1)
+    gradient_x_attention, signed=True, shared=traced, passes=counted(1, 1), pools=True
 )
 ATTENTION_NORM = Method(
     attention_norm,
     shared=traced,
     passes=counted(1, 0),
     reference="Kobayashi et al. 2020, arXiv:2004.10102",
+    pools=True,
 )

@@ -1,8 +1,9 @@
 """What self-attention says about words: attention kinds, and importances that go through it.
 
 All are read where the model reads: attention over words takes a mean of the tokens' last states, so
-a token's own row of attention counts as much as that token's weight. What falls on <sos> and <eos>
-is left out, so that words need not sum to 1.
+a token's own row of attention counts as much as that token's weight. Of a classifier that reads the
+state of [CLS], rows are those of [CLS]. What falls on <sos> and <eos> is left out, so that words
+need not sum to 1.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from attnjax.analysis.importance.propagation import BOTH, relevance, relevances
 from attnjax.analysis.importance.target import logit_of
 from attnjax.model.attention import attend, forward
 from attnjax.model.rules import ATTENTION_LRP
-from attnjax.types import Batch, Inner, Layer, Params, Stages
+from attnjax.types import Batch, Inner, Layer, Params, Stages, Trace
 
 Matrix = Float[Array, "batch length length"]  # from each token (row) to all
 SELF_ATTENTION = ("transformer", "bert")  # encoders that have it
@@ -48,6 +49,22 @@ def of_layers(
 def last(layers: Sequence[Layer]) -> Matrix:
     """The mean over heads of the last layer's attention."""
     return layers[-1].weights.mean(axis=1)
+
+
+def attention_of(
+    stages: Stages, params: Params, trace: Trace, batch: Batch
+) -> Float[Array, "batch length"]:
+    """The model's last attention over words, which sums to 1 over them.
+
+    That of the pooling head; of a model without one, what the state that it reads gives each word
+    in the last layer, the mean over heads, divided by its sum over words.
+    """
+    if stages.over_words:
+        return trace.weights
+    layers = stages.layers(params, trace.embedded, batch, "text")
+    given = read_by(trace.weights, stages.of_words(batch, last(layers)), batch)
+    total = given.sum(axis=-1, keepdims=True)
+    return given / jnp.where(total > 0, total, 1)
 
 
 def rolled_out(layers: Sequence[Layer]) -> Matrix:
@@ -116,7 +133,8 @@ def gradient_attention(
 
     R starts as the identity and becomes R + A R with each layer's A, the mean over heads of
     (a df/da)^+, f the explained logit (Chefer et al., arXiv:2103.15679, eq. 5 and 6). Attention
-    over words, which reads the last states, is the last such A.
+    over words, which reads the last states, is the last such A; where there is none, the row of the
+    state that is read is taken.
     """
     trace = forward(stages, params, batch)
     layers = stages.layers(params, trace.embedded, batch, "text")
@@ -133,7 +151,9 @@ def gradient_attention(
     )
     own = jnp.eye(products.shape[-1], dtype=products.dtype)[None]
     carried = multiplied([jax.nn.relu(each).mean(axis=1) + own for each in products])
-    read = jax.nn.relu(gradient_x_attention(stages, params, batch, key, trace))
+    read = trace.weights
+    if stages.over_words:
+        read = jax.nn.relu(gradient_x_attention(stages, params, batch, key, trace))
     return read_by(read, stages.of_words(batch, carried), batch)
 
 

@@ -46,6 +46,7 @@ class Method(NamedTuple):
     points     (shared work) -> [batch]: further passes of each kind, where the text decides
     encoders   those it is defined for; () for all
     reference  the paper
+    pools      it is about attention over the encoder's states, so that a model without is refused
     """
 
     find: Callable[..., Float[Array, "batch length"]]
@@ -63,6 +64,7 @@ class Method(NamedTuple):
     points: Callable[[Any], Array] | None = None
     encoders: tuple[str, ...] = ()
     reference: str = ""
+    pools: bool = False
 
     def under(self, config: AnalysisConfig) -> "Method":
         """The method as the configuration wants it."""

@@ -240,4 +240,5 @@ ADVERSARIAL = Question(
     empty={"adversarial_attention": None},
     record=("adversarial",),
     wanted=lambda config: config.adversaries > 0,
+    pools=True,
 )

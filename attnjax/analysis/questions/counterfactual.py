@@ -177,5 +177,6 @@ PERMUTATION = Question(
     empty={"permutation": None},
     record=("permutation",),
     wanted=lambda config: config.permutations > 0,
+    pools=True,
 )
-UNIFORM = Question(_ask_uniform, _answer_uniform, empty={})
+UNIFORM = Question(_ask_uniform, _answer_uniform, empty={}, pools=True)

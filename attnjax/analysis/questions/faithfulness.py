@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.analysis.findings import by_class, describe
+from attnjax.analysis.importance.attention import attention_of
 from attnjax.analysis.importance.subsets import output_of, random_ranks
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.question import About, Given, Question
@@ -50,7 +51,8 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         trace, words = given.trace, batch.words
         output = of_kept(stages, params, batch, config.removal)
         names = ["attention", *given.explanations]
-        values = [trace.weights, *(each["text"] for each in given.explanations.values())]
+        attention = attention_of(stages, params, trace, batch)
+        values = [attention, *(each["text"] for each in given.explanations.values())]
         key = jax.random.key(seed)
         alone = batch._replace(query=None)
         drawn = [random_ranks(key, jnp.asarray(k), alone) for k in range(ORDERS)]

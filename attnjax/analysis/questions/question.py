@@ -143,6 +143,7 @@ class Question(NamedTuple):
     prepare once a run, (stages, params, split, config, Names) -> tree of arrays; the row function
             then takes the pair (params, tree) for params
     spell   (what was found, Names) -> what was found, with words for ids
+    pools   as of a `Method`
     """
 
     ask: Callable[..., Any]
@@ -157,3 +158,4 @@ class Question(NamedTuple):
     encoders: tuple[str, ...] = ()
     prepare: Callable[..., Any] | None = None
     spell: Callable[[Any, Names], Any] | None = None
+    pools: bool = False

@@ -26,8 +26,10 @@ def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
     """Builds ask(params, batch, given) -> kind -> [batch, epsilons], 1 where still predicted right.
 
     Kinds: random and worst-case perturbations of L2 norm epsilon, of word vectors and of attention
-    scores. The worst case takes `robustness_steps` ascent steps on the loss of the true label.
+    scores, where the model has some over its states. The worst case takes `robustness_steps` ascent
+    steps on the loss of the true label.
     """
+    kinds = [kind for kind in KINDS if stages.over_words or KINDS[kind][0] == "word"]
 
     def ask(
         params: Params, batch: Batch, given: Given
@@ -60,7 +62,7 @@ def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         grid = jnp.asarray(config.robustness, trace.scores.dtype)
         return {
             kind: jax.lax.map(lambda epsilon, kind=kind: right(kind, epsilon), grid).T
-            for kind in KINDS
+            for kind in kinds
         }
 
     return ask

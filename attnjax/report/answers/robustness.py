@@ -119,6 +119,8 @@ def draw_robustness(folder: epath.Path, robustness: dict[str, list[float]]) -> l
     }
     labels = []
     for kind, (colour, style) in styles.items():
+        if kind not in robustness:  # of a model without attention over its states
+            continue
         labels.append(kind.replace("_", " vectors, " if kind.startswith("word") else " scores, "))
         axes.plot(robustness["epsilon"], robustness[kind], style, color=colour, markersize=4)
     axes.set_xscale("symlog", linthresh=0.1)
