@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.method import Method
 from attnjax.analysis.questions import QUESTIONS
-from attnjax.checks import REGISTERED
+from attnjax.checks import ABOUT_LAYERS, REGISTERED
 from attnjax.config import (
     OPTIONS,
     RunConfig,
@@ -206,6 +206,8 @@ def test_the_bounds_themselves_are_allowed():
                 raw = raw_with(name, type(option.default)(value))
                 raw["data"]["unlabelled"] = "more.jsonl"  # which a batch takes some of
                 raw["adversary"]["technique"] = "attention_vat"
+                if name in ABOUT_LAYERS:
+                    raw["model"]["encoder"] = "transformer"
                 assert attrgetter(name)(from_config_dict(raw)) == value
 
 
