@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bert_folder import PIECES, TEXTS, write_classifier, write_folder
+from bert_folder import PIECES, TEXTS, write_classifier
 from helpers import quick_jit
 
 from attnjax import load_huggingface
@@ -202,7 +202,7 @@ def test_other_tasks_and_questions_are_refused(folder, tmp_path):
         load_huggingface(folder / "single", "qa")
     with pytest.raises(UserError, match="there is no folder"):
         load_huggingface(tmp_path / "nowhere")
-    write_folder(tmp_path / "cased")
-    (tmp_path / "cased" / "model.safetensors").unlink()
+    write_classifier(tmp_path / "bare")
+    (tmp_path / "bare" / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no model\.safetensors"):
-        load_huggingface(tmp_path / "cased")
+        load_huggingface(tmp_path / "bare")
