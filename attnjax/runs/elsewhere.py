@@ -19,7 +19,7 @@ from attnjax.data.tested import load_test
 from attnjax.data.vocabulary import SPECIALS, Vocabulary
 from attnjax.errors import UserError
 from attnjax.geometry import read_classes
-from attnjax.model.pretrained import sums_of
+from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
@@ -112,7 +112,7 @@ def analyse_classifier(config: RunConfig, workdir: str, stop: Stop) -> None:
     """
     reader = read_reader(config.model.pretrained, own_words=True)
     classes = read_classes(config.model.pretrained).names
-    params = classifier_params(reader, len(classes))  # what is no classifier leaves no folder
+    params = read_classifier(reader.geometry, len(classes))  # what is none leaves no folder
     folder = open_workdir(workdir)
     with held(folder):
         _analyse(config, reader, params, folder, stop)
