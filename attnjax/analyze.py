@@ -166,13 +166,14 @@ def _refuse_combination(given: dict[str, str | None], config: RunConfig) -> None
 
 
 def _flag(arguments: list[str], name: str) -> str | None:
-    """The value of a flag that must be known before the others can be read; None without it."""
+    """The last value of a flag that must be known before the others are read; None without it."""
+    found = None
     for place, each in enumerate(arguments):
         if each.startswith(f"--{name}="):
-            return each.removeprefix(f"--{name}=")
+            found = each.removeprefix(f"--{name}=")
         if each == f"--{name}" and place + 1 < len(arguments):
-            return arguments[place + 1]
-    return None
+            found = arguments[place + 1]
+    return found
 
 
 def _own_places(stored: RunConfig) -> RunConfig:

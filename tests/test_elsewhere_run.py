@@ -149,7 +149,11 @@ def test_what_is_missing_is_one_line(tmp_path, monkeypatch, capsys):
     _one_line(capsys, "analyze needs --workdir=DIR")
     line = ["attnjax", f"--config.model.pretrained={tmp_path / 'bert'}", "--config.task=nli"]
     line += ["--config.model.encoder=bert", "--config.model.attention=cls"]
-    line += ["--config.data.source=files", "--config.data.path=x", "--config.analysis.questions="]
+    line += [
+        "--config.data.source=files",
+        "--config.data.path=x",
+        "--config.analysis.questions=agreement",
+    ]
     assert main([*line, f"--workdir={tmp_path / 'out'}"]) == 2
     _one_line(capsys, "to train on a pretrained encoder, leave model.attention out")
     monkeypatch.setitem(sys.modules, "tokenizers", None)

@@ -73,6 +73,7 @@ def write_report(folder: epath.Path) -> None:
         write_text(folder / EXAMPLES_README, asset("examples.md.j2"))
         data_files = [EXAMPLES, *data_files, *([SELF_ATTENTION] if weights else [])]
     config, ceiling = results["config"], analysis.get("ceiling") or {}
+    elsewhere = config["model"]["attention"] == CLS
     write_page(
         folder / REPORT,
         "report.html.j2",
@@ -81,14 +82,16 @@ def write_report(folder: epath.Path) -> None:
         scores=scores,
         cards=_cards(scores),
         has_uniform=any(row["uniform attention"] is not None for row in scores.rows),
-        best_step=(results.get("best") or {}).get("step", "unknown"),
+        best_step=None if elsewhere else (results.get("best") or {}).get("step", "unknown"),
         timing=_timing(results.get("timing") or {}),
         sections=sections,
         sentences={
             "scores": scores_sentence(results, examples),
             **{each.name: said for each, _, said in sections},
             "examples": sentence(examples),
-            "training": training_sentence(metrics, results.get("best") or {}),
+            "training": "The model was trained elsewhere, and here not at all."
+            if elsewhere
+            else training_sentence(metrics, results.get("best") or {}),
         },
         ceiling_run=ceiling.get("run"),
         groups=chosen(examples, heads),

@@ -19,7 +19,7 @@ from attnjax.data.tested import load_test
 from attnjax.data.vocabulary import SPECIALS, Vocabulary
 from attnjax.errors import UserError
 from attnjax.geometry import read_classes
-from attnjax.model.pretrained import sums_of
+from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
@@ -38,6 +38,7 @@ from attnjax.shapes import VOCABULARY_SHAPE
 from attnjax.stop import Stop
 from attnjax.training.parallel import remembered
 from attnjax.training.step import make_evaluate
+from attnjax.types import Params
 from attnjax.workdir import (
     CONFIG,
     REPORT,
@@ -110,18 +111,20 @@ def analyse_classifier(config: RunConfig, workdir: str, stop: Stop) -> None:
     Raises UserError where the workdir holds another run, or the data has other labels.
     """
     reader = read_reader(config.model.pretrained, own_words=True)
-    read_classes(config.model.pretrained)  # what is no classifier leaves no folder
+    classes = read_classes(config.model.pretrained).names
+    params = read_classifier(reader.geometry, len(classes))  # what is none leaves no folder
     folder = open_workdir(workdir)
     with held(folder):
-        _analyse(config, reader, folder, stop)
+        _analyse(config, reader, params, folder, stop)
 
 
-def _analyse(config: RunConfig, reader: Reader, folder: epath.Path, stop: Stop) -> None:
+def _analyse(
+    config: RunConfig, reader: Reader, params: Params, folder: epath.Path, stop: Stop
+) -> None:
     sums = sums_of(reader.geometry)
     refuse_other(folder, sums)
     parallel = meet_devices(config)[1]
     dataset = load_test(config)
-    params = classifier_params(reader, len(dataset.labels))
     logger.info("data: %s", in_words(brief(dataset.summary)))
     write_json(folder / CONFIG, to_dict(config))
     write_json(folder / VOCABULARY, {**stored_vocabulary(dataset), "pretrained": sums})

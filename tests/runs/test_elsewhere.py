@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from bert_folder import PIECES, TEXTS, write_classifier, write_folder
+from bert_folder import PIECES, TEXTS, write_classifier
 from helpers import quick_jit
 
 from attnjax import load_huggingface
@@ -60,7 +60,7 @@ def test_logits_are_those_of_transformers(folder, case, dtype):
     """Of raw texts in one padded batch, through each side's own tokenizer and head."""
     run = loaded(folder, case)
     stages, params, batch = given(run, TEXTS[case], dtype)
-    found = quick_jit(forward, static_argnums=0)(stages, params, batch).logits
+    found = quick_jit(lambda p, b: forward(stages, p, b).logits)(params, batch)
     assert found.dtype == dtype
     np.testing.assert_allclose(found, GOLDEN[f"{case}_logits"], rtol=0, atol=BOUNDS[dtype])
 
@@ -72,7 +72,7 @@ def test_words_are_the_tokenizers_own_and_their_pieces_those_of_the_text(folder,
         words = [run.reader.words(each) for each in ([text] if isinstance(text, str) else text)]
         pieces = [[3], *(piece for each in words for piece in (*run.reader.split(each), [4]))]
         assert [*chain(*pieces)] == ids[ids >= 0].tolist()
-    words = run.reader.words("A\u0301 Don't \ud83d\ude00 [SEP] x\x00y")
+    words = run.reader.words("A\u0301 Don't \U0001f600 [SEP] x\x00y")
     dont = ["Don", "'", "t"] if case == "cased" else ["don", "'", "t"]
     assert words[1:4] == dont
     assert words[-2:] == ["[SEP]", "xy"]
@@ -113,12 +113,13 @@ def test_relevances_and_biases_add_up_to_the_score(folder, case):
     np.testing.assert_allclose(total, words, rtol=1e-10)
 
 
+COSTLY = ("smoothgrad", "mask", "lime", "shapley")  # which see the model by its predictions alone
 ASKED = [
     name
     for name in METHODS
     for each in [method_named(name)]
     if name not in BY_WORD_VECTORS and not each.pools and each.fit is None
-    if not each.encoders or "bert" in each.encoders
+    if (not each.encoders or "bert" in each.encoders) and name not in COSTLY
 ]
 
 
@@ -127,10 +128,9 @@ def test_every_method_tells_words_apart_and_sees_no_batch_mates(folder):
     """Explained alone and beside longer texts; none is silently 0 or the same for all words."""
     run, texts = loaded(folder, "single"), ["the unbelievably bad film", "a good word film ! a ."]
     alone, both = run.explain(texts[:1], ASKED), run.explain(texts, ASKED)
-    assert {"attention_last", "rollout", "norm_attention", "alti", "attn_lrp", "lime"} <= set(ASKED)
+    assert {"attention_last", "rollout", "norm_attention", "alti", "attn_lrp", "lrp"} <= set(ASKED)
     for name in ASKED:
-        drawn = name in ("smoothgrad", "mask", "lime", "shapley", "integrated_gradients")
-        bound = 1e-2 if drawn else 1e-4
+        bound = 1e-2 if "integrated" in name else 1e-3  # the path is cut where the text decides
         for values in both.importance[name]:
             assert np.isfinite(values).all(), name
             assert np.ptp(values) > 1e-6, name
@@ -202,7 +202,7 @@ def test_other_tasks_and_questions_are_refused(folder, tmp_path):
         load_huggingface(folder / "single", "qa")
     with pytest.raises(UserError, match="there is no folder"):
         load_huggingface(tmp_path / "nowhere")
-    write_folder(tmp_path / "cased")
-    (tmp_path / "cased" / "model.safetensors").unlink()
+    write_classifier(tmp_path / "bare")
+    (tmp_path / "bare" / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"has no model\.safetensors"):
-        load_huggingface(tmp_path / "cased")
+        load_huggingface(tmp_path / "bare")

@@ -297,7 +297,8 @@ def standard_error(
     """Mean over the words of the standard error of their Shapley values."""
     del stages, params, key
     words = features(batch)
-    return jnp.sum(shared.error, axis=-1, where=words) / jnp.maximum(words.sum(axis=-1), 1)
+    count = jnp.maximum(words.sum(axis=-1), 1).astype(shared.error.dtype)
+    return jnp.sum(shared.error, axis=-1, where=words) / count
 
 
 BOTH: tuple[Segment, ...] = ("text", "query")
