@@ -42,7 +42,7 @@ GOAL, BASELINE, CHUNK = "deletion", "zero", 128
 
 def trained(options: argparse.Namespace, seed: int, folder: str) -> Any:
     """A run whose test texts are explained by both methods."""
-    config = get_config()
+    config: Any = get_config()
     config.data.path, config.data.train_examples, config.seed = options.data, options.train, seed
     config.train.epochs, config.analysis.examples = options.epochs, options.examples
     config.model.encoder, config.model.hidden_dim = options.encoder, options.hidden

@@ -87,7 +87,7 @@ def edits(
 
 def trained(options: argparse.Namespace, seed: int, path: str, folder: str) -> Any:
     """The run."""
-    config = get_config()
+    config: Any = get_config()
     config.data.path, config.data.train_examples, config.seed = options.data, options.train, seed
     config.model.encoder, config.model.hidden_dim = options.encoder, options.hidden
     config.model.monotonic, config.train.epochs = path, options.epochs
