@@ -286,6 +286,7 @@ def guarded(usage: str, action: Callable[[Stop], None], arguments: Sequence[str]
         if any(each in ("--help", "-h", "--helpfull") for each in arguments[1:]):
             print_whole(usage)
             return 0
+        os.environ["MPLBACKEND"] = "agg"  # no window opens; Matplotlib stops at a name it lacks
         with stop.installed():
             set_compiler()
             collect_garbage_rarely()

@@ -5,12 +5,18 @@ import functools
 import math
 import sys
 import typing
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from attnjax.errors import UserError, encodable
 
 MANY = 10**9  # texts, words or steps: more is a slip of the keyboard
 LARGEST = 1e15  # norm of a perturbation: float32 holds its square, and sums of such
+
+# field -> the table whose names it may have beside its own choices. The modules that hold a table
+# put it here when they are imported, so that a line in the table is all that a new entry needs.
+# Where none has, as in a process that only reads configurations, any name passes.
+REGISTERED: dict[str, Mapping[str, Any]] = {}
 
 
 class Option(NamedTuple):
@@ -22,7 +28,7 @@ class Option(NamedTuple):
     unlimited     -1 is allowed as well, for all that there is
     lists         what the numbers of a list are
     choices       the values that a text, or each text of a list, may have
-    registered    the names in a table, `checks.REGISTERED`, are further choices
+    registered    the names in a table, `REGISTERED`, are further choices
     swept         the short name by which a sweep varies it
     resumable     may change when a run resumes, although it changes the result
     incidental    changes no result: only how fast, how it is shown, how often something is saved

@@ -7,13 +7,13 @@ from typing import Any
 from etils import epath
 
 from attnjax.analysis.progress import progress
-from attnjax.checks import refuse_training
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
 from attnjax.data.dataset import Dataset, brief, load_dataset, shared
 from attnjax.data.listed import listed_of
 from attnjax.errors import UserError
 from attnjax.hosts import is_first_process, require_same
 from attnjax.model.stages import build_stages
+from attnjax.model_checks import refuse_training
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import (

@@ -174,8 +174,8 @@ def run_jax(options: argparse.Namespace) -> None:
 
 def variants(options: argparse.Namespace) -> list[dict[str, str]]:
     """The processes to alternate between."""
-    from attnjax.checks import attends
     from attnjax.model.layers import ENCODERS  # noqa: F401 - which names them
+    from attnjax.model_checks import attends
     from attnjax.perturb.techniques import TECHNIQUES
 
     inner = attends(options.encoder)

@@ -159,7 +159,7 @@ def test_help_on_nothing_names_what_is_near(part, message, capsys):
 @pytest.mark.parametrize("command", ["main", "sweep", "analyze", "compare"])
 def test_a_command_that_uses_models_knows_the_tables_before_it_reads_its_line(command):
     code = (
-        f"import sys, attnjax.{command}; from attnjax.checks import REGISTERED; "
+        f"import sys, attnjax.{command}; from attnjax.fields import REGISTERED; "
         "print('jax' in sys.modules, *sorted(REGISTERED))"
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -13,7 +13,6 @@ from ml_collections import ConfigDict
 from attnjax.analysis.importance import METHODS
 from attnjax.analysis.importance.method import Method
 from attnjax.analysis.questions import QUESTIONS
-from attnjax.checks import ABOUT_LAYERS, REGISTERED
 from attnjax.config import (
     OPTIONS,
     RunConfig,
@@ -25,7 +24,9 @@ from attnjax.config import (
     to_dict,
 )
 from attnjax.errors import UserError
+from attnjax.fields import REGISTERED
 from attnjax.model.layers import ATTENTIONS, ENCODERS
+from attnjax.model_checks import ABOUT_LAYERS
 from attnjax.perturb.ascent import random_perturbation
 from attnjax.perturb.techniques import TECHNIQUES, Technique
 from attnjax.sweeps.points import SWEPT

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from attnjax.checks import SIMULATED, refuse_state
+from attnjax.checks import SIMULATED
 from attnjax.config import RunConfig
 from attnjax.data.account import Account, told
 from attnjax.data.babi import read_babi
@@ -27,6 +27,7 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.data_config import DataConfig
 from attnjax.errors import UserError
 from attnjax.geometry import Pieces
+from attnjax.model_checks import refuse_state
 
 LONGEST = 4096  # words of the longest text that is read without data.max_length
 

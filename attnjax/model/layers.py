@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.checks import REGISTERED
+from attnjax.fields import REGISTERED
 from attnjax.geometry import Geometry
 from attnjax.model import transformer
 from attnjax.model.lstm import LSTMParams, bilstm, bilstm_under, final_states

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
-from attnjax.checks import trained_elsewhere
 from attnjax.config import ModelConfig
 from attnjax.geometry import Pieces
 from attnjax.model import bert, monotonic, segments
@@ -25,6 +24,7 @@ from attnjax.model.quick import (
     scale_vectors,
 )
 from attnjax.model.rules import Rules, plain_attend
+from attnjax.model_checks import trained_elsewhere
 from attnjax.types import (
     PAD,
     SOS,

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from attnjax.checks import trained_elsewhere
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
 from attnjax.geometry import Pieces, agree
@@ -37,6 +36,7 @@ from attnjax.model.quick import (
     literal,
 )
 from attnjax.model.rules import PLAIN, Rules
+from attnjax.model_checks import trained_elsewhere
 from attnjax.types import (
     Batch,
     Embedded,

@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple
 
 from jaxtyping import Array, Key
 
-from attnjax.checks import REGISTERED
+from attnjax.fields import REGISTERED
 from attnjax.perturb.ascent import Problem, Settings, random_perturbation, virtual, worst_case
 from attnjax.perturb.norms import Delta
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from etils import epath
 
-from attnjax.checks import CLS
+from attnjax.model_checks import CLS
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Block, Files, Told
 from attnjax.report.cost import COST

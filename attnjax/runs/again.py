@@ -9,11 +9,11 @@ from etils import epath
 from attnjax.analysis.findings import describe
 from attnjax.analysis.questions.agreement import agree
 from attnjax.analysis.rows import Ragged
-from attnjax.checks import trained_elsewhere
 from attnjax.config import RunConfig, differences, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.data.tested import load_test
 from attnjax.errors import UserError
+from attnjax.model_checks import trained_elsewhere
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import (
     analyse,

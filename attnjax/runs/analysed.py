@@ -15,12 +15,12 @@ from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, records, summarise
 from attnjax.checkpoint import Checkpoints
-from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import evaluation_batches, gather_rows, sample, steps_per_epoch
 from attnjax.data.dataset import Dataset, Tokenized, tokenize_example
 from attnjax.data.lexicon import read_lexicon
 from attnjax.metrics import scores
+from attnjax.model_checks import attends
 from attnjax.runtime import one_device_per_core
 from attnjax.stop import Stop
 from attnjax.training.optimizer import make_schedule

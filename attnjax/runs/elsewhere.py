@@ -11,7 +11,6 @@ import time
 
 from etils import epath
 
-from attnjax.checks import CLS, trained_elsewhere
 from attnjax.config import RunConfig, from_config_dict, to_dict
 from attnjax.data.dataset import brief
 from attnjax.data.pieces import Reader, pieces_of, read_reader
@@ -21,6 +20,7 @@ from attnjax.errors import UserError
 from attnjax.geometry import read_classes
 from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
+from attnjax.model_checks import CLS, trained_elsewhere
 from attnjax.report.wording import in_words
 from attnjax.report.write import write_report
 from attnjax.runs.analysed import (

@@ -11,11 +11,11 @@ import numpy as np
 from etils import epath
 from jaxtyping import Array
 
-from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import Dataset
 from attnjax.hosts import is_first_process
+from attnjax.model_checks import attends
 from attnjax.report.examples import shown_ids
 from attnjax.runs.texts import Checked
 from attnjax.types import PAD, Batch, Params, Segment, Stages

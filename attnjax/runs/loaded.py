@@ -17,7 +17,6 @@ from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.checkpoint import Checkpoints
-from attnjax.checks import check_asked, refuse_encoder, trained_elsewhere
 from attnjax.config import AnalysisConfig, RunConfig, changed
 from attnjax.data.batches import EncodedSplit, Shapes, evaluation_batches
 from attnjax.data.dataset import encode, reads_pieces
@@ -29,6 +28,7 @@ from attnjax.errors import UserError, suggest
 from attnjax.geometry import Pieces
 from attnjax.model.pretrained import read_classifier, sums_of
 from attnjax.model.stages import build_stages
+from attnjax.model_checks import check_asked, refuse_encoder, trained_elsewhere
 from attnjax.runs.configured import config_of, recorded
 from attnjax.runs.explanations import Explanations, Predictions
 from attnjax.runs.inner import SelfAttention, attended, make_weights

@@ -14,10 +14,10 @@ from etils import epath
 
 from attnjax.analysis.progress import progress
 from attnjax.checkpoint import Checkpoints
-from attnjax.checks import refuse_training
 from attnjax.config import RunConfig, to_dict
 from attnjax.data.dataset import Dataset, brief, load_dataset
 from attnjax.errors import UserError
+from attnjax.model_checks import refuse_training
 from attnjax.pipeline import model_of, record_of, write_vocabulary
 from attnjax.report.sweep import FILES, write_sweep
 from attnjax.report.wording import in_words

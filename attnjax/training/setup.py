@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from attnjax.checks import attends
 from attnjax.config import RunConfig
 from attnjax.data.batches import mixed_batches, steps_per_epoch, train_batches
 from attnjax.data.dataset import Dataset
@@ -15,6 +14,7 @@ from attnjax.errors import UserError
 from attnjax.losses import make_gradients, reads_whole_table
 from attnjax.model.pretrained import read_weights
 from attnjax.model.stages import word_vectors
+from attnjax.model_checks import attends
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.training.optimizer import make_optimizer, make_schedule

@@ -13,12 +13,12 @@ from helpers import quick_jit
 from attnjax import load_huggingface
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.importance.propagation import relevances
-from attnjax.checks import BY_WORD_VECTORS
 from attnjax.data.batches import Shapes, evaluation_batches
 from attnjax.data.examples import Tokenized
 from attnjax.errors import UserError
 from attnjax.model.attention import forward
 from attnjax.model.rules import FROZEN
+from attnjax.model_checks import BY_WORD_VECTORS
 
 GOLDEN = np.load(Path(__file__).parents[1] / "golden" / "bert_classifier.npz")
 BOUNDS = {"float32": 1e-5, "float64": 1e-12}

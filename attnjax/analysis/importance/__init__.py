@@ -53,7 +53,7 @@ from attnjax.analysis.importance.propagation import (
 )
 from attnjax.analysis.importance.smooth import SMOOTHGRAD
 from attnjax.analysis.importance.subsets import LIME, SHAPLEY
-from attnjax.checks import REGISTERED
+from attnjax.fields import REGISTERED
 
 METHODS: dict[str, Method | Callable[..., Any]] = {
     "gradient": GRADIENT,

@@ -21,8 +21,8 @@ from attnjax.analysis.questions.randomisation import RANDOMISATION
 from attnjax.analysis.questions.robustness import ROBUSTNESS
 from attnjax.analysis.questions.self_attention import SELF_ATTENTION_QUESTION
 from attnjax.analysis.questions.usable import USABLE
-from attnjax.checks import REGISTERED
 from attnjax.config import AnalysisConfig
+from attnjax.fields import REGISTERED
 
 QUESTIONS: dict[str, Question] = {
     "agreement": AGREEMENT,

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from attnjax.checks import REGISTERED
+from attnjax.fields import REGISTERED
 from attnjax.report.answers.answer import (
     Answer,
     Block,

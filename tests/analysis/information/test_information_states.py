@@ -17,10 +17,10 @@ from attnjax.analysis.information.states import (
     spread_of,
     states_of,
 )
-from attnjax.checks import states_of_encoder
 from attnjax.config import AnalysisConfig, ModelConfig
 from attnjax.errors import UserError
 from attnjax.model.rules import Rules
+from attnjax.model_checks import states_of_encoder
 from attnjax.types import EOS, SOS
 
 KEY = jax.random.key(0)
