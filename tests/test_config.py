@@ -97,6 +97,7 @@ def test_the_roles_of_the_fields():
             *("data.path", "data.vectors", "data.unlabelled"),
             *("train.compile_cache", "train.keep_heap"),
             *("analysis.flip_costs", "analysis.concepts", "model.pretrained"),
+            "model.monotonic",
         },
         "swept": {
             *("adversary.epsilon", "adversary.weight"),

@@ -62,8 +62,7 @@ def sums_of(geometry: Geometry) -> dict[str, str]:
     folder, found = absolute(geometry.folder), {}
     for name in FILES:
         if (folder / name).exists():
-            with (folder / name).open("rb") as file:
-                found[name] = hashlib.file_digest(file, "sha256").hexdigest()
+            found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return found
 
 
