@@ -195,7 +195,7 @@ def test_other_tasks_and_questions_are_refused(folder, tmp_path):
     run = loaded(folder, "single")
     for method, message in (
         ("attention_norm", "attention over the encoder's states"),
-        ("information", "vectors of words"),
+        ("information", "needs the training examples"),
     ):
         with pytest.raises(UserError, match=message):
             run.explain(["good"], [method])
