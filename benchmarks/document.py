@@ -195,30 +195,16 @@ def influence() -> str:
 
 
 def known_word() -> str:
-    """How often the word that must be known stands first, and its AUC, by encoder, over seeds."""
-    every = {
-        title: [json.loads(each.read_text()) for each in sorted((RUNS / name).glob("seed_*"))]
-        for name, title in (("reverse", "BiLSTM"), ("reverse_transformer", "Transformer"))
+    """How often the word that must be known stands first, and its AUC, over seeds."""
+    runs = [json.loads(each.read_text()) for each in sorted((RUNS / "reverse").glob("seed_*"))]
+    found = [run["analysis"]["known_word"] for run in runs]
+    cells = {
+        name: [[each[name][measure]["mean"] for each in found] for measure in ("hit", "auc")]
+        for name in found[0]
     }
-    known = {
-        title: [run["analysis"]["known_word"] for run in runs] for title, runs in every.items()
-    }
-    names = dict.fromkeys(name for runs in known.values() for name in runs[0])
-    rows = []
-    for name in names:
-        cells = []
-        for runs in known.values():
-            for measure in ("hit", "auc"):
-                values = [run[name][measure]["mean"] for run in runs if name in run]
-                cells.append(spread(values))
-        rows.append([f"`{name}`", *cells])
-    scored = [spread([run["test"]["accuracy"] for run in runs]) for runs in every.values()]
-    header = [
-        f"{title} (accuracy {score}): {measure}"
-        for title, score in zip(every, scored, strict=True)
-        for measure in ("hit@1", "AUC")
-    ]
-    return rows_of(["explanation", *header], rows)
+    order = sorted(cells, key=lambda name: -sum(cells[name][0]))
+    rows = [[f"`{name}`", *(spread(each) for each in cells[name])] for name in order]
+    return rows_of(["explanation", "hit@1", "AUC"], rows)
 
 
 def information() -> str:

@@ -39,6 +39,18 @@ def run(config: str, seed: int, overrides: list[str]) -> dict[str, Any]:
     return results
 
 
+def kept(results: dict[str, Any], parts: str) -> dict[str, Any]:
+    """Of the analysis these parts alone, comma-separated; all of the results where none is named.
+
+    An analysis of many explanations and classes takes megabytes.
+    """
+    if not parts:
+        return results
+    about = ("command", "versions", "devices", "best", "test", "timing")
+    analysis = {name: results["analysis"][name] for name in ("examples", *parts.split(","))}
+    return {name: results[name] for name in about} | {"analysis": analysis}
+
+
 def write(path: pathlib.Path, results: dict[str, Any]) -> None:
     """Stores the results of one run."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -52,7 +64,7 @@ def train(options: argparse.Namespace) -> None:
         if stored.exists() and not options.again:
             print(f"{stored.relative_to(ROOT)} is there; --again trains it anew")
         else:
-            write(stored, run(options.config, seed, options.overrides))
+            write(stored, kept(run(options.config, seed, options.overrides), options.keep))
 
 
 def columns(results: dict[str, Any]) -> dict[str, float | None]:
@@ -97,6 +109,7 @@ def main() -> None:
     parser.add_argument("--config")
     parser.add_argument("--name", help="folder of the results, such as sst or sst/attention_at")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--keep", default="", help="parts of the analysis to store; default: all")
     parser.add_argument("--again", action="store_true", help="run seeds that are stored already")
     parser.add_argument("overrides", nargs="*", help="after --: fields to override")
     options = parser.parse_args()
