@@ -165,6 +165,33 @@ def test_self_attention_among_pieces_is_disturbed_and_padding_is_not(folder, tec
         np.testing.assert_allclose(padded[name], each, rtol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("technique", ["attention_iat", "attention_vat", "attention_ivat"])
+def test_a_step_is_the_same_where_the_batch_brings_its_encoding(folder, technique):
+    stages, params, _ = model(folder, freeze_encoder=True)
+    config = from_config_dict(
+        {
+            "task": "classification",
+            "data": {"source": "files", "path": "x"},
+            "model": {"encoder": "bert", "pretrained": folder, "freeze_encoder": True},
+            "adversary": {"technique": technique},
+        }
+    )
+
+    def found(batch):
+        hparams = HParams(*(jnp.asarray(each, jnp.float64) for each in (0.1, 0.7, 0.6, 0.0)))
+        context = Context(batch, hparams, jax.random.key(0), count_examples(batch))
+        slopes, sums = jax.jit(make_gradients(config, stages))(params, context)
+        return {part: slopes[part] for part in ("score", "decode")}, sums
+
+    batch = texts()
+    known = batch._replace(encoded=stages.encode(params, stages.embed(params, batch), batch))
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-12),
+        found(known),
+        found(batch),
+    )
+
+
 def test_a_layer_that_the_folder_lacks_is_refused():
     each = AdversaryConfig(technique="inner_at", layers=(3,))
     zeros, real = jnp.zeros((1, 2, 1, 4, 4)), jnp.ones((1, 4), bool)
