@@ -96,7 +96,7 @@ def _check_adversary(run: Any) -> None:
     techniques = REGISTERED.get("adversary.technique")
     virtual = techniques is None or getattr(techniques.get(adversary.technique), "virtual", False)
     if getattr((techniques or {}).get(adversary.technique), "level", "") == "inner":
-        _check_inner(adversary, run.model)
+        check_inner(adversary, run.model)
     if run.data.unlabelled and not virtual:
         raise UserError(
             f"data.unlabelled needs a virtual technique (such as attention_vat), and "

@@ -138,7 +138,7 @@ def attends(encoder: str) -> bool:
     return hasattr(REGISTERED.get("model.encoder", {}).get(encoder), "trace")
 
 
-def _check_inner(adversary: Any, model: Any) -> None:
+def check_inner(adversary: Any, model: Any) -> None:
     """Raises UserError where the encoder has no such self-attention to disturb."""
     _require_layers(
         f"adversary.technique='{adversary.technique}' disturbs self-attention", model.encoder
