@@ -6,7 +6,7 @@ from typing import Any
 
 from attnjax.errors import UserError, suggest
 from attnjax.fields import REGISTERED, Option, options
-from attnjax.model_checks import check_model, refuse_encoder, refuse_state
+from attnjax.model_checks import check_inner, check_model, refuse_encoder, refuse_state
 
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 
