@@ -5,8 +5,8 @@ python -m attnjax.main --config=configs/reverse.py:12      of 12 (2 to 20)
 
 The analysis tells of every explanation how often the word that the answer is stands first.
 
-On a 2-core CPU: test accuracy 1.000 with each of three seeds (trained while other work ran, so that no
-seconds are told); `benchmarks/README.md` has every explanation's figures.
+On a 2-core CPU: test accuracy 1.000 with each of three seeds (trained while other work ran, so
+that no seconds are told); `benchmarks/README.md` has every explanation's figures.
 """
 
 from ml_collections import ConfigDict
