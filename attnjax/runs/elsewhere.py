@@ -89,7 +89,7 @@ def classifier_config(folder: str, task: str = "classification") -> RunConfig:
     config = dataclasses.replace(
         base,
         task=task,
-        data=dataclasses.replace(base.data, source="files", path="."),
+        data=dataclasses.replace(base.data, source="files", path=".", name=""),
         model=dataclasses.replace(
             base.model, encoder="bert", attention=CLS, pretrained=str(absolute(folder))
         ),

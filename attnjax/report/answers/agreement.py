@@ -346,17 +346,20 @@ def _completeness(analysis: dict[str, Any]) -> list[Block]:
             | {**median, **shares, "largest error": error["max"]}
         )
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
-    caption = "Completeness error: attributions should sum to the change of the output."
+    caption = "How far each explanation is from what it should add up to; each has its own measure."
     rows = [dict.fromkeys(columns) | row for row in rows]
     table = Table("completeness", caption, columns, rows)
     return [
-        Heading("Completeness of integrated gradients"),
+        Heading("How exact the explanations are"),
         Paragraph(
-            "The attributions of an example should sum to the change of its output; this is how "
-            "far they are from it, in probability.",
+            "Integrated gradients should sum to the change of the output: how far they are from "
+            "it, in probability. LRP and its kin should sum to the score: |1 − sum / score|, what "
+            "biases take, which is large where the score is near 0. LIME: 1 − R² of its fit. "
+            "Shapley values: standard error. Masks: what the probability changes when each word "
+            "is kept or not, whichever is nearer.",
             note=True,
         ),
-        Shown(table, "Completeness error"),
+        Shown(table, table.caption),
         Files(table),
     ]
 
