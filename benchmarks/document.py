@@ -39,14 +39,6 @@ STATES = {
     "warm": "attnjax, warm compile cache",
     "again": "attnjax, again in the same process",
 }
-KINDS = {
-    "content": "content words",
-    "function": "function words",
-    "punctuation": "punctuation",
-    "first": "first token",
-    "end": "end token",
-}
-ORIGINS = ("own", "neighbours", "further")
 PARTS = ("gradient", "leave_one_out", "permutation", "adversarial_attention", "agreement", "all")
 
 
@@ -207,47 +199,6 @@ def known_word() -> str:
     return rows_of(["explanation", "hit@1", "AUC"], rows)
 
 
-def information() -> str:
-    """What the states of each encoder retain of each class of words, over seeds."""
-    rows = []
-    for folder in sorted((RUNS / "information").glob("*")):
-        runs = [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*"))]
-        found = [run["analysis"]["information"] for run in runs]
-        for place, state in enumerate(found[0]["states"]):
-            by_class = [each["by_state"][place]["by_word_class"] for each in found]
-            cells = [
-                spread([each.get(kind, {}).get("mean") for each in by_class]) for kind in KINDS
-            ]
-            rows.append([f"{folder.name.replace('_', ', ')} ({len(runs)})", state, *cells])
-    return rows_of(["data, encoder (seeds)", "state", *KINDS.values()], rows)
-
-
-def origins() -> str:
-    """How much of a token's own state comes from itself, its neighbours and further away."""
-    rows = []
-    for folder in sorted((RUNS / "information").glob("*")):
-        runs = [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*"))]
-        found = [run["analysis"]["information"] for run in runs]
-        for place, state in enumerate(found[0]["states"]):
-            shares = [each["by_state"][place].get("origin") for each in found]
-            if all(shares):
-                cells = [spread([each[part]["mean"] for each in shares]) for part in ORIGINS]
-                rows.append([folder.name.replace("_", ", "), state, *cells])
-    return rows_of(["data, encoder", "state", *ORIGINS], rows)
-
-
-def measuring() -> str:
-    """How sure the measure is: linearised against optimised, and two seeds of either."""
-    rows = []
-    for state, each in stored("information")["states"].items():
-        cells = [f"{each['linearised_against_optimised']['spearman']:.2f}"]
-        cells += [f"{100 * one['median_difference']:.1f} %" for one in each.values()]
-        rows.append([state, *cells])
-    return rows_of(
-        ["state", "Spearman", "against optimised", "two seeds, linearised", "optimised"], rows
-    )
-
-
 def parity() -> str:
     """Largest differences from transformers on a real model."""
     rows = []
@@ -259,7 +210,7 @@ def parity() -> str:
 
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
-    *(methods, influence, parity, known_word, information, origins, measuring),
+    *(methods, influence, parity, known_word),
 )
 
 
