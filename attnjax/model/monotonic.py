@@ -62,14 +62,14 @@ def moved(values: Array, places: Array, real: Array, axes: tuple[int, ...] = (1,
 
 
 def inner_of_closed(inner: Inner, how: Closed) -> Inner:
-    """What disturbs self-attention among all tokens, of those that stay."""
-    each: list[Array | None] = [
-        None
-        if values is None
-        else moved(values.swapaxes(0, 1), how.order, how.real, (3, 4)).swapaxes(0, 1)
-        for values in inner
-    ]
-    return Inner(*each)
+    """What disturbs self-attention among all tokens, of those that stay; keys are of rows."""
+
+    def of(values: Array | None) -> Array | None:
+        if values is None:
+            return None
+        return moved(values.swapaxes(0, 1), how.order, how.real, (3, 4)).swapaxes(0, 1)
+
+    return inner._replace(score=of(inner.score), factor=of(inner.factor))
 
 
 def layer_of_whole(layer: Layer, how: Closed) -> Layer:

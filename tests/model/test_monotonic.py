@@ -11,6 +11,7 @@ from attnjax.config import ModelConfig
 from attnjax.losses import make_gradients
 from attnjax.model import monotonic
 from attnjax.model.attention import forward
+from attnjax.model.dropout import row_keys
 from attnjax.model.rules import HELD
 from attnjax.model.stages import build_stages
 from attnjax.types import EOS, SOS, Inner, Listed
@@ -108,6 +109,35 @@ def test_layers_and_what_disturbs_them_stand_at_their_tokens():
 
     found, expected = states(stages, whole, factor), states(plain, short, short_factor)
     np.testing.assert_allclose(found[:, stay], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropout_drops_what_it_drops_of_the_text_without_its_listed_words():
+    config = ModelConfig(
+        encoder="transformer", attention="dot", hidden_dim=4, heads=2, embed_dim=6, dropout=0.4
+    )
+    listed = Listed(SIGNS, None)
+    stages = build_stages(config, words=WORDS, classes=2, pair=False, listed=listed)
+    plain = build_stages(config, words=WORDS, classes=2, pair=False)
+    params, batch = stages.init(jax.random.key(0)), batch_of(rows_of(TEXTS))
+    left = [[word for word in words if not SIGNS[word]] for words in TEXTS]
+    closed = batch_of(rows_of(left), length=batch.tokens.shape[1])
+    inner = Inner(keys=row_keys(batch.rows, jax.random.key(1)))
+
+    @quick_jit
+    def states(batch, inner):
+        return [
+            each.encode(params, each.embed(params, batch), batch, inner=inner).states
+            for each in (stages, plain)
+        ]
+
+    found, expected = states(batch, inner)[0], states(closed, inner)[1]
+    whole, without = np.asarray(batch.tokens), np.asarray(closed.tokens)
+    for row in range(len(TEXTS)):
+        stays = (whole[row] > 0) & (SIGNS[whole[row]] == 0)
+        np.testing.assert_allclose(
+            found[row][stays], expected[row][without[row] > 0], rtol=1e-5, atol=1e-6
+        )
+    assert np.abs(found - states(batch, None)[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("hold", [False, True])
