@@ -32,16 +32,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments  as `sys.argv`, which is the default: the first is the program's name
     """
     program, *rest = sys.argv if arguments is None else arguments
-    if not rest or rest[0] in ("--help", "-h", "--helpfull", "help"):
-        print(__doc__)
-        return 0
-    if rest[0] == "--version":
-        print(f"attnjax {version('attnjax')}")
-        return 0
-    command, *rest = rest
+    command = rest[0] if rest else "--help"
     try:
+        if command in ("--help", "-h", "--helpfull", "help"):
+            print(__doc__)
+            return 0
+        if command == "--version":
+            print(f"attnjax {version('attnjax')}")
+            return 0
         if command in SHORT:
-            SHORT[command](rest)
+            SHORT[command](rest[1:])
             return 0
         if command not in LONG:
             raise UserError(f"no command '{command}'; there are {', '.join([*LONG, *SHORT])}")
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         tell(f"attnjax: error: nothing can be printed ({error.strerror or error}); mend that")
         return 2
-    return _main_of(LONG[command])([f"{program} {command}", *rest])
+    return _main_of(LONG[command])([f"{program} {command}", *rest[1:]])
 
 
 def configs(arguments: Sequence[str]) -> None:

@@ -221,6 +221,7 @@ def test_the_wheel_holds_all_that_an_empty_folder_needs(tmp_path):
         ("configs >&-", 0, ""),
         ("configs >&- 2>&- <&-", 0, ""),
         ("nope 2>/dev/full", 2, ""),
+        ("--version >/dev/full", 2, "attnjax: error: nothing can be printed (No space left on"),
         ("configs >/dev/full", 2, "attnjax: error: nothing can be printed (No space left on dev"),
     ],
 )
