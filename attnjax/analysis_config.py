@@ -145,16 +145,18 @@ class AnalysisConfig:
         choices=("delete", "zero", "unknown"),
     )
     continuity_draws: int = option(
-        10,
+        5,
         "continuity: disturbances of each text, and replacements of one of its words",
         least=1,
         most=1_000_000,
     )
-    costly_draws: int = option(
-        2,
-        "continuity: of them, those of methods that take many passes, such as lime and shapley",
+    costly_examples: int = option(
+        20,
+        "continuity, randomisation: examples, at random, for which methods that take many passes, "
+        "such as lime and shapley, are asked again; -1 takes all",
         least=1,
-        most=1_000_000,
+        most=MANY,
+        unlimited=True,
     )
     flip_words: int = option(5, "flips: most words that are changed", least=1, most=20)
     flip_neighbours: int = option(

@@ -10,13 +10,13 @@ import jax
 from attnjax.analysis.importance.method import Method
 from attnjax.config import AnalysisConfig
 
-MANY = 60.0  # passes, of a text of TYPICAL words, from which on a method is costly
+MANY = 30.0  # passes, of a text of TYPICAL words, from which on a method is costly
 TYPICAL = 20.0
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def costly(method: Method, config: AnalysisConfig) -> bool:
-    """Whether it takes many passes through the model, so that it is not asked often."""
+    """Whether it takes many passes through the model: few examples' are asked again."""
     if method.points is not None:
         return True
     return method.passes is not None and sum(method.passes(config, TYPICAL)) > MANY

@@ -2,15 +2,14 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from attnjax.analysis.cost import costly
+from attnjax.analysis.again import ask_again
 from attnjax.analysis.explaining import Plan, bind, costs, make_find, plan_methods
 from attnjax.analysis.importance import method_named
 from attnjax.analysis.importance.method import traced
@@ -18,7 +17,6 @@ from attnjax.analysis.progress import progress
 from attnjax.analysis.questions import wanted
 from attnjax.analysis.questions.question import (
     NAMELESS,
-    Again,
     Given,
     Kept,
     Names,
@@ -58,10 +56,7 @@ def study(
     plan = plan_methods(config, stages, seed, engine, training, asked, bool(again), names)
     prepared = _prepared(config, stages, split, engine, names)
     call = _row_call(plan, asked, prepared, config, seed, engine, check)
-    more = {
-        name: _asked_again(name, each, plan, config, seed, engine, len(split), check)
-        for name, each in again.items()
-    }
+    more = ask_again(again, plan, config, split, seed, engine, check)
     advance = progress(f"analysis: {_doing(config)}", len(split))
     seconds: dict[str | int, float] = {}
 
@@ -69,13 +64,12 @@ def study(
         answers, took = call(batch)
         seconds.update({name: seconds.get(name, 0) + each for name, each in took.items()})
         advance(int(np.sum(np.asarray(batch.rows) >= 0)))
-        first = [_on_text(each) for each in answers]
-        for name, ask in more.items():
-            for run, found in zip(answers, ask(batch, first), strict=True):
-                run["questions"][name] = found
+        for run, found in zip(answers, more.often(batch, answers), strict=True):
+            run["questions"] |= found
         return answers
 
     found = in_chunks(told, split, config.chunk_size, engine.devices, check)
+    more.seldom([each["questions"] for each in found])
     spent = {name: each / (len(split) * len(found)) for name, each in seconds.items()}
     studies = [_collected(ragged(each), split, config, plan, spent) for each in found]
     for name, question in wanted(config).items():
@@ -195,53 +189,6 @@ def _on_host(
         own = params if learnt is None else (params, learnt[number])
         run["methods"][name] = jax.device_get(function(own, whole, (shared[number], ())))
     return time.perf_counter() - started
-
-
-def _asked_again(
-    name: str,
-    question: Question,
-    plan: Plan,
-    config: AnalysisConfig,
-    seed: int,
-    engine: Engine,
-    examples: int,
-    check: Callable[[], None],
-) -> Callable[[Batch, list[Any]], list[Any]]:
-    """The question's own function of a batch; its work is told of as it goes on."""
-    told = cache(lambda: progress(f"analysis: {name.replace('_', ' ')}", examples))
-
-    def bound(engine: Engine) -> Callable[..., list[dict[str, np.ndarray]]]:
-        explain = bind(plan, engine, check)
-
-        def values(placed: Any, vectors: Any, names: Collection[str]) -> list[dict[str, Any]]:
-            found = explain(placed, vectors, names)
-            return [
-                _on_text(run)
-                for run in engine.collect({"seen": found.seen, "methods": found.methods})
-            ]
-
-        return values
-
-    names = [name for name, each in plan.methods.items() if not each.on_host]
-    again = Again(
-        engine,
-        ("attention", *names),
-        frozenset(each for each in names if costly(plan.methods[each], config)),
-        frozenset(each for each in names if plan.methods[each].fit is not None),
-        bound,
-        lambda count: told()(count),
-    )
-    return question.ask(plan.stages, config, seed, again)
-
-
-def _on_text(run: dict[str, Any]) -> dict[str, np.ndarray]:
-    """ "probabilities", "attention" and each method's values of a batch's texts."""
-    seen = run["seen"]
-    return {
-        "probabilities": seen["probabilities"],
-        "attention": seen["attention"].values,
-        **{name: each["values"]["text"].values for name, each in run["methods"].items()},
-    }
 
 
 def _collected(

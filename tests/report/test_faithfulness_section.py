@@ -4,7 +4,7 @@ import pytest
 from etils import epath
 
 from attnjax.report.answers import ANSWERS
-from attnjax.report.answers.answer import Figures, Files, Folded, Shown, Told
+from attnjax.report.answers.answer import Figures, Files, Folded, Paragraph, Shown, Told
 
 NAMES = ("faithfulness", "randomisation", "continuity")
 
@@ -30,9 +30,12 @@ def analysis(examples=40):
     }
 
 
+CONFIG = {"config": {"analysis": {"costly_examples": 2}}}
+
+
 @pytest.fixture
 def told(tmp_path):
-    return Told(epath.Path(tmp_path), {"analysis": analysis()}, analysis(), [])
+    return Told(epath.Path(tmp_path), {"analysis": analysis(), **CONFIG}, analysis(), [])
 
 
 def test_each_explanation_has_a_row_and_a_missing_figure_a_dash(told):
@@ -72,9 +75,11 @@ def test_what_was_not_asked_is_left_out(name, tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_few_examples_bear_no_interval(name, tmp_path):
-    few = Told(epath.Path(tmp_path), {}, analysis(4), [])
+    few = Told(epath.Path(tmp_path), CONFIG, analysis(4), [])
     assert "(" not in ANSWERS[name].sentence(few)
-    assert ANSWERS[name].blocks(few)
+    texts = [each.text for each in ANSWERS[name].blocks(few) if isinstance(each, Paragraph)]
+    of_few = "are asked again for 2 of the examples" in " ".join(texts)
+    assert of_few == (name != "faithfulness")
 
 
 def test_measures_by_class_are_folded_away_and_have_a_file(told):

@@ -4,7 +4,7 @@ Methods are asked again beside the text: its word vectors are disturbed, or one 
 the nearest other one. Those that run on the host are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -30,8 +30,8 @@ Found = dict[str, np.ndarray]  # name -> [batch]
 
 def make_continuity(
     stages: Stages, config: AnalysisConfig, seed: int, again: Again
-) -> Callable[[Batch, list[dict[str, np.ndarray]]], list[dict[str, Any]]]:
-    """Builds ask(batch, first) -> for each run {"continuity": name -> measure -> [batch]}.
+) -> Callable[..., list[dict[str, Any]]]:
+    """Builds ask(...) of `Question` -> for each run {"continuity": name -> measure -> [batch]}.
 
     Of an explanation r of the text's words, r' that of a text beside it, attention and prediction
     anew; d is of `moved.make_disturbed`, `analysis.continuity_draws` times:
@@ -43,12 +43,11 @@ def make_continuity(
                        predicted class's probability without them)^2 (Yeh et al., definition 1)
     infidelity_scaled  the same of r times the one number that makes it least: methods differ in
                        unit, some explain logits
-    "random" is a random order in place of r: it has infidelity alone. Methods that take many passes
-    are asked `analysis.costly_draws` times.
+    "random" is a random order in place of r: it has infidelity alone, as have the methods that are
+    not among `names`.
     """
     runs = len(again.engine.params)
     explain = again.bind(again.engine)
-    quick = [name for name in again.names if name not in again.costly]
     subsets = again.engine.compile(make_subsets, (stages, config.removal, seed), None)
     draws = config.continuity_draws
     steps = 2 * draws + 1
@@ -58,16 +57,24 @@ def make_continuity(
         vectors, far = again.engine.compile(builder, (stages, seed), numbers)(placed, ())
         return vectors, again.engine.collect(far)
 
-    def ask(batch: Batch, first: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    def ask(
+        batch: Batch,
+        first: list[dict[str, np.ndarray]],
+        names: Collection[str],
+        advance: Callable[[float], None],
+    ) -> list[dict[str, Any]]:
         placed, share = again.engine.place(batch), float(np.sum(batch.rows >= 0)) / steps
         vocabulary = np.shape(again.engine.params[0]["embed"]["table"])[-2]
         own = again.engine.place(own_words(batch, vocabulary))
+        nothing = np.full(len(batch.rows), np.nan)
         found: list[dict[str, dict[str, np.ndarray]]] = [
-            {name: dict.fromkeys(MEASURES[:3], np.full(len(batch.rows), np.nan)) for name in each}
-            for each in ([*again.names] for _ in first)
+            {
+                name: dict.fromkeys(MEASURES[:3], nothing)
+                for name in (*(each for each in again.names if each in explained), "random")
+            }
+            for explained in first
         ]
         for number in range(draws):
-            names = again.names if number < config.costly_draws else quick
             vectors, far = moved(make_disturbed, placed, number)
             for run, each in enumerate(explain(own, vectors, names)):
                 for name in names:
@@ -75,7 +82,7 @@ def make_continuity(
                     row = found[run][name]
                     _raise(row, "max_sensitivity", _relative(change, first[run][name]))
                     _raise(row, "lipschitz", _ratio(np.abs(change).sum(axis=-1), far[run]))
-            again.advance(share)
+            advance(share)
             vectors, far = moved(make_replaced, placed, number)
             for run, each in enumerate(explain(own, vectors, names)):
                 kept = _classes(each) == _classes(first[run])
@@ -83,14 +90,13 @@ def make_continuity(
                     change = _relative(each[name] - first[run][name], first[run][name])
                     alike = kept & (far[run] > 0)
                     _raise(found[run][name], "replacement", np.where(alike, change, np.nan))
-            again.advance(share)
+            advance(share)
         told = again.engine.collect(subsets(placed, ()))
-        again.advance(share)
+        advance(share)
         for run, each in enumerate(told):
-            for name in again.names:
+            for name in found[run].keys() - {"random"}:
                 found[run][name] |= infidelity(first[run][name], each["gone"], each["drop"])
-            nothing = dict.fromkeys(MEASURES[:3], np.full(len(batch.rows), np.nan))
-            found[run]["random"] = nothing | infidelity(each["random"], each["gone"], each["drop"])
+            found[run]["random"] |= infidelity(each["random"], each["gone"], each["drop"])
         return [{"continuity": each} for each in found]
 
     return ask

@@ -30,19 +30,16 @@ class Again(NamedTuple):
 
     engine   with the runs' parameters
     names    "attention" and the methods of the text that do not run on the host
-    costly   of them, those that take many passes; fitted  those that learn from training data
+    fitted   of them, those that learn from training data
     bind     engine -> explain(placed batch, vectors, names) -> for each run {"probabilities", each
              name -> [batch, length]}; see `analysis.explaining.bind`. Nothing is compiled again; a
              signal stops it between two calls
-    advance  to be told of how many examples were done, or of parts of them
     """
 
     engine: Engine
     names: tuple[str, ...]
-    costly: frozenset[str]
     fitted: frozenset[str]
     bind: Callable[[Engine], Callable[..., list[dict[str, np.ndarray]]]]
-    advance: Callable[[float], None]
 
 
 class Names(NamedTuple):
@@ -128,8 +125,10 @@ class Question(NamedTuple):
     ask     over "rows": (stages, config, seed) -> row function (params, batch, Given) -> tree, see
             `analysis.rows`; over "explanations", on the host: (study, config, seed) -> tree of
             lists and arrays with one entry a row; over "methods", which it asks again: (stages,
-            config, seed, Again) -> ask(host batch, what `Again.bind` gives of the batch itself) ->
-            for each run a tree of arrays with one row an example; over "train", on the host:
+            config, seed, Again) -> ask(host batch, what `Again.bind` gives of the batch itself,
+            names of those to ask again, advance) -> for each run {key -> name -> tree of arrays
+            with one row an example}, NaN of what is not asked; advance  is to be told of how many
+            examples are done, or of parts; over "train", on the host:
             (Subject, config, seed) -> tree, of which what `record` names has one entry a row
     answer  (what was found, About) -> its part of results.json
     empty   that part where the question is not asked

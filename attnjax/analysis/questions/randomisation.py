@@ -3,7 +3,7 @@
 Methods that learn from training data, or that run on the host, are left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any
 
 import jax
@@ -23,8 +23,8 @@ CASCADE = ("decode", "score", "encode", "embed")  # the order in which stages ar
 
 def make_randomisation(
     stages: Stages, config: AnalysisConfig, seed: int, again: Again
-) -> Callable[[Batch, list[dict[str, np.ndarray]]], list[dict[str, Any]]]:
-    """Builds ask(batch, first) -> for each run {"randomisation": name -> stage -> [batch]}.
+) -> Callable[..., list[dict[str, Any]]]:
+    """Builds ask(...) of `Question` -> for each run {"randomisation": name -> stage -> [batch]}.
 
     Spearman's correlation, over the text's words, of an explanation's magnitudes with those under
     parameters of which the stages down to this one, from the decoder on, are drawn anew (Adebayo et
@@ -32,7 +32,6 @@ def make_randomisation(
     learnt. "random" is that of two random orders.
     """
     del config
-    names = [name for name in again.names if name not in again.fitted]
     drawn = jax.jit(stages.init)(jax.random.fold_in(jax.random.key(seed), len(CASCADE)))
     fresh = jax.device_get(drawn)
     cascades = {}
@@ -45,18 +44,28 @@ def make_randomisation(
     chance = jax.jit(lambda batch: _chance(batch, seed))
     correlation = jax.jit(spearman)
 
-    def ask(batch: Batch, first: list[dict[str, np.ndarray]]) -> list[dict[str, Any]]:
+    def ask(
+        batch: Batch,
+        first: list[dict[str, np.ndarray]],
+        names: Collection[str],
+        advance: Callable[[float], None],
+    ) -> list[dict[str, Any]]:
         placed, words = again.engine.place(batch), words_of(batch)
-        found: list[dict[str, Any]] = [{name: {} for name in names} for _ in first]
+        nothing, able = np.full(len(batch.rows), np.nan), set(again.names) - again.fitted
+        asked = [name for name in names if name in able]
+        found: list[dict[str, Any]] = [
+            {name: dict.fromkeys(CASCADE, nothing) for name in each if name in able}
+            for each in first
+        ]
         for stage, explain in cascades.items():
             for run, (before, after) in enumerate(
-                zip(first, explain(placed, None, names), strict=True)
+                zip(first, explain(placed, None, asked), strict=True)
             ):
-                for name in names:
+                for name in asked:
                     found[run][name][stage] = np.asarray(
                         correlation(np.abs(before[name]), np.abs(after[name]), words)
                     )
-            again.advance(float(np.sum(batch.rows >= 0)) / len(CASCADE))
+            advance(float(np.sum(batch.rows >= 0)) / len(CASCADE))
         floor = np.asarray(chance(batch._replace(query=None)))
         return [
             {"randomisation": each | {"random": dict.fromkeys(CASCADE, floor)}} for each in found

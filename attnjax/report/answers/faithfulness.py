@@ -194,6 +194,17 @@ def faithful_sentence(told: Told) -> str:
     )
 
 
+def _of_few(told: Told) -> str:
+    """How many examples methods of many passes are asked again for; "" where it is all."""
+    few = told.results["config"]["analysis"].get("costly_examples", -1)
+    if not 0 < few < (told.analysis.get("examples") or 0):
+        return ""
+    return (
+        f" Methods that take many passes through the model are asked again for {few} of the "
+        "examples, drawn at random."
+    )
+
+
 def random_blocks(told: Told) -> list[Block]:
     """Correlations with the explanations of a model whose stages are drawn anew."""
     found = told.analysis.get("randomisation")
@@ -213,7 +224,7 @@ def random_blocks(told: Told) -> list[Block]:
     return [
         Paragraph(
             "What the model has learnt is thrown away, stage by stage. An explanation that stays "
-            "near 1 when all is drawn anew says nothing about what was learnt."
+            "near 1 when all is drawn anew says nothing about what was learnt." + _of_few(told)
         ),
         Shown(table, table.caption),
         Files(table),
@@ -251,9 +262,8 @@ def still_blocks(told: Told) -> list[Block]:
     return [
         Paragraph(
             "The text's word vectors are disturbed at random, each entry by at most 2 % of the "
-            "range of all vectors, or one word gives place to the nearest other one. Methods that "
-            "take many passes are asked less often, which makes their largest smaller. The row "
-            "random is a random order, which has no place from which to move."
+            "range of all vectors, or one word gives place to the nearest other one. The row "
+            "random is a random order, which has no place from which to move." + _of_few(told)
         ),
         Shown(table, caption),
         Files(table),
