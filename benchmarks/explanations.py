@@ -3,7 +3,7 @@
 python benchmarks/explanations.py --config=configs/sst.py --name=sst --tuned=sst_techniques \
     --examples=300 -- --config.data.path=DIR --config.data.fields.rationale=rationale
 
-DIR holds sentences with people's rationales. Each technique trains with what validation chose in
+DIR holds sentences with people's rationales; --without=shapley,mask leaves methods out. Each technique trains with what validation chose in
 benchmarks/results/runs/TUNED (`techniques.py`), every seed in a process of its own; its analysis
 asks all methods that the encoder has all questions that judge an explanation. Only what the tables
 show is stored, in benchmarks/results/explanations/NAME/TECHNIQUE/seed_N.json, with the command;
@@ -44,12 +44,12 @@ FIGURES = {
 }
 
 
-def methods_of(encoder: str) -> list[str]:
-    """All importance methods that an encoder has, signed forms where there are two."""
+def methods_of(encoder: str, without: str = "") -> list[str]:
+    """All importance methods that an encoder has but these, signed forms where there are two."""
     return [
         name
         for name in METHODS
-        if name not in SAME
+        if name not in (*SAME, *without.split(","))
         and method_named(name).kind == "importance"
         and encoder in (method_named(name).encoders or (encoder,))
     ]
@@ -86,7 +86,7 @@ def train(options: argparse.Namespace) -> None:
     """Runs every technique and seed that is not stored."""
     asked = [
         f"--config.analysis.examples={options.examples}",
-        f"--config.analysis.methods={','.join(methods_of(options.encoder))}",
+        f"--config.analysis.methods={','.join(methods_of(options.encoder, options.without))}",
         f"--config.analysis.questions={','.join(QUESTIONS)}",
         f"--config.model.encoder={options.encoder}",
     ]
@@ -168,6 +168,7 @@ def main() -> None:
     parser.add_argument("--name", help="folder of the results, such as sst")
     parser.add_argument("--tuned", help="folder under results/runs with each technique's grid.json")
     parser.add_argument("--encoder", default="bilstm")
+    parser.add_argument("--without", default="", help="methods that are left out")
     parser.add_argument("--examples", type=int, default=300)
     parser.add_argument("--techniques", default=",".join(TRIED))
     parser.add_argument("--seeds", type=int, default=3)

@@ -78,7 +78,8 @@ def objective(
 def masks(price: float, steps: int, goal: str, baseline: str) -> Shared:
     """Makes the work of the masks that are least in the `objective`, each text's by itself.
 
-    Projected Adam from 0.9, all texts of a batch at once; the best iterate is kept.
+    Projected Adam from 0.9, all texts of a batch at once; the best iterate is kept. After 100 steps
+    the mean objective of 64 SST sentences was 1e-5 above that after 1,000.
     price     of a word, in probability; steps  of the optimizer
     goal      "deletion" or "preservation"; baseline  as in `probability_under`
     """
@@ -174,7 +175,7 @@ MASK = Method(
     deleted,
     segments=BOTH,
     exactness=softness,
-    shared=masks(0.03, 300, "deletion", "zero"),
+    shared=masks(0.03, 100, "deletion", "zero"),
     apart=True,
     tuned=_tuned,
     passes=lambda config, words: (4 + config.mask_steps, config.mask_steps),
