@@ -3,11 +3,12 @@
 python benchmarks/explanations.py --config=configs/sst.py --name=sst --tuned=sst_techniques \
     --examples=300 -- --config.data.path=DIR --config.data.fields.rationale=rationale
 
-DIR holds sentences with people's rationales; --without=shapley,mask leaves methods out. Each technique trains with what validation chose in
-benchmarks/results/runs/TUNED (`techniques.py`), every seed in a process of its own; its analysis
-asks all methods that the encoder has all questions that judge an explanation. Only what the tables
-show is stored, in benchmarks/results/explanations/NAME/TECHNIQUE/seed_N.json, with the command;
-what is stored is not run again, so that the work can be cut into sessions.
+DIR holds texts with people's rationales; --without=shapley,mask leaves methods out. Each technique
+trains with what validation chose in benchmarks/results/runs/TUNED (`techniques.py`), every seed in
+a process of its own; its analysis asks all methods that the encoder has all questions that judge an
+explanation. Only what the tables show is stored, with the command, in
+benchmarks/results/explanations/NAME/TECHNIQUE/seed_N.json; what is stored is not run again, so that
+the work can be cut into sessions.
 
 python benchmarks/explanations.py --table
 

@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from attnjax.analysis.cost import costly
 from attnjax.analysis.explaining import Plan, bind
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions.question import Again, Question
@@ -56,8 +55,7 @@ def ask_again(
     again = Again(engine, names, fitted, bound)
     asks = {name: each.ask(plan.stages, config, seed, again) for name, each in questions.items()}
     few = sample(len(split), config.costly_examples, seed)
-    many = [name for name in names[1:] if costly(plan.methods[name], config)]
-    rare = many if len(few) < len(split) else []
+    rare = [name for name in names if name in plan.costly and len(few) < len(split)]
 
     def of(rows: int, names: Collection[str], which: str) -> Callable[..., list[dict[str, Any]]]:
         """Asks of a batch; what goes on is told from the first time that a question is put."""

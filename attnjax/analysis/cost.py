@@ -10,16 +10,18 @@ import jax
 from attnjax.analysis.importance.method import Method
 from attnjax.config import AnalysisConfig
 
-MANY = 30.0  # passes, of a text of TYPICAL words, from which on a method is costly
-TYPICAL = 20.0
+MANY = 30.0  # passes from which on a method is costly
 COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-def costly(method: Method, config: AnalysisConfig) -> bool:
-    """Whether it takes many passes through the model: few examples' are asked again."""
+def costly(method: Method, config: AnalysisConfig, words: float) -> bool:
+    """Whether it takes many passes through the model: few examples' are asked again.
+
+    words  of an example, in the mean
+    """
     if method.points is not None:
         return True
-    return method.passes is not None and sum(method.passes(config, TYPICAL)) > MANY
+    return method.passes is not None and sum(method.passes(config, words)) > MANY
 
 
 @cache

@@ -33,7 +33,8 @@ class Plan(NamedTuple):
     owns    name -> the model that the method is given
     fitted  name -> what it has learnt from training data, one a run; None where it learns nothing
     known   likewise of the questions over rows
-    works   what is shared, by program
+    costly  the methods that take many passes
+    works   what is shared, by program: cheap work, and where methods are asked again, the costly
     moves   whether the programs take the text's own vectors
     """
 
@@ -43,6 +44,7 @@ class Plan(NamedTuple):
     owns: dict[str, Stages]
     fitted: dict[str, Sequence[Any] | None]
     known: dict[str, Sequence[Any] | None]
+    costly: frozenset[str]
     works: tuple[tuple[Work, ...], ...]
     moves: bool
 
@@ -77,12 +79,13 @@ def plan_methods(
     training: Callable[[], Iterable[Batch]] | None,
     asked: Mapping[str, Question],
     again: bool,
+    words: float,
     names: Names = NAMELESS,
 ) -> Plan:
     """Tunes and fits the methods of the configuration, and fits what is asked of rows.
 
-    asked  the questions over rows; again  whether some ask the methods again; names  what these
-           may be fitted with
+    asked  the questions over rows; again  whether some ask the methods again; words  of an example,
+           in the mean; names  what the questions may be fitted with
     """
     methods = {name: method_named(name).under(config) for name in config.methods}
     owns = {name: each.stages(stages, config.detach_attention) for name, each in methods.items()}
@@ -95,12 +98,13 @@ def plan_methods(
         name: learn(each.fit and each.fit(config, names), stages, f"question '{name}'")
         for name, each in asked.items()
     }
+    many = frozenset(name for name, each in methods.items() if costly(each, config, words))
     works: list[dict[Work, None]] = [{(traced, stages): None} if asked else {}, {}]
     for name, each in methods.items():
         if each.shared is not None and not each.apart:
-            works[again and costly(each, config)][each.shared, owns[name]] = None
+            works[again and name in many][each.shared, owns[name]] = None
     programs = (tuple(works[0]), *([tuple(works[1])] if works[1] else []))
-    return Plan(stages, seed, methods, owns, fitted, known, programs, again)
+    return Plan(stages, seed, methods, owns, fitted, known, many, programs, again)
 
 
 def bind(plan: Plan, engine: Engine, check: Callable[[], None]) -> Callable[..., Explained]:

@@ -53,7 +53,9 @@ def study(
     """
     asked = {name: each for name, each in wanted(config).items() if each.over == "rows"}
     again = {name: each for name, each in wanted(config).items() if each.over == "methods"}
-    plan = plan_methods(config, stages, seed, engine, training, asked, bool(again), names)
+    plan = plan_methods(
+        config, stages, seed, engine, training, asked, bool(again), _length(split), names
+    )
     prepared = _prepared(config, stages, split, engine, names)
     call = _row_call(plan, asked, prepared, config, seed, engine, check)
     more = ask_again(again, plan, config, split, seed, engine, check)
@@ -227,6 +229,12 @@ def _collected(
         split.rationales,
         costs(plan, config, found["methods"], _words(explanations), spent),
     )
+
+
+def _length(split: EncodedSplit) -> float:
+    """Tokens of an example, in the mean."""
+    segments = [split.tokens, *([split.query] if split.query else [])]
+    return float(sum(np.mean([len(row) for row in rows]) for rows in segments))
 
 
 def _words(explanations: dict[Any, dict[str, Any]]) -> float:
