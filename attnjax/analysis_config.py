@@ -88,7 +88,9 @@ class AnalysisConfig:
         20, "shapley: random orders, each with its reverse", least=4, most=1_000_000
     )
     mask_price: float = option(0.03, "mask: of a word, in probability", least=0.0, most=1.0)
-    mask_steps: int = option(100, "mask: of its optimizer", least=1, most=1_000_000)
+    mask_steps: int = option(
+        100, "mask: of its optimizer, from each of three starts", least=1, most=1_000_000
+    )
     mask_goal: str = option(
         "deletion",
         "mask: the fewest words without which the class is lost, or which alone keep it",

@@ -7,7 +7,13 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-PATHS = ("data", "workdir", "path", "vectors")  # their values differ from machine to machine
+PATHS = (
+    "data",
+    "words",
+    "workdir",
+    "path",
+    "vectors",
+)  # their values differ from machine to machine
 
 
 def command_line() -> str:

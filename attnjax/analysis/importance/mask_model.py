@@ -18,7 +18,7 @@ from jaxtyping import Array, Bool, Float, Key
 from scipy.special import logit
 
 from attnjax.analysis.adam import Moments, at_rest, descend
-from attnjax.analysis.importance.mask import START, Keep, hardened, objective, probability_under
+from attnjax.analysis.importance.mask import Keep, hardened, objective, probability_under
 from attnjax.analysis.importance.method import Method, counted
 from attnjax.analysis.importance.subsets import features
 from attnjax.analysis.information.states import DEAD
@@ -28,6 +28,7 @@ from attnjax.types import Batch, Params, Stages
 
 HIDDEN = 64
 RATE = 0.01  # of Adam at the start; it falls to 0
+START = 0.9  # of every mask, before anything is learnt
 RISE = 0.5  # share of the steps over which the price of a word rises to its value
 
 

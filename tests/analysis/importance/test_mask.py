@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
+from attnjax.analysis.importance import mask
 from attnjax.analysis.importance.mask import MASK, deleted, masks, preserved
 from attnjax.analysis.importance.subsets import features
 from attnjax.config import AnalysisConfig
@@ -75,6 +76,23 @@ def test_other_baselines_stand_in_the_place_of_the_word(baseline):
     )
     best = np.minimum(GAINS, instead).sum()
     np.testing.assert_allclose(shared.score, 0.5 + best, atol=1e-5)
+
+
+@pytest.mark.parametrize(("starts", "left"), [((0.9,), 1), ((0.9, 0.5, 0.1), 0)])
+def test_the_best_of_several_starts(monkeypatch, starts, left):
+    """Where the probability is saturated no word alone is worth its price: a poor minimum."""
+    stages, params, batch = additive()
+
+    def decode(params, encoded, weights, batch):
+        kept = encoded.states[..., 1].sum(axis=1)
+        return jnp.stack([jnp.zeros_like(kept), 6 * (kept - 2.5)], axis=-1)
+
+    toy = stages._replace(decode=decode, under=lambda rules: toy)
+    monkeypatch.setattr(mask, "STARTS", starts)
+    work = masks.__wrapped__(0.03, 200, "deletion", "zero")  # not what other starts were kept for
+    shared = quick_jit(lambda p, b: work(toy, p, b, KEY))(params, batch)
+    np.testing.assert_allclose(shared.score, left, atol=0.01)
+    np.testing.assert_allclose(shared.keep[0, 1:-1], left, atol=0.2)
 
 
 def test_each_text_is_optimised_by_itself():
