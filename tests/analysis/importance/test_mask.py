@@ -92,7 +92,6 @@ def test_the_best_of_several_starts(monkeypatch, starts, left):
     work = masks.__wrapped__(0.03, 200, "deletion", "zero")  # not what other starts were kept for
     shared = quick_jit(lambda p, b: work(toy, p, b, KEY))(params, batch)
     np.testing.assert_allclose(shared.score, left, atol=0.01)
-    np.testing.assert_allclose(shared.keep[0, 1:-1], left, atol=0.2)
 
 
 def test_each_text_is_optimised_by_itself():
