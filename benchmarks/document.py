@@ -19,6 +19,7 @@ import jinja2
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from benchmarks import agreement as sst_agreement
+from benchmarks import explanations
 from benchmarks import techniques as tried
 from benchmarks.scores import RUNS, columns, spread
 
@@ -199,6 +200,41 @@ def known_word() -> str:
     return rows_of(["explanation", "hit@1", "AUC"], rows)
 
 
+def monotonic() -> str:
+    """Accuracy with and without listed words, and the share of edits that lower the score."""
+    rows = []
+    for data in sorted((HERE / "results").glob("monotonic_*.json")):
+        for way, runs in stored(data.stem)["runs"].items():
+            lowered = [
+                f"{sum(each[kind]['lowered'] for each in runs)} of "
+                f"{sum(each[kind]['edits'] for each in runs):,}"
+                for kind in ("more", "stronger")
+            ]
+            scores = [spread([each[name] for each in runs]) for name in ("accuracy", "auc")]
+            rows.append([data.stem.partition("_")[2].upper(), way, *scores, *lowered])
+    header = [
+        "",
+        "the list",
+        "accuracy",
+        "AUC",
+        "a + word more, a - word less",
+        "a stronger + word",
+    ]
+    return rows_of(header, rows)
+
+
+def judged(name: str) -> str:
+    """Each explanation of plainly trained models, judged."""
+    header, *rows = explanations.by_method(name, "none")
+    return rows_of(header, [[f"`{each[0]}`", *each[1:]] for each in rows])
+
+
+def judged_attention(name: str) -> str:
+    """Attention as an explanation, by technique."""
+    header, *rows = explanations.by_technique(name, "attention")
+    return rows_of(header, [[f"`{each[0]}`", *each[1:]] for each in rows])
+
+
 def parity() -> str:
     """Largest differences from transformers on a real model."""
     rows = []
@@ -210,7 +246,7 @@ def parity() -> str:
 
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
-    *(methods, influence, parity, known_word),
+    *(methods, influence, parity, known_word, monotonic, judged, judged_attention),
 )
 
 
