@@ -7,16 +7,15 @@ from attnjax.errors import UserError
 from attnjax.fields import REGISTERED, options
 
 BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
-    *("word_iat", "word_ivat", "continuity", "concepts", "flips", "prototypes"),
+    *("word_iat", "word_ivat", "concepts", "prototypes"),
 )
 
 ABOUT_LAYERS = (  # fields for encoders with self-attention alone
     *("train.layer_decay", "model.rematerialize", "model.dropout"),
 )
 
-# Of a model with listed words: what reads the encoder's input, or the last map, for the whole; and
-# what gives words vectors of their own, by which they are no longer known.
-BY_NETWORK = ("pattern_net", "pattern_attribution", "influence", "continuity")
+# Of a model with listed words: what takes the encoder's input, or the last map, for the whole.
+BY_NETWORK = ("pattern_net", "pattern_attribution", "influence")
 
 CLS = "cls"  # model.attention of a classifier trained elsewhere: the state of [CLS] alone is read
 

@@ -166,7 +166,7 @@ def test_adamw_takes_its_decay_beside_the_step():
         ({"data": {"vectors": "x.vec"}}, "data.vectors='x.vec' does not go with"),
         ({"adversary": {"technique": "word_iat"}}, "adversary.technique has 'word_iat'"),
         ({"analysis": {"questions": ["concepts"]}}, "analysis.questions has 'concepts'"),
-        ({"analysis": {"questions": ["flips"]}}, "analysis.questions has 'flips'"),
+        ({"analysis": {"questions": ["prototypes"]}}, "analysis.questions has 'prototypes'"),
     ],
 )
 def test_what_does_not_go_together_is_refused(changes, message):

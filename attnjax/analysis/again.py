@@ -43,8 +43,8 @@ def ask_again(
     def bound(engine: Engine) -> Callable[..., list[dict[str, np.ndarray]]]:
         explain = bind(plan, engine, check)
 
-        def values(placed: Any, vectors: Any, names: Collection[str]) -> list[dict[str, Any]]:
-            found = explain(placed, vectors, names)
+        def values(placed: Any, moved: Any, names: Collection[str]) -> list[dict[str, Any]]:
+            found = explain(placed, moved, names)
             parts = {"seen": found.seen, "methods": found.methods}
             return [on_text(run) for run in engine.collect(parts)]
 

@@ -108,9 +108,9 @@ def plan_methods(
 
 
 def bind(plan: Plan, engine: Engine, check: Callable[[], None]) -> Callable[..., Explained]:
-    """(placed batch, vectors, names of methods or None for all) -> Explained, for these parameters.
+    """(placed batch, moved, names of methods or None for all) -> Explained, for these parameters.
 
-    vectors  [batch, length, embed] of `moved.with_own_vectors`; None where no token is one's own
+    moved    the texts to explain in their place, of `moved.Moved`; None for those of the batch
     check    is called before each program, and may raise to stop
     """
     shares = [
@@ -127,11 +127,9 @@ def bind(plan: Plan, engine: Engine, check: Callable[[], None]) -> Callable[...,
     blank = engine.compile(make_blank, (plan.stages,), None) if plan.moves else None
     program = {work: number for number, works in enumerate(plan.works) for work in works}
 
-    def explain(
-        placed: Any, vectors: Any = None, names: Collection[str] | None = None
-    ) -> Explained:
-        if vectors is None:
-            vectors = () if blank is None else blank(placed, ())
+    def explain(placed: Any, moved: Any = None, names: Collection[str] | None = None) -> Explained:
+        if moved is None:
+            moved = () if blank is None else blank(placed, ())
         wanted = [name for name in finds if names is None or name in names]
         own = {name: plan.work_of(name) for name in wanted}
         needed = {0} | {program[work] for work in own.values() if work is not None}
@@ -140,13 +138,13 @@ def bind(plan: Plan, engine: Engine, check: Callable[[], None]) -> Callable[...,
         seen, handed, seconds = {}, {}, {}
         for number in sorted(needed):
             check()
-            (found, shared), seconds[number] = timed(shares[number], placed, vectors)
+            (found, shared), seconds[number] = timed(shares[number], placed, moved)
             seen |= found
             handed |= dict(zip(plan.works[number], shared, strict=True))
         methods = {}
         for name in wanted:
             check()
-            given = (() if (work := own[name]) is None else handed[work], vectors)
+            given = (() if (work := own[name]) is None else handed[work], moved)
             methods[name], seconds[name] = timed(finds[name], placed, given)
         return Explained(seen, methods, handed, seconds)
 
@@ -156,15 +154,16 @@ def bind(plan: Plan, engine: Engine, check: Callable[[], None]) -> Callable[...,
 def make_shared(
     stages: Stages, works: tuple[Work, ...], seed: int, moves: bool, see: bool
 ) -> Callable[..., Any]:
-    """Builds (params, batch, vectors) -> (what is seen of the forward pass, what is handed on).
+    """Builds (params, batch, moved) -> (what is seen of the forward pass, what is handed on).
 
     In one program, which computes only once what these have in common.
     """
 
-    def compute(params: Params, batch: Batch, vectors: Any) -> Any:
+    def compute(params: Params, batch: Batch, moved: Any) -> Any:
         def own(model: Stages) -> Stages:
-            return with_own_vectors(model, vectors) if moves else model
+            return with_own_vectors(model, moved.vectors) if moves else model
 
+        batch = batch._replace(tokens=moved.tokens) if moves else batch
         key = jax.random.key(seed)
         seen = {}
         if see:
@@ -182,14 +181,15 @@ def make_shared(
 def make_find(
     name: str, method: Method, stages: Stages, seed: int, moves: bool
 ) -> Callable[..., Any]:
-    """Builds (params, batch, (shared, vectors)) -> {"values": segment -> AtWords, ...}.
+    """Builds (params, batch, (shared, moved)) -> {"values": segment -> AtWords, ...}.
 
     params  with those of a method that is fitted: the pair of both
     """
 
     def find(params: Any, batch: Batch, given: Any) -> dict[str, Any]:
-        (shared, vectors), key = given, jax.random.key(seed)
-        model = with_own_vectors(stages, vectors) if moves else stages
+        (shared, moved), key = given, jax.random.key(seed)
+        model = with_own_vectors(stages, moved.vectors) if moves else stages
+        batch = batch._replace(tokens=moved.tokens) if moves else batch
         params, fitted = params if method.fit is not None else (params, None)
         if method.apart:
             shared = method.work(model, params, batch, key)

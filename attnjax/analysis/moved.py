@@ -1,34 +1,43 @@
 """Texts beside a text: other vectors for its words, which go wherever the words go."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from attnjax.errors import UserError
 from attnjax.model.rules import Rules
-from attnjax.model.stages import vocabulary_size, word_vectors
+from attnjax.model.stages import mean_vectors, sees_pieces, vocabulary_size, word_vectors
 from attnjax.types import EOS, UNK, Batch, Embedded, Params, Stages
 
 RADIUS = 0.02  # of a disturbance, in the range of all word vectors' entries
 
 
-def with_own_vectors(stages: Stages, vectors: Float[Array, "batch length embed"]) -> Stages:
-    """The model, under every set of rules, that reads some words' vectors here.
+class Moved(NamedTuple):
+    """Texts whose words have vectors of their own.
 
-    vectors  of each row: the token with the id V + k, V being the size of the vocabulary, has the
-    row's k-th, wherever in the text it stands. All other tokens are looked up.
+    tokens   [batch, length]: V (k + 1) + w, V being the size of the vocabulary, has the row's k-th
+             vector, and has the place of the word w in all else; what is below V is looked up
+    vectors  [batch, length, embed]
     """
+
+    tokens: Int[Array, "batch length"]
+    vectors: Float[Array, "batch length embed"]
+
+
+def with_own_vectors(stages: Stages, vectors: Float[Array, "batch length embed"]) -> Stages:
+    """The model, under every set of rules, that reads the vectors of `Moved`, wherever they go."""
 
     def embed(params: Params, batch: Batch) -> Embedded:
         words = vocabulary_size(stages, params)
         if len(batch.tokens) != len(vectors):  # the vectors of all words, for example
             return stages.embed(params, batch)
         own = batch.tokens >= words
-        embedded = stages.embed(params, batch._replace(tokens=jnp.where(own, UNK, batch.tokens)))
-        place = jnp.where(own, batch.tokens - words, 0)
+        embedded = stages.embed(params, batch._replace(tokens=batch.tokens % words))
+        place = jnp.where(own, batch.tokens // words - 1, 0)
         mine = jnp.take_along_axis(vectors, place[..., None], axis=1)
         return embedded._replace(text=jnp.where(own[..., None], mine, embedded.text))
 
@@ -44,36 +53,44 @@ def words_of(batch: Batch) -> np.ndarray:
     return (tokens == UNK) | (tokens > EOS)
 
 
-def own_words(batch: Batch, vocabulary: int) -> Batch:
-    """The batch, on the host, with every word of the text an own one: [2, 9, 7, 3] -> [2, V + 1,
-    V + 2, 3].
+def own_words(batch: Batch, vocabulary: int) -> Int[Array, "batch length"]:
+    """Tokens with an own vector for every word: [2, 9, 7, 3] -> [2, 2V + 9, 3V + 7, 3].
+
+    Raises UserError where so many words and places have no numbers.
     """
-    tokens: Any = np.asarray(batch.tokens)
-    places = vocabulary + np.arange(tokens.shape[1], dtype=tokens.dtype)
-    return batch._replace(tokens=np.where(words_of(batch), places[None, :], tokens))
+    if vocabulary * (batch.tokens.shape[1] + 2) > np.iinfo(np.int32).max:
+        raise UserError(
+            f"texts of {batch.tokens.shape[1]:,} tokens over {vocabulary:,} words are too long for "
+            "the question continuity; cut them by --config.data.max_length, or leave it out"
+        )
+    places = jnp.arange(1, 1 + batch.tokens.shape[1], dtype=batch.tokens.dtype)
+    return jnp.where(batch.words, vocabulary * places[None, :] + batch.tokens, batch.tokens)
 
 
-def make_blank(stages: Stages) -> Callable[..., Array]:
-    """Builds (params, batch, ()) -> own vectors of no word: what programs take that need none."""
+def make_blank(stages: Stages) -> Callable[..., Moved]:
+    """Builds (params, batch, ()) -> the texts as they are: what programs take that move none."""
 
-    def blank(params: Params, batch: Batch, given: Any) -> Float[Array, "batch length embed"]:
+    def blank(params: Params, batch: Batch, given: Any) -> Moved:
         del given
-        return jnp.zeros_like(stages.embed(params, batch).text)
+        return Moved(batch.tokens, jnp.zeros_like(stages.embed(params, batch).text))
 
     return blank
 
 
-def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Array, Array]]:
-    """Builds ((params, number), batch, ()) -> vectors, and the norm [batch] of what was added.
+def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Moved, Array]]:
+    """Builds ((params, number), batch, ()) -> texts, and the norm [batch] of what was added.
 
     Every entry of every word's vector moves at random, by at most RADIUS times the range of all
-    word vectors' entries; drawn by (seed, row, number, position).
+    word vectors' entries; drawn by (seed, row, number, position). Of words that are made of pieces
+    those of the pieces' vectors.
     """
 
-    def disturbed(params: Any, batch: Batch, given: Any) -> tuple[Array, Array]:
+    def disturbed(params: Any, batch: Batch, given: Any) -> tuple[Moved, Array]:
         del given
         params, number = params
-        table = word_vectors(stages, params, vocabulary_size(stages, params))
+        words = vocabulary_size(stages, params)
+        pieces = sees_pieces(stages)
+        table = params["embed"]["table"] if pieces else word_vectors(stages, params, words)
         vectors = stages.embed(params, batch).text
         radius = RADIUS * (table.max() - table.min())
 
@@ -81,33 +98,39 @@ def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Array, Arra
             own = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), row), number)
             return jax.random.uniform(own, vectors.shape[1:], vectors.dtype, -1.0, 1.0)
 
-        delta = jnp.where(batch.words[..., None], radius * jax.vmap(of_row)(batch.rows), 0)
-        return vectors + delta, jnp.sqrt(jnp.square(delta).sum(axis=(1, 2)))
+        there = batch.words[..., None]
+        if pieces:
+            split = vectors.reshape(*vectors.shape[:2], -1, table.shape[-1])
+            real = jnp.broadcast_to(jnp.any(split != 0, axis=-1, keepdims=True), split.shape)
+            there = there & real.reshape(vectors.shape)
+        delta = jnp.where(there, radius * jax.vmap(of_row)(batch.rows), 0)
+        far = jnp.sqrt(jnp.square(delta).sum(axis=(1, 2)))
+        return Moved(own_words(batch, words), vectors + delta), far
 
     return disturbed
 
 
-def make_replaced(stages: Stages, seed: int) -> Callable[..., tuple[Array, Array]]:
-    """Builds ((params, number), batch, ()) -> vectors, and how far [batch] the one word moved.
+def make_replaced(stages: Stages, seed: int) -> Callable[..., tuple[Moved, Array]]:
+    """Builds ((params, number), batch, ()) -> texts, and how far [batch] the one word moved.
 
     One word of each text, drawn by (seed, row, number), gives place to the word that is nearest to
-    it: of the highest cosine between their vectors.
+    it: of the highest cosine between their vectors, of words made of pieces between the means.
     """
 
-    def replaced(params: Any, batch: Batch, given: Any) -> tuple[Array, Array]:
+    def replaced(params: Any, batch: Batch, given: Any) -> tuple[Moved, Array]:
         del given
         params, number = params
-        table = word_vectors(stages, params, vocabulary_size(stages, params))
-        vectors = stages.embed(params, batch).text
+        words = vocabulary_size(stages, params)
+        table = mean_vectors(stages, params, words)
         place = _chosen(jax.random.key(seed), number, batch)
         chosen = jnp.take_along_axis(batch.tokens, place[:, None], axis=1)[:, 0]
-        old = table[chosen]
-        new = table[_nearest(table, chosen)]
-        here = jnp.arange(vectors.shape[1])[None, :] == place[:, None]
+        new = _nearest(table, chosen)
+        here = jnp.arange(batch.tokens.shape[1])[None, :] == place[:, None]
         here = here & batch.words
-        moved = jnp.where(here[..., None], new[:, None, :], vectors)
-        far = jnp.where(here.any(axis=1), jnp.linalg.norm(new - old, axis=-1), 0)
-        return moved, far
+        after = batch._replace(tokens=jnp.where(here, new[:, None], batch.tokens))
+        moved = Moved(own_words(after, words), stages.embed(params, after).text)
+        gap = jnp.linalg.norm(table[new] - table[chosen], axis=-1)
+        return moved, jnp.where(here.any(axis=1), gap, 0)
 
     return replaced
 

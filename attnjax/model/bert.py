@@ -35,9 +35,10 @@ class Laid(NamedTuple):
 def lay(pieces: Pieces, batch: Batch) -> Laid:
     """Lays out a batch: tokens of 1, 2 and 1 pieces have the words 0 1 1 2 and slots 0 0 1 0.
 
-    A query's <sos> has no piece: the text's stands for both.
+    A query's <sos> has no piece: the text's stands for both. A token of `analysis.moved`, with a
+    vector of its own, has as many pieces as the word that it stands for.
     """
-    tokens = batch.tokens
+    tokens = batch.tokens % len(pieces.ids)
     lengths = [tokens.shape[1]]
     if batch.query is not None:
         lengths.append(batch.query.shape[1])

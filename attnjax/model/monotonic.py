@@ -48,7 +48,12 @@ def unlisted(
     listed: Listed, batch: Batch, among: Bool[Array, "batch length"]
 ) -> Bool[Array, "batch length"]:
     """Those among the texts' tokens that are no listed words."""
-    return among & ~jnp.asarray(listed.signs != 0)[batch.tokens]
+    return among & ~jnp.asarray(listed.signs != 0)[words_of(listed, batch)]
+
+
+def words_of(listed: Listed, batch: Batch) -> Int[Array, "batch length"]:
+    """The text's words, of tokens of `analysis.moved` those that they stand for."""
+    return batch.tokens % len(listed.signs)
 
 
 def moved(values: Array, places: Array, real: Array, axes: tuple[int, ...] = (1,)) -> Array:
@@ -128,8 +133,8 @@ def calibrated(slopes: Float[Array, " pieces"], sums: Float[Array, "..."]) -> Fl
 
 def added(params: Params, listed: Listed, batch: Batch) -> Float[Array, " batch"]:
     """What the listed words of each text add to the logit of class 1."""
-    weights = word_weights(params, listed)[batch.tokens]
-    signs = jnp.asarray(listed.signs)[batch.tokens]
+    words = words_of(listed, batch)
+    weights, signs = word_weights(params, listed)[words], jnp.asarray(listed.signs)[words]
     total = jnp.zeros(len(weights), weights.dtype)
     for place, sign in enumerate(SIGNS):
         sums = jnp.where(signs == sign, weights, 0).sum(axis=-1)

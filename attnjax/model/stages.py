@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
@@ -173,6 +173,27 @@ def word_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "wo
     empty = jnp.zeros(1, jnp.int32)
     batch = Batch(every, every, empty, empty.astype(jnp.float32), None, empty)
     return stages.embed(params, batch).text[0]
+
+
+def sees_pieces(stages: Stages) -> bool:
+    """Whether words are made of pieces, whose vectors stand in a word's one after another."""
+    return stages.by_word is not as_they_are
+
+
+def mean_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "words width"]:
+    """The vector of every word; of words that are made of pieces, the mean of its pieces'."""
+    if not sees_pieces(stages):
+        return word_vectors(stages, params, words)
+    width = params["embed"]["table"].shape[-1]
+
+    def of(word: Int[Array, ""]) -> Float[Array, " width"]:
+        ids, row = jnp.full((1, 1), word), jnp.zeros(1, jnp.int32)
+        batch = Batch(ids, ids, row, row.astype(jnp.float32), None, row)
+        pieces = stages.embed(params, batch).text.reshape(-1, width)
+        count = jnp.any(pieces != 0, axis=-1).sum().astype(pieces.dtype)
+        return pieces.sum(axis=0) / jnp.maximum(count, 1)
+
+    return jax.lax.map(of, jnp.arange(words, dtype=jnp.int32), batch_size=1024)
 
 
 def inner_scores(

@@ -131,8 +131,8 @@ def nearest_words(
     words = table.shape[0]
 
     def nearest(word: Int[Array, ""]) -> Int[Array, " nearest"]:
-        similarity = unit @ unit[word]
-        allowed = (jnp.arange(words) != word) & (jnp.arange(words) >= first)
+        similarity, every = unit @ unit[word], jnp.arange(words, dtype=word.dtype)
+        allowed = (every != word) & (every >= first)
         return jax.lax.top_k(jnp.where(allowed, similarity, -jnp.inf), count)[1]
 
     wanted = jnp.arange(words) if of is None else of

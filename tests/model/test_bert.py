@@ -13,19 +13,24 @@ from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.importance.information import known_in
 from attnjax.analysis.information.measure import Settings, Words, shares_by_distance
 from attnjax.analysis.information.states import fit_sample, scaled_state, states_of
+from attnjax.analysis.moved import make_disturbed, make_replaced, with_own_vectors
 from attnjax.analysis.questions.self_attention import shuffled_heads
+from attnjax.analysis.rows import engine_for
+from attnjax.analysis.study import study
 from attnjax.config import AdversaryConfig, AnalysisConfig, ModelConfig, from_config_dict
+from attnjax.data.batches import EncodedSplit
 from attnjax.data.examples import Tokenized
 from attnjax.data.pieces import pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
 from attnjax.losses import Context, count_examples, make_gradients
-from attnjax.model.attention import forward
+from attnjax.model.attention import attend, forward
 from attnjax.model.pretrained import read_weights
 from attnjax.model.rules import FROZEN
-from attnjax.model.stages import build_stages
+from attnjax.model.stages import build_stages, mean_vectors
 from attnjax.perturb.problems import inner_problem
 from attnjax.perturb.techniques import TECHNIQUES
+from attnjax.training.parallel import remembered
 from attnjax.types import EOS, HParams
 
 pytestmark = pytest.mark.usefixtures("double_precision")
@@ -199,7 +204,7 @@ def test_a_layer_that_the_folder_lacks_is_refused():
         inner_problem(sum, zeros, None, jnp.zeros(1, int), real, TECHNIQUES["inner_at"], each, dict)
 
 
-@pytest.mark.parametrize("name", ["continuity", "flips"])
+@pytest.mark.parametrize("name", ["concepts", "prototypes"])
 def test_questions_by_one_vector_a_word_are_refused(name):
     config = {
         "task": "classification",
@@ -209,6 +214,97 @@ def test_questions_by_one_vector_a_word_are_refused(name):
     }
     with pytest.raises(UserError, match=f"analysis.questions has '{name}'"):
         from_config_dict(config)
+
+
+def judged(folder, question, **more):
+    """(what the question found of the small texts, stages, params)."""
+    stages, params, _ = model(folder)
+    rows = EncodedSplit([VOCABULARY.ids(each) for each in TEXTS], None, np.arange(3), None)
+    settings = AnalysisConfig(methods=("leave_one_out_signed",), questions=(question,), **more)
+    engine = engine_for(params, remembered(quick_jit))
+    (found,) = study(settings, stages, rows, 0, engine)
+    return found.found[question][question], stages, params
+
+
+def test_a_word_has_its_own_vectors_wherever_it_goes(folder):
+    """Its pieces' vectors are moved; a word before it that is left out takes its pieces with it."""
+    stages, params, _ = model(folder)
+    batch, words = texts(), len(VOCABULARY)
+    (moved, far), before = quick_jit(make_disturbed(stages, 0))((params, 0), batch, ()), texts()
+    embedded = stages.embed(params, before)
+    delta = np.asarray(moved.vectors - embedded.text)
+    width = params["embed"]["table"].shape[-1]
+    pieces = np.asarray(embedded.text).reshape(*delta.shape[:2], -1, width)
+    there = (pieces != 0).any(axis=-1) & np.asarray(batch.words)[..., None]
+    assert (np.abs(delta.reshape(pieces.shape)).max(axis=-1) > 0).tolist() == there.tolist()
+    np.testing.assert_allclose(far, np.sqrt((delta**2).sum(axis=(1, 2))))
+    own, tokens = with_own_vectors(stages, moved.vectors), batch._replace(tokens=moved.tokens)
+    literal = stages.encode(params, embedded._replace(text=moved.vectors), batch)
+    found = own.encode(params, own.embed(params, tokens), tokens)
+    np.testing.assert_allclose(found.states, literal.states, atol=1e-13)
+    assert np.abs(found.states - stages.encode(params, embedded, batch).states).max() > 1e-4
+    # The second word of the first text goes, of five pieces in all four.
+    keep = jnp.array([0, 1, 3, 4, 5])
+    short = batch_of([np.asarray(batch.tokens)[0, keep]], dtype=np.float64)
+    at_once = stages.encode(params, embedded._replace(text=moved.vectors[:1, keep]), short)
+    mine = with_own_vectors(stages, moved.vectors[:1])
+    closed = short._replace(tokens=moved.tokens[:1, keep])
+    gone = mine.encode(params, mine.embed(params, closed), closed)
+    np.testing.assert_allclose(gone.states, at_once.states, atol=1e-13)
+    assert (np.asarray(moved.tokens)[np.asarray(batch.words)] >= words).all()
+
+
+def test_continuity_of_words_made_of_pieces(folder):
+    found, stages, params = judged(folder, "continuity", continuity_draws=2)
+    batch = texts()
+    before = forward(stages, params, batch)
+    largest, replaced = np.zeros(3), np.full(3, np.nan)
+    for number in range(2):
+        moved, _ = quick_jit(make_disturbed(stages, 0))((params, number), batch, ())
+        embedded = stages.embed(params, batch)._replace(text=moved.vectors)
+        encoded = stages.encode(params, embedded, batch)
+        weights = attend(stages, params, encoded, stages.score(params, encoded), batch)[0]
+        change = np.linalg.norm(weights - before.weights, axis=1)
+        largest = np.maximum(largest, change / np.linalg.norm(before.weights, axis=1))
+        other, far = quick_jit(make_replaced(stages, 0))((params, number), batch, ())
+        after = forward(stages, params, batch._replace(tokens=other.tokens % len(VOCABULARY)))
+        kept = (after.logits.argmax(axis=1) == before.logits.argmax(axis=1)) & (far > 0)
+        change = np.linalg.norm(after.weights - before.weights, axis=1)
+        change = np.where(kept, change / np.linalg.norm(before.weights, axis=1), np.nan)
+        replaced = np.fmax(replaced, change)
+    np.testing.assert_allclose(found["attention"]["max_sensitivity"], largest, rtol=1e-6)
+    np.testing.assert_allclose(found["attention"]["replacement"], replaced, rtol=1e-6)
+    assert np.isfinite(replaced).any()
+    assert (np.array(found["leave_one_out_signed"]["max_sensitivity"]) > 0).all()
+
+
+def test_flips_of_words_made_of_pieces(folder):
+    found, stages, params = judged(folder, "flips", flip_words=2)
+    batch = texts()
+    classes = np.asarray(forward(stages, params, batch).logits.argmax(axis=1))
+    flipped = 0
+    for row, changed in enumerate(found["replacement"]["changed"]):
+        count = found["replacement"]["words"][row]
+        if np.isnan(count):
+            continue
+        tokens = np.asarray(batch.tokens[row]).copy()
+        here = np.flatnonzero(np.asarray(batch.words[row]))
+        assert (changed >= 0).sum() == count
+        tokens[here] = np.where(changed >= 0, changed, tokens[here])
+        after = forward(stages, params, batch_of([tokens[tokens > 0]], dtype=np.float64))
+        assert after.logits[0].argmax() != classes[row]
+        flipped += 1
+    assert flipped
+
+
+def test_the_vector_of_a_word_is_its_pieces_mean(folder):
+    stages, params, reader = model(folder)
+    found = np.asarray(mean_vectors(stages, params, len(VOCABULARY)))
+    table = np.asarray(params["embed"]["table"])
+    for word in ("unbelievably", "good"):
+        (ids,) = reader.split([word])
+        expected = table[np.array(ids)].mean(axis=0)
+        np.testing.assert_allclose(found[VOCABULARY.ids([word])[1]], expected, rtol=1e-12)
 
 
 def test_a_head_is_shuffled_among_pieces_and_padding_says_nothing(folder):

@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float, Key
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights
-from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages, as_they_are
+from attnjax.model.stages import sees_pieces
+from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages
 
 SAMPLE = 64  # training batches, evenly spaced in the order of length
 ORDER = ("embedding", "layer", "encoder", "context", "logits")
@@ -82,11 +83,6 @@ def states_of(
         "context": context,
         "logits": logits,
     }
-
-
-def sees_pieces(stages: Stages) -> bool:
-    """Whether words are made of pieces, whose vectors stand in a word's one after another."""
-    return stages.by_word is not as_they_are
 
 
 def in_order(names: Iterable[str]) -> list[str]:

@@ -15,7 +15,7 @@ from jaxtyping import Array
 from attnjax.analysis.findings import by_class, describe
 from attnjax.analysis.importance.subsets import random_ranks
 from attnjax.analysis.importance.target import of_classes
-from attnjax.analysis.moved import make_disturbed, make_replaced, own_words
+from attnjax.analysis.moved import make_disturbed, make_replaced
 from attnjax.analysis.questions.faithfulness import of_kept
 from attnjax.analysis.questions.question import About, Again, Question
 from attnjax.config import AnalysisConfig
@@ -54,8 +54,8 @@ def make_continuity(
 
     def moved(builder: Any, placed: Any, number: int) -> tuple[Any, list[np.ndarray]]:
         numbers = [np.int32(number)] * runs
-        vectors, far = again.engine.compile(builder, (stages, seed), numbers)(placed, ())
-        return vectors, again.engine.collect(far)
+        texts, far = again.engine.compile(builder, (stages, seed), numbers)(placed, ())
+        return texts, again.engine.collect(far)
 
     def ask(
         batch: Batch,
@@ -64,8 +64,6 @@ def make_continuity(
         advance: Callable[[float], None],
     ) -> list[dict[str, Any]]:
         placed, share = again.engine.place(batch), float(np.sum(batch.rows >= 0)) / steps
-        vocabulary = np.shape(again.engine.params[0]["embed"]["table"])[-2]
-        own = again.engine.place(own_words(batch, vocabulary))
         nothing = np.full(len(batch.rows), np.nan)
         found: list[dict[str, dict[str, np.ndarray]]] = [
             {
@@ -75,16 +73,16 @@ def make_continuity(
             for explained in first
         ]
         for number in range(draws):
-            vectors, far = moved(make_disturbed, placed, number)
-            for run, each in enumerate(explain(own, vectors, names)):
+            texts, far = moved(make_disturbed, placed, number)
+            for run, each in enumerate(explain(placed, texts, names)):
                 for name in names:
                     change = each[name] - first[run][name]
                     row = found[run][name]
                     _raise(row, "max_sensitivity", _relative(change, first[run][name]))
                     _raise(row, "lipschitz", _ratio(np.abs(change).sum(axis=-1), far[run]))
             advance(share)
-            vectors, far = moved(make_replaced, placed, number)
-            for run, each in enumerate(explain(own, vectors, names)):
+            texts, far = moved(make_replaced, placed, number)
+            for run, each in enumerate(explain(placed, texts, names)):
                 kept = _classes(each) == _classes(first[run])
                 for name in names:
                     change = _relative(each[name] - first[run][name], first[run][name])

@@ -1,10 +1,11 @@
 """What would have had to be different: the fewest changed words that flip the prediction.
 
 Two kinds of change: words of the text are deleted, and it closes up, or each is replaced by one of
-its nearest words by cosine. Of each word the replacement that alone does most is taken; which words
-are changed together is searched: every word, every pair of words, then larger sets by a beam, and
-in the end each change is undone that is not needed. Every candidate is a text of its own that the
-model reads. A figure hangs on the row's text and the settings alone.
+its nearest words by cosine, of words made of pieces between the means. Of each word the replacement
+that alone does most is taken; which words are changed together is searched: every word, every pair
+of words, then larger sets by a beam, and in the end each change is undone that is not needed. Every
+candidate is a text of its own that the model reads. A figure hangs on the row's text and the
+settings alone.
 """
 
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from attnjax.data.word_values import read_word_values
 from attnjax.errors import UserError
 from attnjax.model.attention import forward
 from attnjax.model.quick import gathered, kept_order
-from attnjax.model.stages import vocabulary_size, word_vectors
+from attnjax.model.stages import mean_vectors, vocabulary_size
 from attnjax.perturb.differences import nearest_words
 from attnjax.types import EOS, PAD, Batch, Params, Stages
 
@@ -57,7 +58,7 @@ def prepare(
     """
     words = vocabulary_size(stages, params)
     used = np.unique(np.concatenate([*split.tokens, np.zeros(1, np.int32)]))
-    vectors = np.asarray(word_vectors(stages, params, words))
+    vectors = np.asarray(mean_vectors(stages, params, words))
     count = min(config.flip_neighbours, words)
     nearest = np.asarray(nearest_words(jnp.asarray(vectors), count, EOS + 1, of=jnp.asarray(used)))
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-15)

@@ -31,7 +31,7 @@ class Again(NamedTuple):
     engine   with the runs' parameters
     names    "attention" and the methods of the text that do not run on the host
     fitted   of them, those that learn from training data
-    bind     engine -> explain(placed batch, vectors, names) -> for each run {"probabilities", each
+    bind     engine -> explain(placed batch, moved, names) -> for each run {"probabilities", each
              name -> [batch, length]}; see `analysis.explaining.bind`. Nothing is compiled again; a
              signal stops it between two calls
     """

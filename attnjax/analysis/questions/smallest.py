@@ -127,11 +127,12 @@ def single(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
 
     counts = jnp.where(texts.limit > 0, texts.changeable * texts.ways, 0)
     value, flips = evaluated(output, counts, length * ways, edited, texts.costs.dtype)
-    slot = jnp.arange(length)[:, None] * texts.ways + jnp.arange(ways)[None, :]
+    word, each = (jnp.arange(count, dtype=jnp.int32) for count in (length, ways))
+    slot = word[:, None] * texts.ways + each[None, :]
     slot = jnp.minimum(slot, length * ways - 1)
     by_word = jnp.take_along_axis(texts.allowed, texts.places[..., None], axis=1)
-    real = (jnp.arange(length)[None, :] < texts.changeable[:, None])[..., None] & by_word
-    real &= (jnp.arange(ways) < texts.ways)[None, None]
+    real = (word[None, :] < texts.changeable[:, None])[..., None] & by_word
+    real &= (each < texts.ways)[None, None]
     value = jnp.where(real, value[:, slot], jnp.inf)  # [batch, word, way]
     flips = flips[:, slot] & real
     # What flips comes first: of several classes a lower probability need not.
@@ -210,7 +211,7 @@ def search(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
         without = jnp.where(jnp.eye(most, dtype=bool)[None], wide, best.words[:, None, :])
         smaller = jnp.where((best.words < wide)[..., None], without, wide)
         # Every set of two was tried: only of four and more one may be one too many.
-        return sets.at[:, :most].set(smaller), jnp.where(best.size >= 4, most, 0)
+        return sets.at[:, :most].set(smaller), jnp.where(best.size >= 4, jnp.int32(most), 0)
 
     def take(turn: Array, state: Any) -> Any:
         best, beam = state
@@ -240,7 +241,7 @@ def search(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
 
     beam = jnp.full((batch, BEAM, most), wide, jnp.int32)
     turns = (most - 1) + max(most - 3, 0)
-    best, _ = jax.lax.fori_loop(0, turns, take, (best, beam))
+    best, _ = jax.lax.fori_loop(jnp.int32(0), jnp.int32(turns), take, (best, beam))
     return ranked, best
 
 

@@ -113,7 +113,8 @@ def test_continuity_is_the_method_at_other_vectors():
             probability = forward(stages, params, one).probabilities.argmax()
             largest, steepest, replaced = 0.0, 0.0, [np.nan]
             for kind in draws:
-                for vectors, far in draws[kind]:
+                for texts, far in draws[kind]:
+                    vectors = texts.vectors
                     table = jnp.concatenate([params["embed"]["table"], vectors[row]])
                     more = params | {"embed": {"table": table}}
                     moved = np.where(np.isin(np.arange(len(tokens)), places), 0, tokens)
@@ -161,20 +162,21 @@ def test_texts_beside_a_text():
     batch, table = whole_batch(), np.asarray(params["embed"]["table"])
     vectors = np.asarray(stages.embed(params, batch).text)
     moved, far = quick_jit(make_disturbed(stages, 0))((params, 0), batch, ())
-    change = np.asarray(moved) - vectors
+    change = np.asarray(moved.vectors) - vectors
     radius = 0.02 * np.ptp(np.asarray(word_vectors(stages, params, WORDS)))
     assert (change[~np.asarray(batch.words)] == 0).all()
     assert 0.8 * radius < np.abs(change).max() <= radius * 1.001
     np.testing.assert_allclose(far, np.sqrt(np.square(change).sum(axis=(1, 2))), rtol=1e-4)
     moved, far = quick_jit(make_replaced(stages, 0))((params, 1), batch, ())
-    there = np.argwhere(np.abs(np.asarray(moved) - vectors).max(axis=-1) > 0)
+    there = np.argwhere(np.abs(np.asarray(moved.vectors) - vectors).max(axis=-1) > 0)
     assert there[:, 0].tolist() == [0, 1, 2]  # one word each
     unit = table / np.linalg.norm(table, axis=1, keepdims=True)
     for row, place in there:
         old = int(batch.tokens[row, place])
         others = [number for number in range(4, WORDS) if number != old]
         nearest = max(others, key=lambda number, old=old: unit[old] @ unit[number])
-        np.testing.assert_allclose(np.asarray(moved)[row, place], table[nearest])
+        np.testing.assert_allclose(np.asarray(moved.vectors)[row, place], table[nearest])
+        assert int(moved.tokens[row, place]) == WORDS * (place + 1) + nearest
         np.testing.assert_allclose(far[row], np.linalg.norm(table[nearest] - table[old]), rtol=1e-5)
 
 
