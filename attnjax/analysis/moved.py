@@ -114,17 +114,18 @@ def make_replaced(stages: Stages, seed: int) -> Callable[..., tuple[Moved, Array
     """Builds ((params, number), batch, ()) -> texts, and how far [batch] the one word moved.
 
     One word of each text, drawn by (seed, row, number), gives place to the word that is nearest to
-    it: of the highest cosine between their vectors, of words made of pieces between the means.
+    it: of the highest cosine between their vectors. Of words made of pieces it is that between the
+    means, and a word gives place to one of no more pieces.
     """
 
     def replaced(params: Any, batch: Batch, given: Any) -> tuple[Moved, Array]:
         del given
         params, number = params
         words = vocabulary_size(stages, params)
-        table = mean_vectors(stages, params, words)
+        table, pieces = mean_vectors(stages, params, words)
         place = _chosen(jax.random.key(seed), number, batch)
         chosen = jnp.take_along_axis(batch.tokens, place[:, None], axis=1)[:, 0]
-        new = _nearest(table, chosen)
+        new = _nearest(table, pieces, chosen)
         here = jnp.arange(batch.tokens.shape[1])[None, :] == place[:, None]
         here = here & batch.words
         after = batch._replace(tokens=jnp.where(here, new[:, None], batch.tokens))
@@ -146,11 +147,14 @@ def _chosen(key: Any, number: Array, batch: Batch) -> Int[Array, " batch"]:
     return jnp.where(batch.words, jax.vmap(of_row)(batch.rows), -1).argmax(axis=1)
 
 
-def _nearest(table: Float[Array, "words embed"], ids: Int[Array, " batch"]) -> Array:
-    """The id of the nearest other word to each, itself where there is no other."""
+def _nearest(
+    table: Float[Array, "words embed"], pieces: Int[Array, " words"], ids: Int[Array, " batch"]
+) -> Array:
+    """The id of the nearest other word of no more pieces, itself where there is no other."""
     size = jnp.linalg.norm(table, axis=1, keepdims=True)
     unit = table / jnp.where(size > 0, size, 1)
     close = jnp.einsum("be,we->bw", unit[ids], unit)
     every = jnp.arange(len(table), dtype=ids.dtype)[None, :]
-    close = jnp.where((every > EOS) & (every != ids[:, None]), close, -jnp.inf)
+    fits = (every > EOS) & (every != ids[:, None]) & (pieces[None, :] <= pieces[ids][:, None])
+    close = jnp.where(fits, close, -jnp.inf)
     return jnp.where(jnp.isfinite(close.max(axis=1)), close.argmax(axis=1).astype(ids.dtype), ids)

@@ -180,18 +180,24 @@ def sees_pieces(stages: Stages) -> bool:
     return stages.by_word is not as_they_are
 
 
-def mean_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "words width"]:
-    """The vector of every word; of words that are made of pieces, the mean of its pieces'."""
+def mean_vectors(
+    stages: Stages, params: Params, words: int
+) -> tuple[Float[Array, "words width"], Int[Array, " words"]]:
+    """The vector of every word and 1; of words made of pieces their pieces' mean, and how many.
+
+    A word may stand in the place of one of as many pieces or more: for other words a batch may have
+    no room.
+    """
     if not sees_pieces(stages):
-        return word_vectors(stages, params, words)
+        return word_vectors(stages, params, words), jnp.ones(words, jnp.int32)
     width = params["embed"]["table"].shape[-1]
 
-    def of(word: Int[Array, ""]) -> Float[Array, " width"]:
+    def of(word: Int[Array, ""]) -> tuple[Float[Array, " width"], Int[Array, ""]]:
         ids, row = jnp.full((1, 1), word), jnp.zeros(1, jnp.int32)
         batch = Batch(ids, ids, row, row.astype(jnp.float32), None, row)
         pieces = stages.embed(params, batch).text.reshape(-1, width)
-        count = jnp.any(pieces != 0, axis=-1).sum().astype(pieces.dtype)
-        return pieces.sum(axis=0) / jnp.maximum(count, 1)
+        count = jnp.any(pieces != 0, axis=-1).sum(dtype=jnp.int32)
+        return pieces.sum(axis=0) / jnp.maximum(count, 1).astype(pieces.dtype), count
 
     return jax.lax.map(of, jnp.arange(words, dtype=jnp.int32), batch_size=1024)
 

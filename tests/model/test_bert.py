@@ -259,14 +259,15 @@ def test_continuity_of_words_made_of_pieces(folder):
     batch = texts()
     before = forward(stages, params, batch)
     largest, replaced = np.zeros(3), np.full(3, np.nan)
+    disturbed, replace = (quick_jit(make(stages, 0)) for make in (make_disturbed, make_replaced))
     for number in range(2):
-        moved, _ = quick_jit(make_disturbed(stages, 0))((params, number), batch, ())
+        moved, _ = disturbed((params, number), batch, ())
         embedded = stages.embed(params, batch)._replace(text=moved.vectors)
         encoded = stages.encode(params, embedded, batch)
         weights = attend(stages, params, encoded, stages.score(params, encoded), batch)[0]
         change = np.linalg.norm(weights - before.weights, axis=1)
         largest = np.maximum(largest, change / np.linalg.norm(before.weights, axis=1))
-        other, far = quick_jit(make_replaced(stages, 0))((params, number), batch, ())
+        other, far = replace((params, number), batch, ())
         after = forward(stages, params, batch._replace(tokens=other.tokens % len(VOCABULARY)))
         kept = (after.logits.argmax(axis=1) == before.logits.argmax(axis=1)) & (far > 0)
         change = np.linalg.norm(after.weights - before.weights, axis=1)
@@ -282,7 +283,7 @@ def test_flips_of_words_made_of_pieces(folder):
     found, stages, params = judged(folder, "flips", flip_words=2)
     batch = texts()
     classes = np.asarray(forward(stages, params, batch).logits.argmax(axis=1))
-    flipped = 0
+    pieces, flipped = np.asarray(mean_vectors(stages, params, len(VOCABULARY))[1]), 0
     for row, changed in enumerate(found["replacement"]["changed"]):
         count = found["replacement"]["words"][row]
         if np.isnan(count):
@@ -290,6 +291,8 @@ def test_flips_of_words_made_of_pieces(folder):
         tokens = np.asarray(batch.tokens[row]).copy()
         here = np.flatnonzero(np.asarray(batch.words[row]))
         assert (changed >= 0).sum() == count
+        there = changed >= 0
+        assert (pieces[changed[there]] <= pieces[tokens[here][there]]).all()
         tokens[here] = np.where(changed >= 0, changed, tokens[here])
         after = forward(stages, params, batch_of([tokens[tokens > 0]], dtype=np.float64))
         assert after.logits[0].argmax() != classes[row]
@@ -299,12 +302,13 @@ def test_flips_of_words_made_of_pieces(folder):
 
 def test_the_vector_of_a_word_is_its_pieces_mean(folder):
     stages, params, reader = model(folder)
-    found = np.asarray(mean_vectors(stages, params, len(VOCABULARY)))
+    found, count = (np.asarray(each) for each in mean_vectors(stages, params, len(VOCABULARY)))
     table = np.asarray(params["embed"]["table"])
     for word in ("unbelievably", "good"):
         (ids,) = reader.split([word])
         expected = table[np.array(ids)].mean(axis=0)
         np.testing.assert_allclose(found[VOCABULARY.ids([word])[1]], expected, rtol=1e-12)
+        assert count[VOCABULARY.ids([word])[1]] == len(ids)
 
 
 def test_a_head_is_shuffled_among_pieces_and_padding_says_nothing(folder):

@@ -1,11 +1,11 @@
 """What would have had to be different: the fewest changed words that flip the prediction.
 
 Two kinds of change: words of the text are deleted, and it closes up, or each is replaced by one of
-its nearest words by cosine, of words made of pieces between the means. Of each word the replacement
-that alone does most is taken; which words are changed together is searched: every word, every pair
-of words, then larger sets by a beam, and in the end each change is undone that is not needed. Every
-candidate is a text of its own that the model reads. A figure hangs on the row's text and the
-settings alone.
+its nearest words by cosine, of words made of pieces by that between the means and those of no more
+pieces. Of each word the replacement that alone does most is taken; which words are changed together
+is searched: every word, every pair of words, then larger sets by a beam, and in the end each change
+is undone that is not needed. Every candidate is a text of its own that the model reads. A figure
+hangs on the row's text and the settings alone.
 """
 
 from typing import Any, NamedTuple
@@ -32,6 +32,7 @@ from attnjax.perturb.differences import nearest_words
 from attnjax.types import EOS, PAD, Batch, Params, Stages
 
 KINDS = ("deletion", "replacement")
+WIDER = 5  # times as many near words are looked at where some have too many pieces
 
 
 class Prepared(NamedTuple):
@@ -58,12 +59,14 @@ def prepare(
     """
     words = vocabulary_size(stages, params)
     used = np.unique(np.concatenate([*split.tokens, np.zeros(1, np.int32)]))
-    vectors = np.asarray(mean_vectors(stages, params, words))
+    vectors, pieces = (np.asarray(each) for each in mean_vectors(stages, params, words))
     count = min(config.flip_neighbours, words)
-    nearest = np.asarray(nearest_words(jnp.asarray(vectors), count, EOS + 1, of=jnp.asarray(used)))
+    many = count if (pieces == 1).all() else min(WIDER * count, words)
+    nearest = np.asarray(nearest_words(jnp.asarray(vectors), many, EOS + 1, of=jnp.asarray(used)))
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-15)
     near = np.einsum("ue,uke->uk", unit[used], unit[nearest])
     real = (nearest > EOS) & (nearest != used[:, None])  # of few words the list is filled up
+    real &= pieces[nearest] <= pieces[used][:, None]
     allowed = real & (near >= config.flip_similarity)
     if not allowed.any():
         raise UserError(
@@ -71,7 +74,8 @@ def prepare(
             f"nearest two have a cosine of {near[real].max(initial=-1):.2f}; lower it"
         )
     options = np.full((words, count), PAD, np.int32)
-    options[used] = np.where(allowed, nearest, PAD)
+    first = np.argsort(~allowed, axis=1, kind="stable")[:, :count]
+    options[used] = np.take_along_axis(np.where(allowed, nearest, PAD), first, axis=1)
     return Prepared(jnp.asarray(options), jnp.asarray(_costs(config, names, words)))
 
 

@@ -10,7 +10,7 @@ from helpers import WORDS, batch_of, quick_jit, small_model
 
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.importance.method import Method
-from attnjax.analysis.moved import make_disturbed, make_replaced
+from attnjax.analysis.moved import _nearest, make_disturbed, make_replaced
 from attnjax.analysis.questions import continuity
 from attnjax.analysis.questions.continuity import SUBSETS, infidelity
 from attnjax.analysis.questions.randomisation import CASCADE
@@ -178,6 +178,15 @@ def test_texts_beside_a_text():
         np.testing.assert_allclose(np.asarray(moved.vectors)[row, place], table[nearest])
         assert int(moved.tokens[row, place]) == WORDS * (place + 1) + nearest
         np.testing.assert_allclose(far[row], np.linalg.norm(table[nearest] - table[old]), rtol=1e-5)
+
+
+def test_a_word_gives_place_to_one_of_no_more_pieces():
+    """There is room for no more pieces than a text has."""
+    table = jnp.zeros((7, 2)).at[4:].set(jnp.array([[1, 0], [1, 0.1], [0.5, 0.5]]))
+    ids = jnp.array([4, 5, 6], jnp.int32)
+    ones = jnp.ones(7, jnp.int32)
+    assert _nearest(table, ones, ids).tolist() == [5, 4, 5]
+    assert _nearest(table, ones.at[5].set(2), ids).tolist() == [6, 4, 4]
 
 
 def test_infidelity_by_hand():
