@@ -223,6 +223,13 @@ def monotonic() -> str:
     return rows_of(header, rows)
 
 
+def judged_of(name: str) -> str:
+    """How many examples and seeds stand behind `judged`."""
+    runs = explanations.stored(name)["none"]
+    examples = runs[0]["command"].partition("analysis.examples=")[2].split()[0]
+    return f"{examples} test texts, {len(runs)} seeds"
+
+
 def judged(name: str) -> str:
     """Each explanation of plainly trained models, judged."""
     header, *rows = explanations.by_method(name, "none")
@@ -246,7 +253,7 @@ def parity() -> str:
 
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
-    *(methods, influence, parity, known_word, monotonic, judged, judged_attention),
+    *(methods, influence, parity, known_word, monotonic, judged, judged_of, judged_attention),
 )
 
 
