@@ -10,7 +10,13 @@ from jaxtyping import Array, Float, Int
 
 from attnjax.errors import UserError
 from attnjax.model.rules import Rules
-from attnjax.model.stages import mean_vectors, sees_pieces, vocabulary_size, word_vectors
+from attnjax.model.stages import (
+    mean_vectors,
+    pieces_of,
+    sees_pieces,
+    vocabulary_size,
+    word_vectors,
+)
 from attnjax.types import EOS, UNK, Batch, Embedded, Params, Stages
 
 RADIUS = 0.02  # of a disturbance, in the range of all word vectors' entries
@@ -100,8 +106,8 @@ def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Moved, Arra
 
         there = batch.words[..., None]
         if pieces:
-            split = vectors.reshape(*vectors.shape[:2], -1, table.shape[-1])
-            real = jnp.broadcast_to(jnp.any(split != 0, axis=-1, keepdims=True), split.shape)
+            split, real = pieces_of(params, vectors)
+            real = jnp.broadcast_to(real[..., None], split.shape)
             there = there & real.reshape(vectors.shape)
         delta = jnp.where(there, radius * jax.vmap(of_row)(batch.rows), 0)
         far = jnp.sqrt(jnp.square(delta).sum(axis=(1, 2)))

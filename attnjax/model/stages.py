@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from attnjax.config import ModelConfig
 from attnjax.errors import UserError
@@ -180,6 +180,17 @@ def sees_pieces(stages: Stages) -> bool:
     return stages.by_word is not as_they_are
 
 
+def pieces_of(
+    params: Params, vectors: Float[Array, "*some embed"]
+) -> tuple[Float[Array, "*some pieces width"], Bool[Array, "*some pieces"]]:
+    """The vectors of words' pieces, out of those of the words, and True on pieces that there are.
+
+    Of an encoder that sees pieces: beyond a word's last its vector is 0.
+    """
+    pieces = vectors.reshape(*vectors.shape[:-1], -1, params["embed"]["table"].shape[-1])
+    return pieces, jnp.any(pieces != 0, axis=-1)
+
+
 def mean_vectors(
     stages: Stages, params: Params, words: int
 ) -> tuple[Float[Array, "words width"], Int[Array, " words"]]:
@@ -190,13 +201,12 @@ def mean_vectors(
     """
     if not sees_pieces(stages):
         return word_vectors(stages, params, words), jnp.ones(words, jnp.int32)
-    width = params["embed"]["table"].shape[-1]
 
     def of(word: Int[Array, ""]) -> tuple[Float[Array, " width"], Int[Array, ""]]:
         ids, row = jnp.full((1, 1), word), jnp.zeros(1, jnp.int32)
         batch = Batch(ids, ids, row, row.astype(jnp.float32), None, row)
-        pieces = stages.embed(params, batch).text.reshape(-1, width)
-        count = jnp.any(pieces != 0, axis=-1).sum(dtype=jnp.int32)
+        pieces, real = pieces_of(params, stages.embed(params, batch).text[0, 0])
+        count = real.sum(dtype=jnp.int32)
         return pieces.sum(axis=0) / jnp.maximum(count, 1).astype(pieces.dtype), count
 
     return jax.lax.map(of, jnp.arange(words, dtype=jnp.int32), batch_size=1024)

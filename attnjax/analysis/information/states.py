@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Key
 from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights
-from attnjax.model.stages import sees_pieces
+from attnjax.model.stages import pieces_of, sees_pieces
 from attnjax.types import PAD, Batch, Embedded, Params, Segment, Stages
 
 SAMPLE = 64  # training batches, evenly spaced in the order of length
@@ -253,6 +253,6 @@ def _of_vectors(
     vectors = segments.values(embedded, segment)
     if not sees_pieces(stages):
         return moments(vectors.reshape(-1, vectors.shape[-1]), mask.reshape(-1), False)
-    pieces = vectors.reshape(*mask.shape, -1, params["embed"]["table"].shape[-1])
-    real = mask[..., None] & (pieces != 0).any(axis=-1)  # 0 beyond a word's last piece
+    pieces, there = pieces_of(params, vectors)
+    real = mask[..., None] & there
     return moments(pieces.reshape(-1, pieces.shape[-1]), real.reshape(-1), False)
