@@ -162,10 +162,18 @@ class AnalysisConfig:
     )
     flip_words: int = option(5, "flips: most words that are changed", least=1, most=20)
     flip_neighbours: int = option(
-        10, "flips: nearest words that may replace a word", least=1, most=10_000
+        10, "flips: words that are tried in a word's place", least=1, most=10_000
     )
     flip_similarity: float = option(
         -1.0, "flips: least cosine of a word and what replaces it", least=-1.0, most=1.0
+    )
+    flip_prior: float = option(
+        -1.0,
+        "flips: nats by which a replacement, of any word, may make its text less likely under the "
+        "bigrams of the training texts; -1: the nearest words alone",
+        least=0.0,
+        most=1e6,
+        unlimited=True,
     )
     flip_costs: str = option(
         "", "flips: file of words and the cost of changing each; others cost 1", own=True

@@ -56,7 +56,7 @@ def study(
     plan = plan_methods(
         config, stages, seed, engine, training, asked, bool(again), _length(split), names
     )
-    prepared = _prepared(config, stages, split, engine, names)
+    prepared = _prepared(config, stages, split, engine, names, training)
     call = _row_call(plan, asked, prepared, config, seed, engine, check)
     more = ask_again(again, plan, config, split, seed, engine, check)
     advance = progress(f"analysis: {_doing(config)}", len(split))
@@ -110,10 +110,18 @@ def _prepared(
     split: EncodedSplit,
     engine: Engine,
     names: Names,
+    training: Callable[[], Iterable[Batch]] | None,
 ) -> dict[str, list[Any]]:
     """What each question over rows has prepared, for each run."""
+
+    def rows(name: str) -> Callable[[], EncodedSplit]:
+        return lambda: _training_rows(name, training)
+
     return {
-        name: [each.prepare(stages, params, split, config, names) for params in engine.params]
+        name: [
+            each.prepare(stages, params, split, config, names, rows(name))
+            for params in engine.params
+        ]
         for name, each in wanted(config).items()
         if each.prepare is not None and each.over == "rows"
     }

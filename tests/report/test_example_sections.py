@@ -5,7 +5,7 @@ from etils import epath
 
 from attnjax.report.answers import ANSWERS
 from attnjax.report.answers.answer import Figures, Paragraph, Shown, Terms, Told
-from attnjax.report.answers.flips import texts_table
+from attnjax.report.answers.flips import flips_table, texts_table
 from attnjax.report.answers.influence import marked
 
 
@@ -53,6 +53,9 @@ def flips(examples=40):
             "flipped_fraction": 0.75,
             "changed_words": summary(1.25),
             "distance": summary(2.0),
+            "radius": summary(0.5),
+            "radius_fraction": 1.0,
+            "prior": None,
             "by_edit": {"deletion": edit, "replacement": edit},
             "overlap": {
                 "attention": summary(0.6),
@@ -112,6 +115,17 @@ def test_sections_and_sentences(tmp_path):
     blocks = ANSWERS["flips"].blocks(given)
     assert len([each for each in blocks if isinstance(each, Figures)]) == 2
     assert (given.folder / "figures" / "flips.svg").exists()
+    table = flips_table(given.analysis["flips"])
+    assert table.columns == ("change", "flipped", "words", "distance", "proven smallest")
+    assert table.rows[-1]["change"] == "any of the vectors"
+    assert table.rows[-1]["distance"].mean == 0.5
+    assert "near words" in blocks[0].text
+    found = given.analysis["flips"] | {"prior": 2.0}
+    found["by_edit"] = {**found["by_edit"]}
+    found["by_edit"]["replacement"] = found["by_edit"]["replacement"] | {"nats": summary(1.0)}
+    assert "nats" in flips_table(found).columns
+    likely = ANSWERS["flips"].blocks(told(tmp_path, {**given.analysis, "flips": found}))
+    assert "by at most 2.00 nats each" in likely[0].text
     assert ANSWERS["flips"].sentence(given) == (
         "Deleting or replacing at most 5 words flips the prediction of 75\u00a0% (59.8 to "
         "85.8\u00a0%) of 40 texts, by 1.25 (1.20 to 1.30) words on average; 0.60 (0.55 to 0.65) of "

@@ -1,101 +1,35 @@
 """What would have had to be different: the fewest changed words that flip the prediction.
 
-Two kinds of change: words of the text are deleted, and it closes up, or each is replaced by one of
-its nearest words by cosine, of words made of pieces by that between the means and those of no more
-pieces. Of each word the replacement that alone does most is taken; which words are changed together
-is searched: every word, every pair of words, then larger sets by a beam, and in the end each change
-is undone that is not needed. Every candidate is a text of its own that the model reads. A figure
-hangs on the row's text and the settings alone.
+Two kinds of change: words of the text are deleted, and it closes up, or each is replaced, see
+`replacements`. Of each word the replacement that alone does most is taken; which words are changed
+together is searched: every word, every pair of words, then larger sets by a beam, and in the end
+each change is undone that is not needed. Every candidate is a text of its own that the model reads.
+Beside both stands the least change of the word vectors, which no text has. A figure hangs on the
+row's text and the settings alone.
 """
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Shaped
 
+from attnjax.analysis.border import radius
 from attnjax.analysis.findings import describe
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.faithfulness import order_of
 from attnjax.analysis.questions.question import About, Given, Names, Question
+from attnjax.analysis.questions.replacements import at_tokens, prepare
 from attnjax.analysis.questions.smallest import Texts, changed, search
 from attnjax.analysis.rows import AtWords
 from attnjax.config import AnalysisConfig
-from attnjax.data.batches import EncodedSplit
-from attnjax.data.word_values import read_word_values
-from attnjax.errors import UserError
-from attnjax.model.attention import forward
+from attnjax.model.attention import attend, forward
 from attnjax.model.quick import gathered, kept_order
-from attnjax.model.stages import mean_vectors, vocabulary_size
-from attnjax.perturb.differences import nearest_words
-from attnjax.types import EOS, PAD, Batch, Params, Stages
+from attnjax.model.stages import pieces_of, sees_pieces
+from attnjax.types import PAD, Batch, Params, Stages, Trace
 
 KINDS = ("deletion", "replacement")
-WIDER = 5  # times as many near words are looked at where some have too many pieces
-
-
-class Prepared(NamedTuple):
-    """What flips need beside the parameters, once a run.
-
-    options  [words, ways] ids that may stand in a word's place, PAD where there are fewer
-    costs    [words] of changing a word
-    """
-
-    options: Int[Array, "words ways"]
-    costs: Float[Array, " words"]
-
-
-def prepare(
-    stages: Stages,
-    params: Params,
-    split: EncodedSplit,
-    config: AnalysisConfig,
-    names: Names,
-) -> Prepared:
-    """The nearest words of every word of the split, and the costs that a file gives.
-
-    Raises UserError where no word has a replacement, or where the file of costs is wrong.
-    """
-    words = vocabulary_size(stages, params)
-    used = np.unique(np.concatenate([*split.tokens, np.zeros(1, np.int32)]))
-    vectors, pieces = (np.asarray(each) for each in mean_vectors(stages, params, words))
-    count = min(config.flip_neighbours, words)
-    many = count if (pieces == 1).all() else min(WIDER * count, words)
-    nearest = np.asarray(nearest_words(jnp.asarray(vectors), many, EOS + 1, of=jnp.asarray(used)))
-    unit = vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), 1e-15)
-    near = np.einsum("ue,uke->uk", unit[used], unit[nearest])
-    real = (nearest > EOS) & (nearest != used[:, None])  # of few words the list is filled up
-    real &= pieces[nearest] <= pieces[used][:, None]
-    allowed = real & (near >= config.flip_similarity)
-    if not allowed.any():
-        raise UserError(
-            f"no word has another within analysis.flip_similarity={config.flip_similarity:g}: the "
-            f"nearest two have a cosine of {near[real].max(initial=-1):.2f}; lower it"
-        )
-    options = np.full((words, count), PAD, np.int32)
-    first = np.argsort(~allowed, axis=1, kind="stable")[:, :count]
-    options[used] = np.take_along_axis(np.where(allowed, nearest, PAD), first, axis=1)
-    return Prepared(jnp.asarray(options), jnp.asarray(_costs(config, names, words)))
-
-
-def _costs(config: AnalysisConfig, names: Names, words: int) -> np.ndarray:
-    """1 for each word, or what the file says of it."""
-    costs = np.ones(words, np.float32)
-    if not config.flip_costs:
-        return costs
-    given = read_word_values(config.flip_costs, "analysis.flip_costs")
-    if least := [word for word, cost in given.items() if cost <= 0]:
-        raise UserError(f"analysis.flip_costs: the cost of '{least[0]}' must be above 0")
-    numbers = {word: number for number, word in enumerate(names.words) if number > EOS}
-    known = {numbers[word]: cost for word, cost in given.items() if word in numbers}
-    if not known:
-        raise UserError(
-            "analysis.flip_costs: none of the file's words is one that the model knows; write "
-            "them as the run's vocab.json does"
-        )
-    costs[list(known)] = list(known.values())
-    return costs
 
 
 def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
@@ -103,12 +37,14 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 
     changed_words  fewest found, by deletion or by replacement; of equal ones that of less distance
     distance       L2 norm of the change of the word vectors, a deleted word's being 0
+    radius         least L2 norm of a change of all word vectors that is found to flip
     overlap        explanation -> share of these s words that are the s highest of the explanation;
                    "random": what chance gives, s / words of the text
     and of each kind: words, distance, cost, probability (of the class that was predicted, now),
     smallest (1 where no smaller set of that kind exists, by search of all of them: one word, two
-    where no word suffices, and three deletions where no two of all words do), and changed, a token
-    id for each word, -1 where it stays
+    where no word suffices, and three deletions where no two of all words do), with a prior nats
+    (what the replacements cost the text's log-probability, each alone), and changed, a token id for
+    each word, -1 where it stays
     """
     del seed
     most = config.flip_words
@@ -125,7 +61,7 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             before = classes[rows]
             return of_classes(found.probabilities, before), found.logits.argmax(axis=-1) != before
 
-        near = prepared.options[batch.tokens]
+        near, nats = at_tokens(prepared, batch)
         ways = near.shape[-1]
         count = words.sum(axis=-1).astype(jnp.int32)
         places = jnp.argsort(~words, axis=-1, stable=True).astype(jnp.int32)
@@ -159,13 +95,35 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
                 "probability": best.probability,
                 "smallest": ((best.size <= 2) | every).astype(dtype),
             }
+            if config.flip_prior >= 0:
+                lost = jnp.sum(nats, axis=-1, where=near == tokens[..., None])
+                measured["nats"] = jnp.sum(lost, axis=-1, where=moved & (tokens != PAD))
             measured = {name: jnp.where(found, each, jnp.nan) for name, each in measured.items()}
             return measured | {"changed": jnp.where(moved, tokens, -1)}
 
         kinds = jax.lax.map(of_kind, jnp.arange(len(KINDS), dtype=jnp.int32))
-        return {"flips": _fewest(kinds, given, words, batch.words)}
+        least = _radius(stages, params, trace, batch, words)
+        return {"flips": _fewest(kinds, given, words, batch.words) | {"radius": least}}
 
     return ask
+
+
+def _radius(
+    stages: Stages, params: Params, trace: Trace, batch: Batch, words: Bool[Array, "batch length"]
+) -> Float[Array, " batch"]:
+    """Of every text, over the vectors of its words."""
+    embedded = trace.embedded
+    movable = jnp.broadcast_to(words[..., None], embedded.text.shape)
+    if sees_pieces(stages):  # a word of fewer pieces keeps its number of them
+        vectors, real = pieces_of(params, embedded.text)
+        movable &= jnp.broadcast_to(real[..., None], vectors.shape).reshape(movable.shape)
+
+    def logits(change: Float[Array, "batch length width"]) -> Float[Array, "batch classes"]:
+        moved = embedded._replace(text=embedded.text + change)
+        encoded = stages.encode(params, moved, batch)
+        return attend(stages, params, encoded, stages.score(params, encoded), batch)[1]
+
+    return radius(logits, trace.logits.argmax(axis=-1), movable, embedded.text.dtype)
 
 
 def _fewest(
@@ -228,7 +186,9 @@ def spell(found: dict[str, Any], names: Names) -> dict[str, Any]:
 def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
     """Fewest words, share flipped and distance over both kinds, and of each; the overlaps."""
     flips = found["flips"]
-    measures = ("words", "distance", "cost", "probability")
+    measures = ["words", "distance", "cost", "probability"]
+    if about.config.flip_prior >= 0:
+        measures.append("nats")
 
     def flipped(words: np.ndarray) -> float:
         return float(np.mean(np.isfinite(words)))
@@ -247,7 +207,9 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
             "most_words": about.config.flip_words,
             "costs": bool(about.config.flip_costs),
             "flipped_fraction": flipped(flips["changed_words"]),
-            **describe({name: flips[name] for name in ("changed_words", "distance")}),
+            "radius_fraction": flipped(flips["radius"]),
+            "prior": about.config.flip_prior if about.config.flip_prior >= 0 else None,
+            **describe({name: flips[name] for name in ("changed_words", "distance", "radius")}),
             "by_edit": by_edit,
             "overlap": describe(flips["overlap"]),
         }

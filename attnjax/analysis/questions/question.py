@@ -139,8 +139,8 @@ class Question(NamedTuple):
     fit     over "rows": (AnalysisConfig, Names) -> `Method.fit`; a method with the same one shares
             what is learnt
     encoders  of the models it can be put to; () for all
-    prepare once a run, (stages, params, split, config, Names) -> tree of arrays; the row function
-            then takes the pair (params, tree) for params
+    prepare once a run, (stages, params, split, config, Names, () -> training rows) -> tree of
+            arrays; the row function then takes the pair (params, tree) for params
     spell   (what was found, Names) -> what was found, with words for ids
     pools   as of a `Method`
     """

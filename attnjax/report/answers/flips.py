@@ -46,11 +46,21 @@ TERMS = [
         "L2 norm of the change of the word vectors; the vector of a deleted word becomes 0.",
     ),
     (
+        "any of the vectors",
+        "The least change of all word vectors together that is found to flip (DeepFool), which no "
+        "text has: how near the border lies.",
+    ),
+    (
         "proven smallest",
         "Share of the changes found for which all smaller ones of that kind were tried: one word, "
         "two words where no word suffices alone, and three deletions where no two do.",
     ),
 ]
+NATS = (
+    "nats",
+    "By how much the replacements make the text less likely under the bigrams of the training "
+    "texts, each by itself, summed.",
+)
 
 
 def blocks(told: Told) -> list[Block]:
@@ -63,12 +73,14 @@ def blocks(told: Told) -> list[Block]:
     shown: list[Block] = [
         Paragraph(
             f"For every text the fewest words, at most {most}, are sought whose deletion, or whose "
-            "replacement by near words, makes the model predict another class. Each candidate is a "
-            "text that the model reads."
+            f"replacement by {_replaced_by(found)}, makes the model predict another class. Each "
+            "candidate is a text that the model reads."
         ),
         Shown(table, table.caption),
         Files(table),
-        Terms(TERMS),
+        Terms(
+            [(name, text) for name, text in TERMS if name != "nats" or found["prior"] is not None]
+        ),
         Figures(inline(draw_sizes(told.folder, told.examples, found["most_words"]))),
         Heading("Does attention lie on them?"),
         Paragraph(
@@ -85,29 +97,35 @@ def blocks(told: Told) -> list[Block]:
     return [*shown, Files(texts)] if texts.rows else shown
 
 
+def _replaced_by(found: dict[str, Any]) -> str:
+    """The words that were tried."""
+    if found["prior"] is None:
+        return "near words"
+    return f"any words that make the text less likely by at most {number(found['prior'])} nats each"
+
+
 def flips_table(found: dict[str, Any]) -> Table:
-    """A row for each kind of change and for the smaller of both."""
+    """A row for each kind of change, for the smaller of both, and for the vectors alone."""
     both = {
         "words": found["changed_words"],
         "distance": found["distance"],
         "flipped_fraction": found["flipped_fraction"],
     }
+    vectors = {"distance": found["radius"], "flipped_fraction": found["radius_fraction"]}
+    changes = {**found["by_edit"], "smaller of both": both, "any of the vectors": vectors}
+    measures = ("words", "distance", *(["cost"] if found["costs"] else []), "nats")
     rows = []
-    for name, each in {**found["by_edit"], "smaller of both": both}.items():
+    for name, each in changes.items():
+        told = {measure: each.get(measure) for measure in measures}
         rows.append(
-            {
-                "change": name,
-                "flipped": each["flipped_fraction"],
-                "words": _estimate(each["words"]),
-                "distance": _estimate(each["distance"]),
-                "cost": _estimate(each["cost"]) if found["costs"] and "cost" in each else None,
-                "proven smallest": each.get("smallest_fraction"),
-            }
+            {"change": name, "flipped": each["flipped_fraction"]}
+            | {measure: _estimate(value) if value else None for measure, value in told.items()}
+            | {"proven smallest": each.get("smallest_fraction")}
         )
     table = Table(
         "flips",
         "The smallest change of each text that flips the prediction, means over those found.",
-        ("change", "flipped", "words", "distance", "cost", "proven smallest"),
+        ("change", "flipped", *measures, "proven smallest"),
         rows,
     )
     return table._replace(columns=table.said())

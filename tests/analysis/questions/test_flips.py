@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from helpers import WORDS, batch_of, quick_jit, small_model
 
-from attnjax.analysis.questions.flips import KINDS, prepare, spell
+from attnjax.analysis.questions.flips import KINDS, spell
 from attnjax.analysis.questions.question import Names
+from attnjax.analysis.questions.replacements import prepare
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import summarise
@@ -26,6 +27,10 @@ CONFIG = AnalysisConfig(
 )
 LENGTHS = (9, 1, 8, 7, 2, 8, 6, 9)
 NAMES = Names(tuple(f"w{number}" for number in range(WORDS)))
+
+
+def no_training():
+    raise AssertionError("near words need no training texts")
 
 
 def split_of(lengths, seed=2):
@@ -90,7 +95,7 @@ def test_brute_force_finds_none_smaller_and_what_is_found_flips(encoder, attenti
     np.testing.assert_array_equal(deleted[small], np.array(expected)[small])
     assert not (deleted < np.array(expected)).any()
     assert np.isnan(deleted[1]), "a text of one word keeps it"
-    options = prepare(stages, params, split, CONFIG, NAMES).options
+    options = prepare(stages, params, split, CONFIG, NAMES, no_training).options
     for row, tokens in enumerate(split.tokens):
         before = read([tokens])[0]
         for kind in KINDS:
@@ -171,7 +176,7 @@ def test_costs_choose_among_sets_of_one_size(tmp_path):
     costs = tmp_path / "costs.txt"
     costs.write_text(f"# what an edit costs\nw{tokens[dear]} 5.5\nunheard 2\n")
     config = dataclasses.replace(CONFIG, flip_costs=str(costs))
-    prepared = prepare(stages, params, split, config, NAMES)
+    prepared = prepare(stages, params, split, config, NAMES, no_training)
     assert prepared.costs[tokens[dear]] == 5.5
     assert prepared.costs.sum() == WORDS + 4.5
     engine = engine_for(params, remembered(quick_jit))
@@ -211,7 +216,7 @@ def test_a_wrong_file_of_costs_is_told_in_one_line(content, message, tmp_path):
         (tmp_path / "costs.txt").write_text(content)
     config = dataclasses.replace(CONFIG, flip_costs=str(tmp_path / "costs.txt"))
     with pytest.raises(UserError, match=r"analysis\.flip_costs") as caught:
-        prepare(stages, params, split_of([3]), config, NAMES)
+        prepare(stages, params, split_of([3]), config, NAMES, no_training)
     assert message in str(caught.value)
 
 
@@ -219,10 +224,10 @@ def test_what_excludes_every_replacement_is_told():
     stages, params = small_model("average", "dot")
     config = dataclasses.replace(CONFIG, flip_similarity=1.0)
     with pytest.raises(UserError, match=r"analysis.flip_similarity=1: the nearest two have a"):
-        prepare(stages, params, split_of([3]), config, NAMES)
+        prepare(stages, params, split_of([3]), config, NAMES, no_training)
     # More near words than there are: those that there are.
     config = dataclasses.replace(CONFIG, flip_neighbours=99)
-    many = prepare(stages, params, split_of([3]), config, NAMES)
+    many = prepare(stages, params, split_of([3]), config, NAMES, no_training)
     word = int(split_of([3]).tokens[0][1])
     near = np.asarray(many.options[word])
     assert set(near[near > 0]) == set(range(EOS + 1, WORDS)) - {word}
