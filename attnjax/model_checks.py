@@ -7,7 +7,7 @@ from attnjax.errors import UserError
 from attnjax.fields import REGISTERED, options
 
 BY_WORD_VECTORS = (  # techniques, methods and questions that need one vector a word
-    *("word_iat", "word_ivat", "concepts", "prototypes"),
+    *("word_iat", "word_ivat", "prototypes"),
 )
 
 ABOUT_LAYERS = (  # fields for encoders with self-attention alone

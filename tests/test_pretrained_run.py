@@ -165,7 +165,6 @@ def test_adamw_takes_its_decay_beside_the_step():
         ({"model": {"encoder": "brt"}}, "did you mean 'bert'"),
         ({"data": {"vectors": "x.vec"}}, "data.vectors='x.vec' does not go with"),
         ({"adversary": {"technique": "word_iat"}}, "adversary.technique has 'word_iat'"),
-        ({"analysis": {"questions": ["concepts"]}}, "analysis.questions has 'concepts'"),
         ({"analysis": {"questions": ["prototypes"]}}, "analysis.questions has 'prototypes'"),
     ],
 )

@@ -14,12 +14,15 @@ from attnjax.analysis.importance.information import known_in
 from attnjax.analysis.information.measure import Settings, Words, shares_by_distance
 from attnjax.analysis.information.states import fit_sample, scaled_state, states_of
 from attnjax.analysis.moved import make_disturbed, make_replaced, with_own_vectors
+from attnjax.analysis.questions.concepts import distances_of, fit_concepts
+from attnjax.analysis.questions.question import Names
 from attnjax.analysis.questions.self_attention import shuffled_heads
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.config import AdversaryConfig, AnalysisConfig, ModelConfig, from_config_dict
 from attnjax.data.batches import EncodedSplit
 from attnjax.data.examples import Tokenized
+from attnjax.data.lexicon import Lexicon
 from attnjax.data.pieces import pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
@@ -204,16 +207,58 @@ def test_a_layer_that_the_folder_lacks_is_refused():
         inner_problem(sum, zeros, None, jnp.zeros(1, int), real, TECHNIQUES["inner_at"], each, dict)
 
 
-@pytest.mark.parametrize("name", ["concepts", "prototypes"])
-def test_questions_by_one_vector_a_word_are_refused(name):
+def test_a_question_by_one_vector_a_word_is_refused():
     config = {
         "task": "classification",
         "data": {"source": "files", "path": "x"},
         "model": {"encoder": "bert", "pretrained": "x"},
-        "analysis": {"questions": (name,)},
+        "analysis": {"questions": ("prototypes",)},
     }
-    with pytest.raises(UserError, match=f"analysis.questions has '{name}'"):
+    with pytest.raises(UserError, match=r"analysis\.questions has 'prototypes'"):
         from_config_dict(config)
+
+
+def ids_of(*words):
+    return np.array([VOCABULARY.ids([word])[1] for word in words])
+
+
+def test_concepts_are_asked_with_words_of_one_piece(folder):
+    """Each changed text read by itself: its states' mean squared change, in deviations."""
+    stages, params, _ = model(folder)
+    every = np.arange(EOS + 1, len(VOCABULARY))
+    lists = {"judging": ids_of("good", "bad", "unbelievably"), "thing": ids_of("film")}
+    names, settings = Names(concepts=Lexicon(lists, every)), AnalysisConfig(concepts="x")
+    fit = fit_concepts(settings, names)
+    learnt = fit(stages, params, [texts()], jax.random.key(0))
+    pieces = np.asarray(mean_vectors(stages, params, len(VOCABULARY))[1])
+    assert pieces[lists["judging"]].max() > 1
+    for ids in (learnt.random, learnt.others["judging"]):
+        assert (pieces[np.asarray(ids)] == 1).all()
+    distances = quick_jit(lambda ids: distances_of(stages, params, texts(), learnt.sample)(ids))
+    found = distances(learnt.others["judging"])
+
+    @quick_jit
+    def states(batch):
+        return states_of(stages, params, stages.embed(params, batch), batch, "text")
+
+    for row, words in enumerate(TEXTS):
+        tokens = VOCABULARY.ids(words)
+        before = states(batch_of([tokens], dtype=np.float64))
+        for place in range(1, len(tokens) - 1):
+            change = {name: [] for name in learnt.sample.spreads}
+            for other in np.asarray(learnt.others["judging"]).tolist():
+                changed = tokens.copy()
+                changed[place] = other
+                after = states(batch_of([changed], dtype=np.float64))
+                for name, spread in learnt.sample.spreads.items():
+                    moved = np.asarray(after[name] - before[name]) * np.asarray(spread.weights)
+                    share = spread.live * (len(tokens) if moved.ndim == 3 else 1)
+                    change[name].append(np.square(moved).sum() / share)
+            for name, values in change.items():
+                assert found[name][row, place] == pytest.approx(np.mean(values), rel=1e-8)
+    only = Names(concepts=Lexicon({"long": ids_of("unbelievably", "wordword")}, every))
+    with pytest.raises(UserError, match="no known word of 'long' is one piece to this model"):
+        fit_concepts(settings, only)(stages, params, [texts()], jax.random.key(0))
 
 
 def judged(folder, question, **more):

@@ -8,7 +8,8 @@ tokens), and constants,
     concept A_c = mean over x' of c of log p(x'|s) - the same
     beyond  r = A_i - A_c
 
-(Guan et al., ICML 2019). Exact but for the sample of words: one forward pass a replacement.
+(Guan et al., ICML 2019). Exact but for the sample of words: one forward pass a replacement. Where
+words are made of pieces, those of one piece stand for the others: a batch has room for them.
 """
 
 from collections.abc import Callable, Iterable
@@ -30,6 +31,8 @@ from attnjax.analysis.information.states import (
 )
 from attnjax.analysis.questions.question import About, Given, Names, Question
 from attnjax.config import AnalysisConfig
+from attnjax.errors import UserError
+from attnjax.model.stages import mean_vectors, sees_pieces
 from attnjax.types import Batch, Params, Stages
 
 WORDS = 12  # that replace one: of a concept, and of all words
@@ -58,10 +61,18 @@ def fit_concepts(config: AnalysisConfig, names: Names) -> Callable[..., Learnt]:
         assert lexicon is not None, "checked with the configuration"
         sample = fit_sample(config.information_whiten)(stages, params, batches, key)["text"]
         random, size = np.random.default_rng(0), 1 + int(lexicon.words.max())
+        fits = _fitting(stages, params, size)
 
         def drawn(ids: np.ndarray) -> Int[Array, " words"]:
+            ids = ids[fits[ids]]
             return jnp.asarray(random.choice(ids, WORDS, replace=len(ids) < WORDS), jnp.int32)
 
+        for name, ids in lexicon.concepts.items():
+            if not fits[ids].any():
+                raise UserError(
+                    f"analysis.concepts: no known word of '{name}' is one piece to this model, and "
+                    "only such can stand for others; add a commoner word, or leave the list out"
+                )
         members = {
             name: jnp.asarray(np.isin(np.arange(size), ids))
             for name, ids in lexicon.concepts.items()
@@ -70,6 +81,13 @@ def fit_concepts(config: AnalysisConfig, names: Names) -> Callable[..., Learnt]:
         return Learnt(sample, members, others, drawn(lexicon.words))
 
     return fit
+
+
+def _fitting(stages: Stages, params: Params, size: int) -> Bool[np.ndarray, " words"]:
+    """Of the first words which may stand in any word's place."""
+    if not sees_pieces(stages):
+        return np.ones(size, bool)
+    return np.asarray(mean_vectors(stages, params, size)[1]) == 1
 
 
 def make_concepts(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
