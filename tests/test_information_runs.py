@@ -51,7 +51,10 @@ def test_results_examples_and_report_have_the_figures_of_every_state(runs):
     page = (runs / "seed_0" / "report.html").read_text()
     section = page[page.index('<section id="information">') :].partition("</section>")[0]
     assert "no data-processing inequality holds" in section
-    assert section.count("<svg") == 2
+    assert section.count("<svg") == 3
+    beside = (runs / "seed_0" / "figures" / "information_beside.svg").read_text()
+    for name in ("attention", "gradient", "information", "replacement"):
+        assert f"<!-- {name} -->" in beside or f">{name}<" in beside
 
 
 def test_models_stand_side_by_side_in_a_comparison(runs, tmp_path):

@@ -14,6 +14,7 @@ from attnjax.report.answers.answer import (
     Terms,
     Told,
 )
+from attnjax.report.answers.beside import draw_beside
 from attnjax.report.figures import (
     COLOURS,
     Drawn,
@@ -79,6 +80,8 @@ def blocks(told: Told) -> list[Block]:
         return []
     states, classes, origins = _states(found), _classes(found), _origins(found)
     figures = [*_draw_curve(told, found), *_draw_sentence(told, found)]
+    if example := typical(told.examples):
+        figures += draw_beside(told.folder, example, "information_beside")
     whitened = ", whitened" if found.get("whitened") else ", divided by their deviations"
     return [
         Paragraph(

@@ -2,7 +2,19 @@
 
 from typing import Any
 
-from attnjax.report.answers.answer import Answer, Block, Files, Paragraph, Shown, Told
+from attnjax.data.reverse import place_needed
+from attnjax.report.answers.answer import (
+    Answer,
+    Block,
+    Figures,
+    Files,
+    Paragraph,
+    Shown,
+    Told,
+)
+from attnjax.report.answers.beside import draw_beside
+from attnjax.report.figures import Drawn
+from attnjax.report.page import inline
 from attnjax.report.sentences import joined, share, usable
 from attnjax.report.tables import Estimate, Table
 from attnjax.report.wording import spaced
@@ -16,7 +28,7 @@ def blocks(told: Told) -> list[Block]:
     found = told.analysis.get("known_word")
     if not found:
         return []
-    table = _table(found)
+    table, figures = _table(found), _draw(told)
     return [
         Paragraph(
             "The answer is one word of the text, at the place that the question names: a model "
@@ -26,7 +38,17 @@ def blocks(told: Told) -> list[Block]:
         ),
         Shown(table, table.caption),
         Files(table),
+        *([Figures(inline(figures))] if figures else []),
     ]
+
+
+def _draw(told: Told) -> list[Drawn]:
+    """All explanations of the first text of two and more words that is answered right."""
+    for each in told.examples:
+        if each["prediction"] == each["label"] and len(each["tokens"]) > 1 and each.get("query"):
+            needed = place_needed(each["tokens"], each["query"])
+            return draw_beside(told.folder, each, "known_word", needed)
+    return []
 
 
 def _table(found: dict[str, Any]) -> Table:
@@ -65,6 +87,6 @@ KNOWN_WORD = Answer(
     "Known word",
     "Who finds the word that must be known?",
     blocks,
-    files=("tables/known_word.*",),
+    files=("figures/known_word.*", "tables/known_word.*"),
     sentence=sentence,
 )
