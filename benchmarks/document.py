@@ -179,12 +179,62 @@ def methods() -> str:
 
 
 def influence() -> str:
-    """Foretold changes of removals beside those of retraining, Pearson's r and slope."""
-    found = stored("influence_average")["encoders"]["average"]["ways"]
+    """Foretold changes of removals beside those of retraining, Pearson's r and slope, by encoder."""
+    encoders = stored("influence")["encoders"]
+    names = dict.fromkeys(name for each in encoders.values() for name in each["ways"])
+    ways = [each["ways"] for each in encoders.values()]
     rows = [
-        [name, f"{each['pearson']:.2f}", f"{each['slope']:.2f}"] for name, each in found.items()
+        [name, *(f"{each[name]['pearson']:.2f}, {each[name]['slope']:.2f}" for each in ways)]
+        for name in names
     ]
-    return rows_of(["through, on, at which parameters", "r", "slope"], rows)
+    return rows_of(["through, on, at which parameters: r, slope", *encoders], rows)
+
+
+def by_examples() -> str:
+    """What influence and flips of SST take, in seconds, and what was asked."""
+    found = stored("by_examples")
+    asked, seconds, texts = found["asked"]["seconds"], found["seconds"], found["texts"]
+    titles = {
+        "effects": f"effects of {texts['train']:,} texts on {texts['test']:,}, last layer",
+        "with_words": "the same, with the words of the texts that are told, and mislabelled texts",
+        "all_parameters": f"effects on {texts['all']} texts, all parameters, conjugate gradients",
+        "flips": f"flips of {texts['test']:,} texts, by deletion and by replacement",
+    }
+    rows = [
+        [title, f"{seconds[name]:.0f}", f"{asked[name]:.0f}" if name in asked else "–"]
+        for name, title in titles.items()
+    ]
+    return rows_of(["", "seconds", "asked: at most"], rows)
+
+
+def masks() -> str:
+    """Masks learnt for all texts, and optimised text by text: objective, faithfulness, time."""
+    runs = [each["ways"] for each in stored("mask_model")["runs"]]
+    measures = {
+        "objective": "objective",
+        "taken": "share of words taken",
+        "aopc": "AOPC",
+        "comprehensiveness": "comprehensiveness",
+        "sufficiency": "sufficiency",
+        "milliseconds_per_text": "ms a text",
+    }
+    titles = {
+        "mask": "`mask`, each text optimised",
+        "mask_model": "`mask_model`, one network for all",
+        "none": "nothing taken",
+        "random": "random order",
+    }
+    rows = [
+        [title, *(_over(runs, way, measure) for measure in measures)]
+        for way, title in titles.items()
+    ]
+    return rows_of(["", *measures.values()], rows)
+
+
+def _over(runs: list[Any], way: str, measure: str) -> str:
+    """Mean and deviation over runs, a dash where the way has no such figure."""
+    values = [each[way][measure] for each in runs if measure in each[way]]
+    return spread(values) if values else "–"
 
 
 def known_word() -> str:
@@ -253,7 +303,8 @@ def parity() -> str:
 
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
-    *(methods, influence, parity, known_word, monotonic, judged, judged_of, judged_attention),
+    *(methods, influence, by_examples, masks, parity, known_word, monotonic),
+    *(judged, judged_of, judged_attention),
 )
 
 
