@@ -85,6 +85,11 @@ def check_asked(run: Any) -> None:
                     f"analysis.{kind} has '{name}', which needs the training examples, and those "
                     "of a classifier trained elsewhere are not at hand; leave it out"
                 )
+    if run.analysis.flip_prior >= 0 and "flips" in run.analysis.questions:
+        raise UserError(
+            f"analysis.flip_prior={run.analysis.flip_prior:g} needs the training examples, and "
+            "those of a classifier trained elsewhere are not at hand; leave it out"
+        )
 
 
 def _refuse_by_word_vectors(run: Any) -> None:

@@ -179,7 +179,7 @@ def methods() -> str:
 
 
 def influence() -> str:
-    """Foretold changes of removals beside those of retraining, Pearson's r and slope, by encoder."""
+    """Foretold changes of removals beside those of retraining, r and slope, by encoder."""
     encoders = stored("influence")["encoders"]
     names = dict.fromkeys(name for each in encoders.values() for name in each["ways"])
     ways = [each["ways"] for each in encoders.values()]

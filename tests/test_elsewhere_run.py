@@ -99,6 +99,10 @@ def test_other_files_of_the_model_are_refused(made, tmp_path, capsys):
         (["--config.analysis.questions=permutation"], "attention over the encoder's states"),
         (["--config.analysis.questions=influence"], "needs the training examples"),
         (["--config.analysis.questions=prototypes"], "vectors of words"),
+        (
+            ["--config.analysis.questions=flips", "--config.analysis.flip_prior=2"],
+            "analysis.flip_prior=2 needs the training examples",
+        ),
         (["--config.analysis.methods=attention_norm"], "attention over the encoder's states"),
         (["--config.task=qa"], "task='qa' has answers"),
         (["--config.model.layers=3"], "model.layers=3 does not go with --pretrained"),
