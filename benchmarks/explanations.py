@@ -79,7 +79,7 @@ def figures(results: dict[str, Any]) -> dict[str, dict[str, float | None]]:
             "average_precision": of("plausibility", name, "average_precision"),
             "seconds": (results["cost"].get(name) or {}).get("seconds_per_example"),
         }
-        for name in found["faithfulness"]
+        for name in found["faithfulness"] or found["plausibility"]
     }
 
 
@@ -88,7 +88,7 @@ def train(options: argparse.Namespace) -> None:
     asked = [
         f"--config.analysis.examples={options.examples}",
         f"--config.analysis.methods={','.join(methods_of(options.encoder, options.without))}",
-        f"--config.analysis.questions={','.join(QUESTIONS)}",
+        f"--config.analysis.questions={options.questions}",
         f"--config.model.encoder={options.encoder}",
     ]
     for seed in range(options.seeds):
@@ -169,6 +169,7 @@ def main() -> None:
     parser.add_argument("--name", help="folder of the results, such as sst")
     parser.add_argument("--tuned", help="folder under results/runs with each technique's grid.json")
     parser.add_argument("--encoder", default="bilstm")
+    parser.add_argument("--questions", default=",".join(QUESTIONS), help="that are asked")
     parser.add_argument("--without", default="", help="methods that are left out")
     parser.add_argument("--examples", type=int, default=300)
     parser.add_argument("--techniques", default=",".join(TRIED))
