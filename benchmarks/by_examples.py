@@ -1,12 +1,12 @@
 """Influence of all training texts, and the smallest changes that flip, on SST: what they take.
 
 python benchmarks/by_examples.py --workdir=DIR --data=DIR [--python=PYTHON] [--rounds=3]
-    [--tests=10] [--out=FILE]
+    [--tests=10] [--flips=-1] [--out=FILE]
 
 --workdir is a finished run of configs/sst.py (BiLSTM, additive attention), --data its data. Timed,
 with what has to be compiled: the effects of every training text on every test text through the last
 layer; the same with the words of the texts that are told; the effects on --tests texts through all
-parameters, by conjugate gradients; the flips of the whole test split. PYTHON has the extra `bench`:
+parameters, by conjugate gradients; the flips of --flips test texts. PYTHON has the extra `bench`:
 beside that, alternating, PyTorch loops over single texts' gradients of the last layer, and the
 effects must be the same.
 """
@@ -32,7 +32,7 @@ from attnjax.analysis.questions.influence_last import effects_of_last, last_laye
 from attnjax.analysis.questions.influence_texts import Asked
 from attnjax.analysis.rows import BUCKETS, engine_for
 from attnjax.analysis.study import study
-from attnjax.data.batches import choose_shapes
+from attnjax.data.batches import choose_shapes, sample
 from attnjax.data.dataset import load_dataset
 from attnjax.runs.analysed import kept_checkpoints, training_rows
 from attnjax.runtime import set_compiler
@@ -55,8 +55,10 @@ def effects(run: Any, dataset: Any) -> np.ndarray:
     return effects_of_last(asked, config, last, np.random.default_rng(0)).effects
 
 
-def question(run: Any, dataset: Any, name: str, **settings: Any) -> tuple[float, dict[str, Any]]:
-    """Seconds of one question over the test split, and what it found."""
+def question(
+    run: Any, dataset: Any, split: Any, name: str, **settings: Any
+) -> tuple[float, dict[str, Any]]:
+    """Seconds of one question over a split, and what it found."""
     config = dataclasses.replace(
         run.config.analysis, methods=(), questions=(name,), pairs=(), **settings
     )
@@ -64,13 +66,15 @@ def question(run: Any, dataset: Any, name: str, **settings: Any) -> tuple[float,
     (found,) = study(
         config,
         run.stages,
-        dataset.splits["test"],
+        split,
         0,
         engine_for(run.params, run.compile),
         lambda: training_rows(run.config, dataset),
         kept=lambda: kept_checkpoints(run.config, dataset, run.folder, run.params),
     )
-    return time.perf_counter() - started, found.found[name]
+    took = time.perf_counter() - started
+    print(f"{name}, {settings}, {len(split)} texts: {took:.0f} s", flush=True)
+    return took, found.found[name]
 
 
 def peer_of(run: Any, dataset: Any, python: str, folder: str) -> Worker:
@@ -121,27 +125,36 @@ def main() -> None:
     parser.add_argument("--python", help="with torch; without it PyTorch is left out")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tests", type=int, default=10)
+    parser.add_argument("--flips", type=int, default=-1, help="test texts, at random; -1: all")
     parser.add_argument("--out", type=pathlib.Path)
     options = parser.parse_args()
     run = attnjax.load_run(options.workdir)
     data = dataclasses.replace(run.config.data, path=options.data)
     run = run._replace(config=dataclasses.replace(run.config, data=data))
     dataset = load_dataset(run.config)
+    test = dataset.splits["test"]
+    some = test.take(sample(len(test), options.flips, 0))
     started = time.perf_counter()
     found = effects(run, dataset)
     seconds = {"effects": time.perf_counter() - started}
-    seconds["with_words"], _ = question(run, dataset, "influence", influence_examples=-1)
+    print(f"effects: {seconds['effects']:.0f} s", flush=True)
     seconds["all_parameters"], told = question(
-        run, dataset, "influence", influence_examples=options.tests, **ALL
+        run, dataset, test, "influence", influence_examples=options.tests, **ALL
     )
-    seconds["flips"], flips = question(run, dataset, "flips")
-    fewest = np.asarray(flips["changed_words"])
+    seconds["flips"], flips = question(run, dataset, some, "flips")
+    seconds["with_words"], _ = question(run, dataset, test, "influence", influence_examples=-1)
+    fewest = np.asarray(flips["flips"]["changed_words"])
     report = {
         "command": command_line().replace(str(options.python), "PYTHON"),
         "machine": machine(),
         "jax": jax.__version__,
         "asked": {"seconds": AT_MOST_S, "times_as_fast": AT_LEAST},
-        "texts": {"train": found.shape[0], "test": found.shape[1], "all": options.tests},
+        "texts": {
+            "train": found.shape[0],
+            "test": found.shape[1],
+            "all": options.tests,
+            "flips": len(some),
+        },
         "seconds": seconds,
         "all_parameters": told["summary"],
         "flipped": float(np.isfinite(fewest).mean()),

@@ -198,7 +198,7 @@ def by_examples() -> str:
         "effects": f"effects of {texts['train']:,} texts on {texts['test']:,}, last layer",
         "with_words": "the same, with the words of the texts that are told, and mislabelled texts",
         "all_parameters": f"effects on {texts['all']} texts, all parameters, conjugate gradients",
-        "flips": f"flips of {texts['test']:,} texts, by deletion and by replacement",
+        "flips": f"flips of {texts['flips']:,} texts, by deletion and by replacement",
     }
     rows = [
         [title, f"{seconds[name]:.0f}", f"{asked[name]:.0f}" if name in asked else "–"]
@@ -216,7 +216,6 @@ def masks() -> str:
         "aopc": "AOPC",
         "comprehensiveness": "comprehensiveness",
         "sufficiency": "sufficiency",
-        "milliseconds_per_text": "ms a text",
     }
     titles = {
         "mask": "`mask`, each text optimised",
