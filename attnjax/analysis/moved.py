@@ -11,8 +11,8 @@ from jaxtyping import Array, Float, Int
 from attnjax.errors import UserError
 from attnjax.model.rules import Rules
 from attnjax.model.stages import (
+    entries_of,
     mean_vectors,
-    pieces_of,
     sees_pieces,
     vocabulary_size,
     word_vectors,
@@ -104,11 +104,7 @@ def make_disturbed(stages: Stages, seed: int) -> Callable[..., tuple[Moved, Arra
             own = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), row), number)
             return jax.random.uniform(own, vectors.shape[1:], vectors.dtype, -1.0, 1.0)
 
-        there = batch.words[..., None]
-        if pieces:
-            split, real = pieces_of(params, vectors)
-            real = jnp.broadcast_to(real[..., None], split.shape)
-            there = there & real.reshape(vectors.shape)
+        there = entries_of(stages, params, vectors, batch.words)
         delta = jnp.where(there, radius * jax.vmap(of_row)(batch.rows), 0)
         far = jnp.sqrt(jnp.square(delta).sum(axis=(1, 2)))
         return Moved(own_words(batch, words), vectors + delta), far

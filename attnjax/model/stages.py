@@ -191,6 +191,20 @@ def pieces_of(
     return pieces, jnp.any(pieces != 0, axis=-1)
 
 
+def entries_of(
+    stages: Stages,
+    params: Params,
+    vectors: Float[Array, "batch length embed"],
+    words: Bool[Array, "batch length"],
+) -> Bool[Array, "batch length embed"]:
+    """True on the entries of these words' vectors; of words made of pieces, of those there are."""
+    there = jnp.broadcast_to(words[..., None], vectors.shape)
+    if not sees_pieces(stages):
+        return there
+    pieces, real = pieces_of(params, vectors)
+    return there & jnp.broadcast_to(real[..., None], pieces.shape).reshape(vectors.shape)
+
+
 def mean_vectors(
     stages: Stages, params: Params, words: int
 ) -> tuple[Float[Array, "words width"], Int[Array, " words"]]:

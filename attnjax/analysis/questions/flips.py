@@ -20,13 +20,13 @@ from attnjax.analysis.findings import describe
 from attnjax.analysis.importance.target import of_classes
 from attnjax.analysis.questions.faithfulness import order_of
 from attnjax.analysis.questions.question import About, Given, Names, Question
-from attnjax.analysis.questions.replacements import at_tokens, prepare
+from attnjax.analysis.questions.replacements import at_tokens, lost_by, prepare
 from attnjax.analysis.questions.smallest import Texts, changed, search
 from attnjax.analysis.rows import AtWords
 from attnjax.config import AnalysisConfig
 from attnjax.model.attention import attend, forward
 from attnjax.model.quick import gathered, kept_order
-from attnjax.model.stages import pieces_of, sees_pieces
+from attnjax.model.stages import entries_of
 from attnjax.types import PAD, Batch, Params, Stages, Trace
 
 KINDS = ("deletion", "replacement")
@@ -62,32 +62,20 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             return of_classes(found.probabilities, before), found.logits.argmax(axis=-1) != before
 
         near, nats = at_tokens(prepared, batch)
-        ways = near.shape[-1]
-        count = words.sum(axis=-1).astype(jnp.int32)
-        places = jnp.argsort(~words, axis=-1, stable=True).astype(jnp.int32)
+        kinds = jnp.arange(len(KINDS), dtype=jnp.int32)
         costs = prepared.costs[batch.tokens].astype(dtype)
 
         def of_kind(kind: Int[Array, ""]) -> dict[str, Any]:
             deletes = kind == 0
-            only = (jnp.arange(ways) == 0)[None, None]
-            texts = Texts(
-                batch.tokens,
-                places,
-                count,
-                jnp.minimum(jnp.where(deletes, count - 1, count), most),
-                jnp.where(deletes, PAD, near),
-                jnp.where(deletes, only, near != PAD),
-                jnp.where(deletes, 1, ways).astype(jnp.int32),
-                costs,
-            )
+            texts = _texts(batch.tokens, words, near, costs, deletes, most)
             ranked, best = search(output, texts, most)
-            rows = jnp.arange(len(count), dtype=jnp.int32)
+            rows = jnp.arange(len(words), dtype=jnp.int32)
             tokens = changed(ranked, texts, best.words, rows)
             moved = tokens != batch.tokens
-            vectors = stages.embed(params, batch._replace(tokens=tokens)).text
-            squares = jnp.square(vectors - trace.embedded.text).sum(axis=-1)
+            change = stages.embed(params, batch._replace(tokens=tokens)).text - trace.embedded.text
+            squares = jnp.square(change).sum(axis=-1)
             found = best.size > 0
-            every = deletes & (best.size == 3) & (count <= ranked.position.shape[1])
+            every = deletes & (best.size == 3) & (texts.changeable <= ranked.position.shape[1])
             measured = {
                 "words": best.size.astype(dtype),
                 "distance": jnp.sqrt(jnp.sum(squares, axis=-1, where=moved)),
@@ -96,16 +84,36 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
                 "smallest": ((best.size <= 2) | every).astype(dtype),
             }
             if config.flip_prior >= 0:
-                lost = jnp.sum(nats, axis=-1, where=near == tokens[..., None])
-                measured["nats"] = jnp.sum(lost, axis=-1, where=moved & (tokens != PAD))
+                measured["nats"] = lost_by(tokens, near, nats, moved)
             measured = {name: jnp.where(found, each, jnp.nan) for name, each in measured.items()}
             return measured | {"changed": jnp.where(moved, tokens, -1)}
 
-        kinds = jax.lax.map(of_kind, jnp.arange(len(KINDS), dtype=jnp.int32))
-        least = _radius(stages, params, trace, batch, words)
-        return {"flips": _fewest(kinds, given, words, batch.words) | {"radius": least}}
+        found = _fewest(jax.lax.map(of_kind, kinds), given, words, batch.words)
+        return {"flips": found | {"radius": _radius(stages, params, trace, batch, words)}}
 
     return ask
+
+
+def _texts(
+    tokens: Int[Array, "batch length"],
+    words: Bool[Array, "batch length"],
+    near: Int[Array, "batch length ways"],
+    costs: Float[Array, "batch length"],
+    deletes: Bool[Array, ""],
+    most: int,
+) -> Texts:
+    """What is searched: of a deletion one way a word, which leaves one word; else those of near."""
+    count, ways = words.sum(axis=-1).astype(jnp.int32), near.shape[-1]
+    return Texts(
+        tokens,
+        jnp.argsort(~words, axis=-1, stable=True).astype(jnp.int32),
+        count,
+        jnp.minimum(jnp.where(deletes, count - 1, count), most),
+        jnp.where(deletes, PAD, near),
+        jnp.where(deletes, (jnp.arange(ways) == 0)[None, None], near != PAD),
+        jnp.where(deletes, 1, ways).astype(jnp.int32),
+        costs,
+    )
 
 
 def _radius(
@@ -113,10 +121,7 @@ def _radius(
 ) -> Float[Array, " batch"]:
     """Of every text, over the vectors of its words."""
     embedded = trace.embedded
-    movable = jnp.broadcast_to(words[..., None], embedded.text.shape)
-    if sees_pieces(stages):  # a word of fewer pieces keeps its number of them
-        vectors, real = pieces_of(params, embedded.text)
-        movable &= jnp.broadcast_to(real[..., None], vectors.shape).reshape(movable.shape)
+    movable = entries_of(stages, params, embedded.text, words)
 
     def logits(change: Float[Array, "batch length width"]) -> Float[Array, "batch classes"]:
         moved = embedded._replace(text=embedded.text + change)

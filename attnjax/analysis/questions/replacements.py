@@ -88,6 +88,17 @@ def at_tokens(prepared: Prepared, batch: Batch) -> tuple[Array, Array]:
     return options, nats
 
 
+def lost_by(
+    tokens: Int[Array, "batch length"],
+    options: Int[Array, "batch length ways"],
+    nats: Float[Array, "batch length ways"],
+    moved: Bool[Array, "batch length"],
+) -> Float[Array, " batch"]:
+    """The nats of the replacements of a text, summed; a word that is deleted has none."""
+    lost = jnp.sum(nats, axis=-1, where=options == tokens[..., None])
+    return jnp.sum(lost, axis=-1, where=moved & (tokens != PAD))
+
+
 def _nearest(
     vectors: np.ndarray, pieces: np.ndarray, split: EncodedSplit, config: AnalysisConfig
 ) -> Int[np.ndarray, "words ways"]:
