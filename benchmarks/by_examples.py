@@ -37,7 +37,7 @@ from attnjax.data.dataset import load_dataset
 from attnjax.runs.analysed import kept_checkpoints, training_rows
 from attnjax.runtime import set_compiler
 from benchmarks.record import command_line, machine
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, by_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 AT_MOST_S = {"effects": 60.0, "all_parameters": 600.0, "flips": 180.0}  # what is asked
@@ -79,8 +79,7 @@ def question(
 
 def peer_of(run: Any, dataset: Any, python: str, folder: str) -> Worker:
     """The loop in PyTorch, which leaves its effects in the folder."""
-    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(run.params))
-    arrays = {"/".join(each.key for each in path): np.asarray(leaf) for path, leaf in flat}
+    arrays = by_path(run.params)
     for name in ("train", "test"):
         split = dataset.splits[name]
         size = max(map(len, split.tokens))

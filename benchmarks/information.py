@@ -33,7 +33,7 @@ from attnjax.data.dataset import load_dataset
 from attnjax.runs.analysed import training_rows
 from attnjax.runtime import set_compiler
 from benchmarks.record import command_line, machine
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, by_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 STATES = ("encoder", "context", "logits")  # the embedding needs no measuring
@@ -107,8 +107,7 @@ def beside(run: Any, dataset: Any, options: argparse.Namespace, ours: float) -> 
     test = dataset.splits["test"]
     lengths = np.array([len(each) for each in test.tokens])
     middle = np.argsort(np.abs(lengths - lengths.mean()), kind="stable")[: options.peer_sentences]
-    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(run.params))
-    arrays = {"/".join(each.key for each in path): np.asarray(leaf) for path, leaf in flat}
+    arrays = by_path(run.params)
     size = lengths[middle].max()
     tokens = np.stack([np.pad(test.tokens[n], (0, size - lengths[n])) for n in middle])
     with tempfile.TemporaryDirectory() as folder:

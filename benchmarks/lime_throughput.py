@@ -26,7 +26,7 @@ from attnjax.runtime import set_compiler
 from attnjax.types import Batch
 from benchmarks.methods_throughput import WORDS, compiled, seconds, texts
 from benchmarks.record import command_line, machine
-from benchmarks.worker import Worker
+from benchmarks.worker import Worker, by_path
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 AT_LEAST = 10.0  # times as fast
@@ -50,8 +50,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
     params = jax.jit(stages.init)(jax.random.key(0))
     call = compiled("lime", stages, AnalysisConfig(lime_samples=options.samples))
     groups = by_length(texts(options.texts))
-    flat, _ = jax.tree_util.tree_flatten_with_path(params)
-    arrays = {"/".join(each.key for each in path): np.asarray(leaf) for path, leaf in flat}
+    arrays = by_path(params)
     few = texts(options.peer_texts)
     with tempfile.TemporaryDirectory() as folder:
         file = os.path.join(folder, "model.npz")

@@ -23,6 +23,14 @@ def serve(run: Callable[[], None], ready: dict[str, Any]) -> None:
         print(json.dumps({"seconds": time.perf_counter() - started}), flush=True)
 
 
+def by_path(params: Any) -> dict[str, Any]:
+    """{"a/b": array} of a model's parameters {"a": {"b": array}}, as a peer reads them."""
+    import jax  # a peer's environment has none
+
+    flat, _ = jax.tree_util.tree_flatten_with_path(jax.device_get(params))
+    return {"/".join(each.key for each in path): leaf for path, leaf in flat}
+
+
 class Worker:
     """A serving process, from the parent's side."""
 
