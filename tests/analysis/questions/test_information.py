@@ -139,7 +139,10 @@ def test_the_section_shows_states_classes_a_curve_and_a_sentence(asked, tmp_path
     assert [row[0] for row in classes.text()] == ["content words", "function words", "punctuation",
                                                   "first token", "end token"]  # fmt: skip
     (figures,) = (each.figures for each in blocks if isinstance(each, Figures))
-    assert [each["name"] for each in figures] == ["information", "information_sentence"]
+    names = ["information", "information_sentence", "information_beside"]
+    assert [each["name"] for each in figures] == names
+    beside = (tmp_path / "figures" / "information_beside.svg").read_text()
+    assert all(f">{word}</text>" in beside for word in ("film", "attention"))
     svg = (tmp_path / "figures" / "information_sentence.svg").read_text()
     assert all(f">{word}</text>" in svg for word in ("film", "(end)", "context"))
     said = [each.text for each in blocks if isinstance(each, Paragraph)]
