@@ -171,6 +171,10 @@ Without = Callable[[Int[Array, ""]], tuple[Encoded, Int[Array, "batch length"]]]
 Kept = Callable[
     [Bool[Array, "batch length"], Bool[Array, "batch length_query"] | None], tuple[Encoded, Batch]
 ]
+Edited = Callable[
+    [Int[Array, " some"], Int[Array, "some changes"], Int[Array, "some changes"]],
+    tuple[Encoded, Batch],
+]
 
 
 class Quick(NamedTuple):
@@ -187,12 +191,17 @@ class Quick(NamedTuple):
     encode_kept     (params, Embedded, batch) -> kept; kept(keep, keep of the query or None), True
                     [batch, length] on the tokens that stay, is (Encoded, batch) of these alone,
                     closed up
+    encode_edited   (params, Embedded, batch) -> edited; edited(rows, places, tokens) is (Encoded,
+                    batch) of these rows [some], as often as they are named, with the tokens [some,
+                    changes] at these places of their texts: PAD deletes one, and the text closes
+                    up; a place beyond the text's length changes nothing
     """
 
     read: Callable[[Params, Encoded, Batch], Read]
     encode_without: Callable[[Params, Embedded, Batch, Segment], Without]
     encode_scaled: Callable[[Params, Embedded, Batch, Factors], Encoded]
     encode_kept: Callable[[Params, Embedded, Batch], Kept]
+    encode_edited: Callable[[Params, Embedded, Batch], Edited]
 
 
 def as_they_are(batch: Batch, values: Array, segment: Segment = "text") -> Array:

@@ -187,6 +187,40 @@ def bilstm_kept(
     return kept
 
 
+def bilstm_edited(
+    params: LSTMParams, inputs: Float[Array, "batch length embed"]
+) -> Callable[..., Float[Array, "some length states"]]:
+    """Builds edited(rows, order, real, places, vectors): states of rows with a few new vectors.
+
+    rows     [some] whose tokens; order, real  [some, length] as of `bilstm_kept`
+    places   [some, changes] where in that order the vectors [some, changes, embed] stand, beyond
+             the length: nowhere
+    Only the new vectors are projected. Values only: no gradient.
+    """
+    # Both directions in one array: the CPU compiler of jaxlib 0.10 makes two alike scatters one,
+    # and aborts (openxla/xla#47367).
+    batch, weights = len(inputs), jnp.concatenate(params.input, axis=-1)
+    projected = _project(weights, inputs.swapaxes(0, 1)).reshape(-1, weights.shape[-1])
+
+    def edited(
+        rows: Int[Array, " some"],
+        order: Int[Array, "some length"],
+        real: Bool[Array, "some length"],
+        places: Int[Array, "some changes"],
+        vectors: Float[Array, "some changes embed"],
+    ) -> Float[Array, "some length states"]:
+        some, length = order.shape
+        steps = real.T.astype(inputs.dtype)[..., None]
+        old = (order.astype(rows.dtype) * batch + rows[:, None]).T.reshape(-1)
+        new = (places * some + jnp.arange(some, dtype=places.dtype)[:, None]).T.reshape(-1)
+        put = _project(weights, vectors.swapaxes(0, 1)).reshape(len(new), -1)
+        found = projected[old].at[new].set(put, mode="drop").reshape(length, some, -1)
+        found = jnp.where(steps > 0, found, 0)
+        return _both(params.recurrent, params.bias, jnp.split(found, 2, axis=-1), steps)
+
+    return edited
+
+
 def _sides(params):
     return [LSTMParams(*(each[side] for each in params)) for side in (0, 1)]
 

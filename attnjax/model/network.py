@@ -14,10 +14,12 @@ from attnjax.model.attention import attention_weights
 from attnjax.model.dropout import QUERY, folded
 from attnjax.model.layers import Decoder, Embedding, Pooled
 from attnjax.model.quick import (
+    EDITED,
     KEPT,
     SCALED,
     WITHOUT,
     close_up,
+    edit,
     gathered,
     kept_order,
     read_out,
@@ -29,6 +31,7 @@ from attnjax.types import (
     PAD,
     SOS,
     Batch,
+    Edited,
     Embedded,
     Encoded,
     Factors,
@@ -341,6 +344,22 @@ def encode_kept(network: Network, params: Params, embedded: Embedded, batch: Bat
         return Encoded(states, asked(order, real)[1]), segments.with_tokens(closed, "query", ids)
 
     return kept
+
+
+def encode_edited(network: Network, params: Params, embedded: Embedded, batch: Batch) -> Edited:
+    """`Quick.encode_edited` of an encoder in `EDITED`: queries are encoded once."""
+    weights = _weights_of(network, params, "text")
+    states_of, summary = EDITED[network.config.encoder](weights, embedded.text), None
+    if embedded.query is not None:
+        _, summary = _run(network, params, "query", embedded.query, batch.query_mask, None)
+
+    def edited(rows: Any, places: Any, tokens: Any) -> Any:
+        found = edit(batch, rows, places, tokens)
+        vectors = embed(network, params, found.batch._replace(tokens=tokens)).text
+        states = states_of(rows, found.order, found.real, found.places, vectors)
+        return Encoded(states, None if summary is None else summary[rows]), found.batch
+
+    return edited
 
 
 def normalized(

@@ -1,15 +1,16 @@
 """Shortcuts of a model, each beside the literal way, which gives the same values.
 
 `literal` makes all of them from the stages alone. A built model has quicker ones: its decoder reads
-many attentions of one encoding at once, and `WITHOUT`, `SCALED` and `KEPT` hold what an encoder can
-do. A way of leaving tokens out is one function (encoder, weights, inputs, tokens) -> without, where
-without(position) is (states, summary, tokens left) of the rows that lack this position; a way of
-scaling is (encoder, weights, inputs, mask, factors) -> (states, summary); a way of keeping some
-tokens is (weights, inputs) -> kept, where kept(order, real) is (states, summary).
+many attentions of one encoding at once, and `WITHOUT`, `SCALED`, `KEPT` and `EDITED` hold what an
+encoder can do. A way of leaving tokens out is one function (encoder, weights, inputs, tokens) ->
+without, where without(position) is (states, summary, tokens left) of the rows that lack this
+position; a way of scaling is (encoder, weights, inputs, mask, factors) -> (states, summary); a way
+of keeping some tokens is (weights, inputs) -> kept, where kept(order, real) is (states, summary); a
+way of putting in others is (weights, inputs) -> edited, see `bilstm_edited`.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +20,7 @@ from attnjax.model import segments
 from attnjax.model.lstm import (
     LSTMParams,
     bilstm,
+    bilstm_edited,
     bilstm_kept,
     bilstm_under,
     bilstm_without,
@@ -28,6 +30,7 @@ from attnjax.model.rules import HELD, PLAIN, Rules
 from attnjax.types import (
     PAD,
     Batch,
+    Edited,
     Embedded,
     Encoded,
     Factors,
@@ -51,7 +54,9 @@ SegmentWithout = Callable[
 
 
 def literal(
-    encode: Callable[[Params, Embedded, Batch], Encoded], decode: Callable[..., Any]
+    embed: Callable[[Params, Batch], Embedded],
+    encode: Callable[[Params, Embedded, Batch], Encoded],
+    decode: Callable[..., Any],
 ) -> Quick:
     """The slow way of each shortcut, from the stages of any model."""
 
@@ -96,7 +101,52 @@ def literal(
 
         return kept
 
-    return Quick(read, encode_without, encode_scaled, encode_kept)
+    def encode_edited(params: Params, embedded: Embedded, batch: Batch) -> Edited:
+        del embedded
+
+        def edited(rows: Array, places: Array, tokens: Array) -> tuple[Encoded, Batch]:
+            found = edit(batch, rows, places, tokens).batch
+            return encode(params, embed(params, found), found), found
+
+        return edited
+
+    return Quick(read, encode_without, encode_scaled, encode_kept, encode_edited)
+
+
+class Edit(NamedTuple):
+    """Edited texts: the batch of them, and how each comes about from the row that it was.
+
+    order, real  [some, length] as of `kept_order`; places  [some, changes] where the new tokens
+    stand in them, the length itself where none does
+    """
+
+    batch: Batch
+    order: Int[Array, "some length"]
+    real: Bool[Array, "some length"]
+    places: Int[Array, "some changes"]
+
+
+def edit(
+    batch: Batch,
+    rows: Int[Array, " some"],
+    places: Int[Array, "some changes"],
+    tokens: Int[Array, "some changes"],
+) -> Edit:
+    """These rows with these tokens at these places of their texts, closed up where one is PAD.
+
+    Worked: of [[2, 7, 8, 3]] places [[1, 2]] and tokens [[PAD, 9]] make [[2, 9, 3, PAD]], order
+    [[0, 2, 3, 1]], places [[4, 1]].
+    """
+    some = jax.tree.map(lambda each: each[rows], batch)
+    length = some.tokens.shape[1]
+    at = jnp.arange(len(rows), dtype=places.dtype)[:, None]
+    changed = some.tokens.at[at, places].set(tokens, mode="drop")
+    order, real = kept_order(changed != PAD)
+    place = jnp.arange(length, dtype=places.dtype)[None, :, None]
+    left = (changed != PAD)[..., None] & (place < places[:, None, :])  # before each new token
+    stands = (tokens != PAD) & (places < length)
+    new = jnp.where(stands, left.sum(axis=1, dtype=places.dtype), length)
+    return Edit(some._replace(tokens=gathered(changed, order, real)), order, real, new)
 
 
 def kept_order(
@@ -144,7 +194,8 @@ def stages_by_hand(
     def layers(*_: Any) -> tuple[Layer, ...]:
         return ()
 
-    return Stages(init, embed, encode, score, decode, literal(encode, decode), under, layers)
+    quick = literal(embed, encode, decode)
+    return Stages(init, embed, encode, score, decode, quick, under, layers)
 
 
 def delete(
@@ -234,9 +285,17 @@ def gather_projections(
     return encoded
 
 
+def edit_projections(
+    weights: Any, inputs: Float[Array, "batch length embed"]
+) -> Callable[..., Float[Array, "some length states"]]:
+    """For the BiLSTM: words are projected once, and beside them only those that come in."""
+    return bilstm_edited(LSTMParams(**weights), inputs)
+
+
 WITHOUT = {"bilstm": skip_steps}
 SCALED = {"bilstm": scale_projections}
 KEPT = {"bilstm": gather_projections}
+EDITED = {"bilstm": edit_projections}
 
 
 def read_out(

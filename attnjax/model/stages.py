@@ -21,6 +21,7 @@ from attnjax.model.network import (
     decode,
     embed,
     encode,
+    encode_edited,
     encode_kept,
     encode_without,
     first_token,
@@ -31,10 +32,7 @@ from attnjax.model.network import (
     read_many,
     score,
 )
-from attnjax.model.quick import (
-    KEPT,
-    literal,
-)
+from attnjax.model.quick import EDITED, KEPT, literal
 from attnjax.model.rules import PLAIN, Rules
 from attnjax.model_checks import trained_elsewhere
 from attnjax.types import (
@@ -149,17 +147,19 @@ def jitted(stage: Callable[..., Any], network: Network) -> Callable[..., Any]:
 
 def _quick(network: Network) -> Quick:
     """The model's shortcuts; of a decoder under other rules, decoding itself."""
-    slow = literal(partial(encode, network), partial(decode, network))
+    slow = literal(partial(embed, network), partial(encode, network), partial(decode, network))
     if network.listed is not None:
         return slow
     linear = network.rules == PLAIN and not trained_elsewhere(network.config)
     read = partial(read_many, network) if linear else slow.read
-    without, kept = partial(encode_without, network), slow.encode_kept
+    without, kept, edited = partial(encode_without, network), slow.encode_kept, slow.encode_edited
     if network.pieces is not None:  # both segments are one sequence
         without = slow.encode_without
     if network.config.encoder in KEPT and network.rules.encodes_plainly:
         kept = partial(encode_kept, network)
-    return Quick(read, without, jitted(encode, network), kept)
+    if network.config.encoder in EDITED and network.rules.encodes_plainly:
+        edited = partial(encode_edited, network)
+    return Quick(read, without, jitted(encode, network), kept, edited)
 
 
 def vocabulary_size(stages: Stages, params: Params) -> int:

@@ -7,7 +7,7 @@ import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.model.layers import ENCODERS
-from attnjax.model.quick import WITHOUT, close_up, delete
+from attnjax.model.quick import WITHOUT, close_up, delete, edit
 from attnjax.types import EOS, PAD, SOS
 
 # Where words have pieces, they are what closes up: see test_bert.
@@ -82,3 +82,56 @@ def test_what_is_kept_closes_up_and_is_encoded_so(name):
             np.testing.assert_allclose(states[: len(left)], plain.states[0], atol=1e-14)
             assert not np.asarray(states[len(left) :]).any()
             np.testing.assert_allclose(encoded.query[row], plain.query[0], atol=1e-14)
+
+
+def test_edits_close_up():
+    batch = batch_of([[SOS, 7, 8, EOS]], length=5)
+    places, tokens = (jnp.array(each, jnp.int32) for each in ([[1, 2], [2, 5]], [[PAD, 9], [6, 9]]))
+    found = edit(batch, jnp.array([0, 0]), places, tokens)
+    np.testing.assert_array_equal(found.batch.tokens, [[SOS, 9, EOS, 0, 0], [SOS, 7, 6, EOS, 0]])
+    np.testing.assert_array_equal(found.order, [[0, 2, 3, 1, 4], [0, 1, 2, 3, 4]])
+    np.testing.assert_array_equal(found.real.sum(axis=1), [3, 4])
+    np.testing.assert_array_equal(found.places, [[5, 1], [2, 5]])
+
+
+@pytest.mark.usefixtures("double_precision")
+@pytest.mark.parametrize("name", ENCODERS)
+@pytest.mark.parametrize("pair", [False, True])
+def test_edited_texts_are_encoded_as_if_they_had_always_been_so(name, pair):
+    stages, params = small_model(name, "dot", pair, dtype=jnp.float64)
+    texts = sentences([4, 2, 5])
+    queries = sentences([3, 1, 2], seed=1) if pair else None
+    batch = batch_of(texts, queries, length=8, dtype=np.float64)
+    # Each row more than once: one word new, one gone, one of each, two new, nothing.
+    edits = [
+        (2, [(3, 9), (8, 7)]),
+        (0, [(2, PAD), (8, 0)]),
+        (2, [(1, PAD), (4, 6)]),
+        (0, [(1, 8), (4, 5)]),
+        (2, [(5, PAD), (1, PAD)]),
+        (1, [(8, 3), (9, PAD)]),
+    ]
+    rows = np.array([row for row, _ in edits], np.int32)
+    places, tokens = np.moveaxis(np.array([each for _, each in edits], np.int32), 2, 0)
+
+    @quick_jit
+    def found(params, batch):
+        edited = stages.quick.encode_edited(params, stages.embed(params, batch), batch)
+        return edited(jnp.asarray(rows), jnp.asarray(places), jnp.asarray(tokens))
+
+    encoded, closed = found(params, batch)
+    for place, (row, changes) in enumerate(edits):
+        ids = list(texts[row])
+        for at, token in changes:
+            ids[at : at + 1] = [token] if at < len(ids) else []
+        ids = np.array([each for each in ids if each != PAD])
+        asked = [queries[row]] if pair else None
+        shorter = batch_of([ids], asked, dtype=np.float64)
+        plain = stages.encode(params, stages.embed(params, shorter), shorter)
+        np.testing.assert_array_equal(closed.tokens[place, : len(ids)], ids)
+        assert not closed.tokens[place, len(ids) :].any()
+        states = encoded.states[place]
+        np.testing.assert_allclose(states[: len(ids)], plain.states[0], atol=1e-14)
+        assert not np.asarray(states[len(ids) :]).any()
+        if pair:
+            np.testing.assert_allclose(encoded.query[place], plain.query[0], atol=1e-14)

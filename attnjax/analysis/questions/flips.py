@@ -24,8 +24,7 @@ from attnjax.analysis.questions.replacements import at_tokens, lost_by, prepare
 from attnjax.analysis.questions.smallest import Texts, changed, search
 from attnjax.analysis.rows import AtWords
 from attnjax.config import AnalysisConfig
-from attnjax.model.attention import attend, forward
-from attnjax.model.quick import gathered, kept_order
+from attnjax.model.attention import attend
 from attnjax.model.stages import entries_of
 from attnjax.types import PAD, Batch, Params, Stages, Trace
 
@@ -54,12 +53,14 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
         trace, words = given.trace, batch.words & (batch.rows >= 0)[:, None]
         classes, dtype = trace.logits.argmax(axis=-1), trace.probabilities.dtype
 
-        def output(rows: Int[Array, " some"], tokens: Int[Array, "some length"]) -> Any:
-            some = jax.tree.map(lambda each: each[rows], batch)
-            some = some._replace(tokens=gathered(tokens, *kept_order(tokens != PAD)))
-            found = forward(stages, params, some)
-            before = classes[rows]
-            return of_classes(found.probabilities, before), found.logits.argmax(axis=-1) != before
+        edited = stages.quick.encode_edited(params, trace.embedded, batch)
+
+        def output(rows: Array, places: Array, tokens: Array) -> Any:
+            encoded, some = edited(rows, places, tokens)
+            scores, before = stages.score(params, encoded), classes[rows]
+            _, logits = attend(stages, params, encoded, scores, some)
+            probabilities = jax.nn.softmax(logits, axis=-1)
+            return of_classes(probabilities, before), logits.argmax(axis=-1) != before
 
         near, nats = at_tokens(prepared, batch)
         kinds = jnp.arange(len(KINDS), dtype=jnp.int32)
@@ -69,8 +70,7 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             deletes = kind == 0
             texts = _texts(batch.tokens, words, near, costs, deletes, most)
             ranked, best = search(output, texts, most)
-            rows = jnp.arange(len(words), dtype=jnp.int32)
-            tokens = changed(ranked, texts, best.words, rows)
+            tokens = changed(ranked, texts, best.words)
             moved = tokens != batch.tokens
             change = stages.embed(params, batch._replace(tokens=tokens)).text - trace.embedded.text
             squares = jnp.square(change).sum(axis=-1)

@@ -38,9 +38,12 @@ class Texts(NamedTuple):
     costs: Float[Array, "batch length"]
 
 
-# (rows, tokens of one text each) -> the predicted class's probability, whether another is predicted
+Edits = tuple[Int[Array, "some changes"], Int[Array, "some changes"]]  # places, tokens
+
+# (rows, places in them, tokens there) -> the predicted class's probability, whether another is
+# predicted
 Output = Callable[
-    [Int[Array, " some"], Int[Array, "some length"]],
+    [Int[Array, " some"], Int[Array, "some changes"], Int[Array, "some changes"]],
     tuple[Float[Array, " some"], Bool[Array, " some"]],
 ]
 
@@ -73,13 +76,13 @@ def evaluated(
     output: Output,
     counts: Int[Array, " batch"],
     slots: int,
-    edited: Callable[[Int[Array, " some"], Int[Array, " some"]], Int[Array, "some length"]],
+    edits: Callable[[Int[Array, " some"], Int[Array, " some"]], Edits],
     dtype: Any,
 ) -> tuple[Float[Array, "batch slots"], Bool[Array, "batch slots"]]:
     """Probabilities and flips of the first `counts` candidates of each row; else inf and False.
 
-    edited  (rows, numbers of their candidates) -> tokens. All rows' candidates stand in one line,
-    which is read in pieces: a row that needs none costs nothing.
+    edits  (rows, numbers of their candidates) -> places and tokens. All rows' candidates stand in
+    one line, which is read in pieces: a row that needs none costs nothing.
     """
     batch = len(counts)
     some = max(batch, TOGETHER)
@@ -90,7 +93,7 @@ def evaluated(
         row = jnp.searchsorted(ends, item, side="right").astype(jnp.int32)
         row = jnp.minimum(row, batch - 1)
         number = item - (ends - counts)[row]
-        value, flips = output(row, edited(row, jnp.minimum(number, slots - 1)))
+        value, flips = output(row, *edits(row, jnp.minimum(number, slots - 1)))
         slot = jnp.where(item < ends[-1], row * slots + number, batch * slots)
         return (
             found[0].at[slot].set(value, mode="drop"),
@@ -120,13 +123,13 @@ def single(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
     """Every word changed alone, in each of its ways: their ranks, and the flips that suffice."""
     length, ways = texts.options.shape[1:]
 
-    def edited(row: Int[Array, " some"], number: Int[Array, " some"]) -> Int[Array, "some length"]:
+    def edits(row: Int[Array, " some"], number: Int[Array, " some"]) -> Edits:
         position = texts.places[row, number // texts.ways]
         new = texts.options[row, position, number % texts.ways]
-        return texts.tokens[row].at[jnp.arange(len(row)), position].set(new)
+        return position[:, None], new[:, None]
 
     counts = jnp.where(texts.limit > 0, texts.changeable * texts.ways, 0)
-    value, flips = evaluated(output, counts, length * ways, edited, texts.costs.dtype)
+    value, flips = evaluated(output, counts, length * ways, edits, texts.costs.dtype)
     word, each = (jnp.arange(count, dtype=jnp.int32) for count in (length, ways))
     slot = word[:, None] * texts.ways + each[None, :]
     slot = jnp.minimum(slot, length * ways - 1)
@@ -162,15 +165,20 @@ def single(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
     return ranked, Best(found.astype(jnp.int32), words, jnp.where(found, probability, jnp.inf))
 
 
-def changed(ranked: Ranked, texts: Texts, words: Array, rows: Array) -> Int[Array, "some length"]:
-    """The tokens of the rows with these words changed, PAD where one is deleted."""
-    length = texts.tokens.shape[1]
-    at = jnp.arange(len(rows))[:, None]
+def edits_of(ranked: Ranked, texts: Texts, words: Array, rows: Array) -> Edits:
+    """Where these words of the rows stand, and what comes in their places: PAD deletes."""
     nowhere = jnp.minimum(words, ranked.position.shape[1] - 1)
     real = words < ranked.position.shape[1]
-    position = jnp.where(real, ranked.position[rows[:, None], nowhere], length)
-    new = ranked.token[rows[:, None], nowhere]
-    return texts.tokens[rows].at[at, position].set(new, mode="drop")
+    position = ranked.position[rows[:, None], nowhere]
+    places = jnp.where(real, position, texts.tokens.shape[1])
+    return places, ranked.token[rows[:, None], nowhere]
+
+
+def changed(ranked: Ranked, texts: Texts, words: Array) -> Int[Array, "batch length"]:
+    """The tokens of all rows with these words of theirs changed, PAD where one is deleted."""
+    rows = jnp.arange(len(texts.tokens), dtype=jnp.int32)
+    places, new = edits_of(ranked, texts, words, rows)
+    return texts.tokens.at[rows[:, None], places].set(new, mode="drop")
 
 
 def search(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
@@ -221,10 +229,10 @@ def search(output: Output, texts: Texts, most: int) -> tuple[Ranked, Best]:
         open_ = (best.size == 0) & (size <= texts.limit)
         counts = jnp.where((kind == 2) | open_, counts, 0)
 
-        def edited(row: Int[Array, " some"], number: Int[Array, " some"]) -> Array:
-            return changed(ranked, texts, sets[row, number], row)
+        def edits(row: Int[Array, " some"], number: Int[Array, " some"]) -> Edits:
+            return edits_of(ranked, texts, sets[row, number], row)
 
-        value, flips = evaluated(output, counts, slots, edited, texts.costs.dtype)
+        value, flips = evaluated(output, counts, slots, edits, texts.costs.dtype)
         real = sets[..., 0] < wide
         real = jnp.where(kind == 2, (sets < wide).any(axis=-1), real)
         value, flips = jnp.where(real, value, jnp.inf), flips & real

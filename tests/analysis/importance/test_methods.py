@@ -96,7 +96,7 @@ def probability(stages, params, batch):
 
 def slow(stages):
     """The same model without its shortcuts."""
-    return stages._replace(quick=literal(stages.encode, stages.decode))
+    return stages._replace(quick=literal(stages.embed, stages.encode, stages.decode))
 
 
 @pytest.mark.parametrize(

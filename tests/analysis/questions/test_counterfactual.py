@@ -116,7 +116,7 @@ def test_equal_random_numbers_still_give_a_permutation(monkeypatch):
 def test_adversarial_attention_is_far_and_changes_nothing(pair, classes, read):
     stages, params = small_model("average", pair=pair, classes=classes)
     if not read:
-        stages = stages._replace(quick=literal(stages.encode, stages.decode))
+        stages = stages._replace(quick=literal(stages.embed, stages.encode, stages.decode))
     batch = batch_of(sentences(LENGTHS), sentences([2] * 5, seed=1) if pair else None)
     found = seek(stages, params, batch)
     trace = forward(stages, params, batch)
