@@ -190,6 +190,23 @@ def influence() -> str:
     return rows_of(["through, on, at which parameters: r, slope", *encoders], rows)
 
 
+def by_examples() -> str:
+    """What influence and flips of SST take, in seconds, and what was asked."""
+    found = stored("by_examples")
+    asked, seconds, texts = found["asked"]["seconds"], found["seconds"], found["texts"]
+    titles = {
+        "effects": f"effects of {texts['train']:,} texts on {texts['test']:,}, last layer",
+        "with_words": "the same, with the words of the texts that are told, and mislabelled texts",
+        "all_parameters": f"effects on {texts['all']} texts, all parameters, conjugate gradients",
+        "flips": f"flips of {texts['flips']:,} texts, by deletion and by replacement",
+    }
+    rows = [
+        [title, f"{seconds[name]:.0f}", f"{asked[name]:.0f}" if name in asked else "–"]
+        for name, title in titles.items()
+    ]
+    return rows_of(["", "seconds", "asked: at most"], rows)
+
+
 def masks() -> str:
     """Masks learnt for all texts, and optimised text by text: objective, faithfulness, time."""
     runs = [each["ways"] for each in stored("mask_model")["runs"]]
@@ -285,7 +302,7 @@ def parity() -> str:
 
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
-    *(methods, influence, masks, parity, known_word, monotonic),
+    *(methods, influence, by_examples, masks, parity, known_word, monotonic),
     *(judged, judged_of, judged_attention),
 )
 

@@ -120,11 +120,21 @@ def values(runs: list[dict[str, Any]], method: str, figure: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
+def asked_of(runs: list[dict[str, Any]]) -> dict[str, str]:
+    """The figures that some explanation has, with their titles."""
+    return {
+        figure: title
+        for figure, title in FIGURES.items()
+        if any(values(runs, method, figure) for method in runs[0]["figures"])
+    }
+
+
 def by_method(name: str, technique: str) -> list[list[str]]:
     """Rows of one table: explanations down, figures across, of the models of one technique."""
     runs = stored(name)[technique]
-    return [["explanation", *FIGURES.values()]] + [
-        [method, *(spread([*values(runs, method, each)]) for each in FIGURES)]
+    asked = asked_of(runs)
+    return [["explanation", *asked.values()]] + [
+        [method, *(spread([*values(runs, method, each)]) for each in asked)]
         for method in runs[0]["figures"]
     ]
 
@@ -132,10 +142,11 @@ def by_method(name: str, technique: str) -> list[list[str]]:
 def by_technique(name: str, method: str) -> list[list[str]]:
     """Rows of one table: techniques down, figures across, p of no difference from none behind."""
     found = stored(name)
-    rows = [["technique", "accuracy", *FIGURES.values()]]
+    asked = asked_of(found["none"])
+    rows = [["technique", "accuracy", *asked.values()]]
     for technique, runs in found.items():
         cells = [spread([each["test"]["accuracy"] for each in runs])]
-        for figure in FIGURES:
+        for figure in asked:
             mine = values(runs, method, figure)
             cell = spread([*mine])
             if technique != "none" and len(mine) > 2 and figure != "seconds":
