@@ -1,6 +1,6 @@
 """What each state of a model still knows of its words, over seeds: the claims of the source.
 
-python benchmarks/scores.py --config=configs/sst.py --name=information/sst/bilstm --seeds=3 \
+python benchmarks/scores.py --config=configs/sst.py --name=models/sst/bilstm --seeds=3 \
     --keep=information,usable_information -- --config.data.path=DIR \
     --config.model.encoder=bilstm --config.analysis.questions=information,usable_information ...
 python benchmarks/layers.py [--name=sst]
@@ -24,7 +24,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.analysis.information.word_classes import CLASSES
 from benchmarks.scores import RUNS, spread
 
-STORED = RUNS / "information"
+STORED = RUNS / "models"
 ORIGINS = {"own": "own word", "neighbours": "the two beside it", "further": "further words"}
 POOLED = ("context", "logits")  # states without a vector a token
 
@@ -140,7 +140,7 @@ def usable(data: str) -> list[list[str]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--name", default="sst", help="folder under results/runs/information")
+    parser.add_argument("--name", default="sst", help="folder under results/runs/models")
     name = parser.parse_args().name
     for rows in (usable(name), by_class(name), by_origin(name), claims(name)):
         header, *rest = rows

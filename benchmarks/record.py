@@ -13,6 +13,7 @@ PATHS = (
     "workdir",
     "path",
     "vectors",
+    "pretrained",
 )  # their values differ from machine to machine
 
 

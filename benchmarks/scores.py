@@ -11,12 +11,16 @@ there: mean and standard deviation over seeds.
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
 import sys
 import tempfile
 from typing import Any
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from benchmarks.record import placeless
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 RUNS = ROOT / "benchmarks" / "results" / "runs"
@@ -29,26 +33,30 @@ def run(config: str, seed: int, overrides: list[str]) -> dict[str, Any]:
         command = [sys.executable, "-m", "attnjax.main", *arguments, f"--workdir={folder}/run"]
         subprocess.run(command, cwd=ROOT, check=True)
         results = json.loads(pathlib.Path(folder, "run", "results.json").read_text())
-    # Paths differ from machine to machine: the command names the data, not where it lay.
-    shown = [
-        each.split("=")[0] + "=DIR" if each.startswith("--config.data.path=") else each
-        for each in arguments
-    ]
     results["config"]["data"]["path"] = "DIR"
-    results["command"] = " ".join(["python -m attnjax.main", *shown])
+    if results["config"]["model"]["pretrained"]:
+        results["config"]["model"]["pretrained"] = "DIR"
+    results["command"] = " ".join(["python -m attnjax.main", *placeless(arguments)])
     return results
 
 
 def kept(results: dict[str, Any], parts: str) -> dict[str, Any]:
     """Of the analysis these parts alone, comma-separated; all of the results where none is named.
 
-    An analysis of many explanations and classes takes megabytes.
+    An analysis of many explanations takes megabytes by class of prediction: that is left out.
     """
     if not parts:
         return results
-    about = ("command", "versions", "devices", "best", "test", "timing")
+    about = ("command", "versions", "devices", "best", "test", "timing", "cost")
     analysis = {name: results["analysis"][name] for name in ("examples", *parts.split(","))}
-    return {name: results[name] for name in about} | {"analysis": analysis}
+    return {name: results[name] for name in about} | {"analysis": _whole(analysis)}
+
+
+def _whole(found: Any) -> Any:
+    """The same without what is told by class."""
+    if not isinstance(found, dict):
+        return found
+    return {name: _whole(each) for name, each in found.items() if name != "by_class"}
 
 
 def write(path: pathlib.Path, results: dict[str, Any]) -> None:
