@@ -132,8 +132,13 @@ def test_sections_and_sentences(tmp_path):
         "these words are among as many of most attention, by chance 0.10."
     )
     given = told(tmp_path, influence())
-    tables = [each for each in ANSWERS["influence"].blocks(given) if isinstance(each, Shown)]
-    assert "Example 3, predicted 0, true 1: a dull film" in [each.caption for each in tables]
+    blocks = ANSWERS["influence"].blocks(given)
+    tables = [each for each in blocks if isinstance(each, Shown)]
+    (place,) = (
+        k for k, each in enumerate(blocks) if _says(each, "Example 3, predicted 0, true 1: a")
+    )
+    assert blocks[place].text == "Example 3, predicted 0, true 1: a dull film"
+    assert [row["training text"] for row in blocks[place + 1].table.rows][-1] == "18"
     assert len(tables[-1].table.rows) == 10
     assert ANSWERS["influence"].sentence(given) == (
         "Of the last layer alone, leaving out the most helpful training text changes the loss of "
@@ -141,6 +146,10 @@ def test_sections_and_sentences(tmp_path):
         "0.02); 20 removals, retrained, correlate by 0.97; of wrong labels that were planted, "
         "self-influence ranks 0.98 of the pairs right, the plain loss 0.99."
     )
+
+
+def _says(block, start):
+    return isinstance(block, Paragraph) and block.text.startswith(start)
 
 
 def of_all(**more):
@@ -154,13 +163,12 @@ def test_the_whole_model_is_told_as_such(tmp_path):
     given = told(tmp_path, of_all())
     given.examples[0]["influence"]["attended"] = 1
     blocks = ANSWERS["influence"].blocks(given)
-    (text,) = (each.text for each in blocks if isinstance(each, Paragraph))
+    text, *examples = (each.text for each in blocks if isinstance(each, Paragraph))
     assert "matrix of 1,000 training texts, inverted by conjugate gradients" in text
     assert "has not come to its end" not in text
     (terms,) = (dict(each.terms) for each in blocks if isinstance(each, Terms))
     assert "puts attention on that word" in terms["effect"]
-    captions = [each.caption for each in blocks if isinstance(each, Shown)]
-    assert "Example 3, predicted 0, true 1, most attended word 'dull': a dull film" in captions
+    assert "Example 3, predicted 0, true 1, most attended word 'dull': a dull film" in examples
     assert (
         ANSWERS["influence"]
         .sentence(given)
@@ -170,7 +178,7 @@ def test_the_whole_model_is_told_as_such(tmp_path):
         )
     )
     given = told(tmp_path, of_all(not_converged=2, damping_that_converges=0.2))
-    (text,) = (
+    text, *_ = (
         each.text for each in ANSWERS["influence"].blocks(given) if isinstance(each, Paragraph)
     )
     assert "not come to its end for 2 examples: look at the residual" in text
@@ -180,7 +188,7 @@ def test_the_whole_model_is_told_as_such(tmp_path):
 def test_tracin_is_named_as_the_rival_it_is(tmp_path):
     given = told(tmp_path, of_all(scope="TracIn", target="loss", checkpoints=[8, 12]))
     blocks = ANSWERS["influence"].blocks(given)
-    (text,) = (each.text for each in blocks if isinstance(each, Paragraph))
+    text, *_ = (each.text for each in blocks if isinstance(each, Paragraph))
     assert "the cheap rival of influence functions" in text
     assert "after the steps 8 and 12." in text
     (terms,) = (dict(each.terms) for each in blocks if isinstance(each, Terms))

@@ -33,7 +33,7 @@ EFFECTS = {
 }
 QUANTITIES = {
     "loss": "the loss on the example",
-    "attention": "-ln of the attention to the example's most attended word, given in its caption",
+    "attention": "-ln of the attention to the example's most attended word, named above its table",
 }
 SIDES = {
     "loss": " Above 0 the text helps, below 0 it harms.",
@@ -112,13 +112,12 @@ def blocks(told: Told) -> list[Block]:
         Terms(terms(found)),
         Heading("Training texts that help and that harm"),
     ]
-    tables = [
-        Shown(texts.select(texts.columns[1:], example=name), _of(told, name))
-        for name in dict.fromkeys(row["example"] for row in texts.rows)
-    ]
-    shown += tables[:TEXTS]
-    if rest := tables[TEXTS : TEXTS + FOLDED]:
-        shown.append(Folded(counted(len(rest), "more example"), rest))
+    names = list(dict.fromkeys(row["example"] for row in texts.rows))
+    for name in names[:TEXTS]:
+        shown += _of_example(told, texts, name)
+    if rest := names[TEXTS : TEXTS + FOLDED]:
+        more = [block for name in rest for block in _of_example(told, texts, name)]
+        shown.append(Folded(counted(len(rest), "more example"), more))
     return [
         *shown,
         Files(texts),
@@ -126,6 +125,12 @@ def blocks(told: Told) -> list[Block]:
         Shown(suspects._replace(rows=suspects.rows[:SUSPECTS]), suspects.caption),
         Files(suspects),
     ]
+
+
+def _of_example(told: Told, texts: Table, name: str) -> list[Block]:
+    """The example, and the training texts that did most to it."""
+    table = texts.select(texts.columns[1:], example=name)
+    return [Paragraph(_of(told, name)), Shown(table, f"Effects on example {name}.")]
 
 
 def _of(told: Told, name: str) -> str:
