@@ -61,7 +61,7 @@ def figures(results: dict[str, Any]) -> dict[str, dict[str, float | None]]:
     found = results["analysis"]
 
     def of(question: str, name: str, *path: str) -> float | None:
-        value: Any = found[question] or {}
+        value: Any = found.get(question) or {}
         for key in (name, *path):
             value = value.get(key) or {}
         return value.get("mean")
@@ -79,7 +79,7 @@ def figures(results: dict[str, Any]) -> dict[str, dict[str, float | None]]:
             "average_precision": of("plausibility", name, "average_precision"),
             "seconds": (results["cost"].get(name) or {}).get("seconds_per_example"),
         }
-        for name in found["faithfulness"] or found["plausibility"]
+        for name in found.get("faithfulness") or found["plausibility"]
     }
 
 

@@ -1,14 +1,16 @@
-"""What each state of a model still knows of its words, over seeds: the claims of the source.
+"""Models side by side, over seeds: does attention explain them, and what do their states know?
 
 python benchmarks/scores.py --config=configs/sst.py --name=models/sst/bilstm --seeds=3 \
-    --keep=information,usable_information -- --config.data.path=DIR \
-    --config.model.encoder=bilstm --config.analysis.questions=information,usable_information ...
-python benchmarks/layers.py [--name=sst]
+    --keep=agreement,faithfulness,plausibility,information,usable_information -- \
+    --config.data.path=DIR --config.data.fields.rationale=rationale \
+    --config.analysis.questions=agreement,faithfulness,plausibility,information,usable_information \
+    --config.analysis.information_neighbours=2 ...
+python benchmarks/models.py [--name=sst]
 
 The first stores the runs of one model, the second prints the tables of all models of a data set:
-nats per dimension that each state retains of the words of a class, how a state of a token shares
-out among the token's own word, its neighbours and the others, and each claim of Guan et al. (ICML
-2019) with its 95 % interval over seeds (Student's t).
+every attention and every importance judged; nats per dimension that each state retains of the words
+of a class; how a state of a token shares out among the token's own word, its neighbours and the
+others; and each claim of Guan et al. (ICML 2019) with its 95 % interval over seeds (Student's t).
 """
 
 import argparse
@@ -22,9 +24,23 @@ from scipy import stats
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 from attnjax.analysis.information.word_classes import CLASSES
+from benchmarks.explanations import FIGURES, figures
 from benchmarks.scores import RUNS, spread
 
 STORED = RUNS / "models"
+TITLES = {
+    "average": "average",
+    "cnn": "CNN",
+    "bilstm": "BiLSTM",
+    "bilstm_attention_at": "the same, `attention_at`",
+    "bilstm_word_at": "the same, `word_at`",
+    "transformer": "Transformer",
+    "minilm_frozen": "MiniLM, frozen",
+    "minilm_tuned": "MiniLM, fine-tuned",
+}
+ATTENTIONS = ("attention", "attention_last", "rollout", "norm_attention", "alti")
+JUDGED = ("aopc", "comprehensiveness", "sufficiency", "average_precision")
+TAUS = {"gradient": "tau with gradient", "leave_one_out_signed": "tau with leave one out"}
 ORIGINS = {"own": "own word", "neighbours": "the two beside it", "further": "further words"}
 POOLED = ("context", "logits")  # states without a vector a token
 
@@ -32,11 +48,49 @@ Runs = list[dict[str, Any]]  # of one model, one a seed
 
 
 def models(data: str) -> dict[str, Runs]:
-    """Model -> its seeds' results."""
+    """Title -> its seeds' results, of the models that are stored."""
     return {
-        folder.name: [json.loads(each.read_text()) for each in sorted(folder.glob("seed_*"))]
-        for folder in sorted((STORED / data).iterdir())
+        title: [json.loads(each.read_text()) for each in sorted((STORED / data / name).glob("*"))]
+        for name, title in TITLES.items()
+        if (STORED / data / name).is_dir()
     }
+
+
+def tau(run: dict[str, Any], attention: str, method: str) -> float | None:
+    """Mean Kendall's tau of the two explanations."""
+    pairs = run["analysis"]["agreement"]
+    for name in (f"{attention}~{method}", f"{method}~{attention}"):
+        if name in pairs:
+            return pairs[name]["kendall"]["mean"]
+    return None
+
+
+def attentions(data: str) -> list[list[str]]:
+    """Rows of one table: attentions of every model down, agreement and judgements across."""
+    rows = [["model", "accuracy", "explanation", *TAUS.values(), *(FIGURES[f] for f in JUDGED)]]
+    for model, runs in models(data).items():
+        judged, accuracy = [figures(run) for run in runs], [run["test"]["accuracy"] for run in runs]
+        for name in (*(each for each in ATTENTIONS if each in judged[0]), "random"):
+            cells = [spread([tau(run, name, method) for run in runs]) for method in TAUS]
+            cells += [spread([each[name][figure] for each in judged]) for figure in JUDGED]
+            rows.append([model, spread([*accuracy]), f"`{name}`", *cells])
+    return rows
+
+
+def importance(data: str) -> list[list[str]]:
+    """Rows of one table: importance methods down; AOPC and average precision of every model."""
+    every = {model: [figures(run) for run in runs] for model, runs in models(data).items()}
+    names = dict.fromkeys(name for found in every.values() for name in found[0])
+    rows = [["AOPC; average precision", *every]]
+    for name in names:
+        if name in (*ATTENTIONS, "people"):
+            continue
+        cells = []
+        for found in every.values():
+            both = [[each.get(name, {}).get(f) for each in found] for f in ("aopc", JUDGED[-1])]
+            cells.append("; ".join(map(spread, both)) if name in found[0] else "–")
+        rows.append([f"`{name}`", *cells])
+    return rows
 
 
 def of_state(run: dict[str, Any], place: int) -> dict[str, Any]:
@@ -142,7 +196,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--name", default="sst", help="folder under results/runs/models")
     name = parser.parse_args().name
-    for rows in (usable(name), by_class(name), by_origin(name), claims(name)):
+    for tell in (attentions, importance, usable, by_class, by_origin, claims):
+        rows = tell(name)
         header, *rest = rows
         for line in (header, ["---"] * len(header), *rest):
             print(f"| {' | '.join(line)} |")
