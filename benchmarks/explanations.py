@@ -19,6 +19,7 @@ import argparse
 import json
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -120,19 +121,19 @@ def values(runs: list[dict[str, Any]], method: str, figure: str) -> list[float]:
     return [value for value in found if value is not None]
 
 
-def asked_of(runs: list[dict[str, Any]]) -> dict[str, str]:
-    """The figures that some explanation has, with their titles."""
+def asked_of(runs: list[dict[str, Any]], methods: Iterable[str]) -> dict[str, str]:
+    """The figures that one of these explanations has, with their titles."""
     return {
         figure: title
         for figure, title in FIGURES.items()
-        if any(values(runs, method, figure) for method in runs[0]["figures"])
+        if any(values(runs, method, figure) for method in methods)
     }
 
 
 def by_method(name: str, technique: str) -> list[list[str]]:
     """Rows of one table: explanations down, figures across, of the models of one technique."""
     runs = stored(name)[technique]
-    asked = asked_of(runs)
+    asked = asked_of(runs, runs[0]["figures"])
     return [["explanation", *asked.values()]] + [
         [method, *(spread([*values(runs, method, each)]) for each in asked)]
         for method in runs[0]["figures"]
@@ -142,7 +143,7 @@ def by_method(name: str, technique: str) -> list[list[str]]:
 def by_technique(name: str, method: str) -> list[list[str]]:
     """Rows of one table: techniques down, figures across, p of no difference from none behind."""
     found = stored(name)
-    asked = asked_of(found["none"])
+    asked = asked_of(found["none"], [method])
     rows = [["technique", "accuracy", *asked.values()]]
     for technique, runs in found.items():
         cells = [spread([each["test"]["accuracy"] for each in runs])]
