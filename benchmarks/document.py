@@ -19,7 +19,7 @@ import jinja2
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 from benchmarks import agreement as sst_agreement
-from benchmarks import explanations
+from benchmarks import explanations, models
 from benchmarks import techniques as tried
 from benchmarks.scores import RUNS, columns, spread
 
@@ -291,6 +291,12 @@ def judged_attention(name: str) -> str:
     return rows_of(header, [[f"`{each[0]}`", *each[1:]] for each in rows])
 
 
+def side_by_side(table: str) -> str:
+    """A table of SST's models side by side: see `models`."""
+    header, *rows = getattr(models, table)("sst")
+    return rows_of(header, rows)
+
+
 def parity() -> str:
     """Largest differences from transformers on a real model."""
     rows = []
@@ -303,7 +309,7 @@ def parity() -> str:
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
     *(methods, influence, by_examples, masks, parity, known_word, monotonic),
-    *(judged, judged_of, judged_attention),
+    *(judged, judged_of, judged_attention, side_by_side),
 )
 
 

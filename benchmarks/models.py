@@ -41,7 +41,7 @@ TITLES = {
 ATTENTIONS = ("attention", "attention_last", "rollout", "norm_attention", "alti")
 JUDGED = ("aopc", "comprehensiveness", "sufficiency", "average_precision")
 TAUS = {"gradient": "tau with gradient", "leave_one_out_signed": "tau with leave one out"}
-ORIGINS = {"own": "own word", "neighbours": "the two beside it", "further": "further words"}
+ORIGINS = {"own": "own word", "neighbours": "at most two places off", "further": "further off"}
 POOLED = ("context", "logits")  # states without a vector a token
 
 Runs = list[dict[str, Any]]  # of one model, one a seed
@@ -158,7 +158,8 @@ def claims(data: str) -> list[list[str]]:
             "function words: first layer less last",
             "content words: first layer less last",
             "last layer: content less function words",
-            "last layer: share of the two beside it",
+            "context: content less function words",
+            "last layer: share of words at most two places off",
         ]
     ]
     for model, runs in models(data).items():
@@ -172,8 +173,10 @@ def claims(data: str) -> list[list[str]]:
                 return "–"
             return interval([known(run, first, name) - known(run, later, name) for run in runs])
 
-        apart = [known(run, last, "content") - known(run, last, "function") for run in runs]
-        cells = [lost("end", half), lost("function", last), lost("content", last), interval(apart)]
+        cells = [lost("end", half), lost("function", last), lost("content", last)]
+        for place in (last, states(runs).index("context")):
+            apart = [known(run, place, "content") - known(run, place, "function") for run in runs]
+            cells.append(interval(apart))
         beside = "–"
         if of_state(runs[0], last)["origin"]:
             beside = interval([shares(run, last)["neighbours"] for run in runs])
