@@ -238,8 +238,12 @@ def _over(runs: list[Any], way: str, measure: str) -> str:
 
 def known_word() -> str:
     """How often the word that must be known stands first, and its AUC, over seeds."""
-    runs = [json.loads(each.read_text()) for each in sorted((RUNS / "reverse").glob("seed_*"))]
-    found = [run["analysis"]["known_word"] for run in runs]
+    found = [
+        dict(json.loads(each.read_text())["analysis"]["known_word"])
+        for each in sorted((RUNS / "reverse").glob("seed_*"))
+    ]
+    for each, newer in zip(found, sorted((RUNS / "reverse_mask").glob("seed_*")), strict=True):
+        each["mask"] = json.loads(newer.read_text())["analysis"]["known_word"]["mask"]
     cells = {
         name: [[each[name][measure]["mean"] for each in found] for measure in ("hit", "auc")]
         for name in found[0]
