@@ -295,6 +295,25 @@ def judged_attention(name: str) -> str:
     return rows_of(header, [[f"`{each[0]}`", *each[1:]] for each in rows])
 
 
+def information() -> str:
+    """How near the linearised figures come to the optimum, by state; seconds of SST's test split."""
+    found = stored("information")
+    probes = found["whole"]["probes"]
+    rows = [
+        [
+            state,
+            *(f"{each[f'{count}_probes']['against_optimised']['spearman']:.2f}" for count in probes),
+            f"{each['two_seeds_optimised']['spearman']:.2f}",
+            f"{100 * each['two_seeds_optimised']['median_difference']:.1f} %",
+        ]
+        for state, each in found["states"].items()
+    ]
+    seconds = [f"{each['warm_s']:.0f}" for each in probes.values()]
+    header = ["Spearman with the optimum", *(f"{count} probes" for count in probes)]
+    header += ["another seed's optimum", "whose sigma differs by"]
+    return rows_of(header, [*rows, ["seconds, SST's test split, all states", *seconds, "–", "–"]])
+
+
 def side_by_side(table: str) -> str:
     """A table of SST's models side by side: see `models`."""
     header, *rows = getattr(models, table)("sst")
@@ -313,7 +332,7 @@ def parity() -> str:
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
     *(methods, influence, by_examples, masks, parity, known_word, monotonic),
-    *(judged, judged_of, judged_attention, side_by_side),
+    *(judged, judged_of, judged_attention, side_by_side, information),
 )
 
 

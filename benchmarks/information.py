@@ -77,26 +77,36 @@ def precision(run: Any, dataset: Any, options: argparse.Namespace) -> dict[str, 
     short = np.flatnonzero([5 <= len(each) - 2 <= LONGEST for each in test.tokens])
     split = test.take(short[sample(len(short), SENTENCES, 0)])
     steps = {"information_steps": options.steps, "information_draws": options.draws}
-    linear = [asked(run, dataset, split, seed, information_steps=0) for seed in (0, 1)]
     optimised = [asked(run, dataset, split, seed, **steps) for seed in (0, 1)]
-    return {
-        state: {
-            "linearised_against_optimised": agreement(linear[0][state], optimised[0][state]),
-            "two_seeds_linearised": agreement(linear[0][state], linear[1][state]),
-            "two_seeds_optimised": agreement(optimised[0][state], optimised[1][state]),
-        }
+    found: dict[str, Any] = {
+        state: {"two_seeds_optimised": agreement(optimised[0][state], optimised[1][state])}
         for state in STATES
     }
+    for probes in options.probes:
+        linear = [
+            asked(run, dataset, split, seed, information_steps=0, information_probes=probes)
+            for seed in (0, 1)
+        ]
+        for state, each in found.items():
+            each[f"{probes}_probes"] = {
+                "against_optimised": agreement(linear[0][state], optimised[0][state]),
+                "two_seeds": agreement(linear[0][state], linear[1][state]),
+            }
+    return found
 
 
-def whole(run: Any, dataset: Any, rounds: int) -> dict[str, Any]:
-    """Seconds of the whole test split, all states, warm; the first of all compiles."""
-    split, took = dataset.splits["test"], []
-    for _ in range(rounds + 1):
-        started = time.perf_counter()
-        asked(run, dataset, split, 0, information_steps=0)
-        took.append(time.perf_counter() - started)
-    return {"texts": len(split), "first_s": took[0], "warm_s": statistics.median(took[1:])}
+def whole(run: Any, dataset: Any, options: argparse.Namespace) -> dict[str, Any]:
+    """Probes -> seconds of the whole test split, all states, warm; the first of all compiles."""
+    split, found = dataset.splits["test"], {}
+    for probes in options.probes:
+        took = []
+        for _ in range(options.rounds + 1):
+            started = time.perf_counter()
+            asked(run, dataset, split, 0, information_steps=0, information_probes=probes)
+            took.append(time.perf_counter() - started)
+        found[str(probes)] = {"first_s": took[0], "warm_s": statistics.median(took[1:])}
+        print(f"{probes} probes: {found[str(probes)]['warm_s']:.0f} s", flush=True)
+    return {"texts": len(split), "probes": found}
 
 
 def beside(run: Any, dataset: Any, options: argparse.Namespace, ours: float) -> dict[str, Any]:
@@ -133,6 +143,7 @@ def main() -> None:
     parser.add_argument("--data", required=True)
     parser.add_argument("--python", help="with torch; without it PyTorch is left out")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--probes", type=int, action="append", help="default: 32 and 64")
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--draws", type=int, default=16)
     parser.add_argument("--peer-sentences", type=int, default=3)
@@ -143,10 +154,10 @@ def main() -> None:
     data = dataclasses.replace(run.config.data, path=options.data)
     run = run._replace(config=dataclasses.replace(run.config, data=data))
     dataset = load_dataset(run.config)
-    timed = whole(run, dataset, options.rounds)
-    print(f"whole test split: {timed['warm_s']:.0f} s (at most {AT_MOST_S:g})", flush=True)
+    options.probes = options.probes or [32, 64]
+    timed = whole(run, dataset, options)
     precise = precision(run, dataset, options)
-    each = timed["warm_s"] / timed["texts"]
+    each = timed["probes"][str(options.probes[0])]["warm_s"] / timed["texts"]
     peer = None if options.python is None else beside(run, dataset, options, each)
     found = {
         "command": command_line().replace(str(options.python), "PYTHON"),
