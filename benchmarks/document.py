@@ -296,13 +296,13 @@ def judged_attention(name: str) -> str:
 
 
 def information() -> str:
-    """How near the linearised figures come to the optimum, by state; seconds of SST's test split."""
+    """How near linearised figures come to the optimum, by state; seconds of SST's test split."""
     found = stored("information")
     probes = found["whole"]["probes"]
     rows = [
         [
             state,
-            *(f"{each[f'{count}_probes']['against_optimised']['spearman']:.2f}" for count in probes),
+            *(f"{each[f'{n}_probes']['against_optimised']['spearman']:.2f}" for n in probes),
             f"{each['two_seeds_optimised']['spearman']:.2f}",
             f"{100 * each['two_seeds_optimised']['median_difference']:.1f} %",
         ]
