@@ -329,10 +329,23 @@ def parity() -> str:
     return rows_of(["", "", "hidden states", "attention"], rows)
 
 
+def bert_throughput() -> str:
+    """Milliseconds of a batch of a pretrained BERT here and in PyTorch."""
+    rows = [
+        [
+            f"{each['kind']}, {each['length']} pieces",
+            *(f"{each['ms_a_batch'][side]:.0f}" for side in ("none", "pytorch")),
+            f"{each['times_ours']['pytorch']:.2f}",
+        ]
+        for each in stored("bert_throughput")["measured"]
+    ]
+    return rows_of(["ms a batch of 32", "attnjax", "PyTorch", "PyTorch / attnjax"], rows)
+
+
 TABLES = (
     *(scores, techniques, agreement, analysis, steps, torch_steps, coverage, completeness),
     *(methods, influence, by_examples, masks, parity, known_word, monotonic),
-    *(judged, judged_of, judged_attention, side_by_side, information),
+    *(judged, judged_of, judged_attention, side_by_side, information, bert_throughput),
 )
 
 
