@@ -35,8 +35,6 @@ TITLES = {
     "bilstm_attention_at": "BiLSTM, `attention_at`",
     "bilstm_word_at": "BiLSTM, `word_at`",
     "transformer": "Transformer",
-    "minilm_frozen": "MiniLM, frozen",
-    "minilm_tuned": "MiniLM, fine-tuned",
 }
 ATTENTIONS = ("attention", "attention_last", "rollout", "norm_attention", "alti")
 JUDGED = ("aopc", "comprehensiveness", "sufficiency", "average_precision")
