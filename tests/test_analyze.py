@@ -68,7 +68,7 @@ def test_what_changes_no_result_or_lies_elsewhere_may_change(run, tmp_path):
     moved = {
         **{"data.path": data, "data.vectors": tmp_path / "moved.vec"},
         **{"train.compile_cache": tmp_path / "cache", "train.log_steps": 7},
-        **{"train.profile_steps": "2,3", "train.checkpoint_steps": 9, "analysis.chunk_size": 50},
+        **{"train.profile_steps": "2,3", "train.checkpoint_steps": 9},
     }
     assert call(f"--workdir={run}", *(f"--config.{name}={moved[name]}" for name in moved)) == 0
     assert results(run)["analysis"] == before["analysis"]

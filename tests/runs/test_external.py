@@ -106,6 +106,13 @@ def call(*arguments):
     return analyze(["attnjax.analyze", *map(str, arguments)])
 
 
+def assert_close(found, expected):
+    """Scores of explanations that batches of two sizes gave: rounded apart in the last places."""
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), found, expected
+    )
+
+
 def lines_of(path):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
@@ -148,10 +155,10 @@ def test_a_copy_of_the_runs_own_explanation_scores_the_same(run, capsys):
     found = results["analysis"]
     assert found["examples"] == len(copies) == 20
     own, copy = "attention~gradient", "attention~copy_gradient"
-    assert found["agreement"][own] == found["agreement"][copy]
+    assert_close(found["agreement"][own], found["agreement"][copy])
     assert found["agreement"]["gradient~copy_gradient"]["kendall"]["mean"] == pytest.approx(1)
     for part in ("faithfulness", "plausibility"):
-        assert found[part]["gradient"] == found[part]["copy_gradient"]
+        assert_close(found[part]["gradient"], found[part]["copy_gradient"])
         assert {"attention", "random"} < set(found[part])
     assert "people" in found["plausibility"]
     assert results["explanations"]["methods"] == ["copy_gradient"]
