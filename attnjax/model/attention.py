@@ -1,5 +1,7 @@
 """Masked softmax attention, and the forward pass that strings the stages together."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
@@ -7,6 +9,7 @@ from jaxtyping import Array, Bool, Float
 from attnjax.types import Batch, Encoded, Params, Perturbation, Stages, Trace
 
 
+@jax.custom_jvp
 def attention_weights(
     scores: Float[Array, "*many length"], words: Bool[Array, "*many length"]
 ) -> Float[Array, "*many length"]:
@@ -23,6 +26,14 @@ def attention_weights(
     exponentials = jnp.where(words, jnp.exp(jnp.where(words, shifted, 0.0)), 0.0)
     total = jnp.sum(exponentials, axis=-1, keepdims=True)
     return exponentials / jnp.where(total > 0, total, 1.0)
+
+
+@attention_weights.defjvp
+def _change_of_weights(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """da = a (ds - sum a ds): a backward pass then keeps the weights, and no other array."""
+    weights = attention_weights(*primals)
+    change = weights * tangents[0]
+    return weights, change - weights * jnp.sum(change, axis=-1, keepdims=True)
 
 
 def attend(

@@ -21,9 +21,11 @@ def plain_linear(*parts: Part) -> Float[Array, "*rows out"]:
     """sum of x w + b over the parts: x [..., in], w [in, out], b [out] or None."""
     total = None
     for x, w, b in parts:
-        product = jax.lax.dot_general(x, w, (((x.ndim - 1,), (0,)), ((), ())))
+        # As rows of one matrix: the backward pass of more axes copies its inputs.
+        product = x.reshape(-1, x.shape[-1]) @ w
         if b is not None:
-            product = product + b.reshape((1,) * (product.ndim - 1) + (-1,))
+            product = product + b[None]
+        product = product.reshape(*x.shape[:-1], w.shape[-1])
         total = product if total is None else total + product
     assert total is not None, "a linear map of nothing"
     return total
@@ -51,10 +53,27 @@ def plain_attend(
     return jnp.einsum("bl,blw->bw", weights, states)
 
 
+@partial(jax.custom_jvp, nondiff_argnums=(3,))
 def plain_norm(x: Array, scale: Array, bias: Array, epsilon: float) -> Array:
     """Layer normalisation over the last axis (Ba et al., arXiv:1607.06450, eq. 4)."""
     centred = x - jnp.mean(x, axis=-1, keepdims=True)
     return _standardised(centred, _deviation(centred, epsilon), scale, bias)
+
+
+@plain_norm.defjvp
+def _change_of_norm(epsilon: float, primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """dy = scale (dx - mean dx - y mean(y dx)) / deviation, y without scale and bias.
+
+    Written out, a backward pass keeps y and the deviations, and no other array.
+    """
+    (x, scale, bias), (dx, dscale, dbias) = primals, tangents
+    centred = x - jnp.mean(x, axis=-1, keepdims=True)
+    deviation = _deviation(centred, epsilon)
+    y, ones = centred / deviation, (1,) * (x.ndim - 1)
+    slope = dx - jnp.mean(dx, axis=-1, keepdims=True)
+    slope = (slope - y * jnp.mean(y * dx, axis=-1, keepdims=True)) / deviation
+    scale, bias, dscale, dbias = (e.reshape(*ones, -1) for e in (scale, bias, dscale, dbias))
+    return y * scale + bias, slope * scale + y * dscale + dbias
 
 
 def plain_match(
