@@ -205,9 +205,17 @@ class Quick(NamedTuple):
 
 
 def as_they_are(batch: Batch, values: Array, segment: Segment = "text") -> Array:
-    """Matrices or states of layers that see words."""
+    """Matrices of layers that see words."""
     del batch, segment
     return values
+
+
+def no_layers(
+    params: Params, embedded: Embedded, batch: Batch, segment: Segment = "text"
+) -> tuple[Array, ...]:
+    """The states of an encoder's layers that has none of self-attention."""
+    del params, embedded, batch, segment
+    return ()
 
 
 def all_tokens(batch: Batch) -> Bool[Array, "batch length"]:
@@ -237,8 +245,8 @@ class Stages(NamedTuple):
     of_words  (batch, matrices of a layer [batch, ..., n, n], segment) -> [batch, ..., length,
             length]: where layers see pieces of words, from a word the mean of their rows, to a word
             the sum
-    by_word (batch, states of a layer [batch, n, width], segment) -> [batch, length, width]: where
-            layers see pieces, the mean of each token's
+    layer_states  (params, Embedded, batch, segment) -> the states [batch, length, width] of every
+            such layer, first to last; where layers see pieces, the mean of each token's
     places  batch -> [batch, n], True on what the layers of the text's encoder see
     attended  batch -> [batch, length], True where attention may fall: on words that the model does
             not list in `model.monotonic`; of a head that reads one state, on its token
@@ -258,7 +266,7 @@ class Stages(NamedTuple):
     words: int | None = None
     of_words: Callable[..., Float[Array, "batch *many length length"]] = as_they_are
     places: Callable[[Batch], Bool[Array, "batch places"]] = all_tokens
-    by_word: Callable[..., Float[Array, "batch length width"]] = as_they_are
+    layer_states: Callable[..., tuple[Float[Array, "batch length width"], ...]] = no_layers
     attended: Callable[[Batch], Bool[Array, "batch length"]] = all_words
     over_words: bool = True
 

@@ -5,10 +5,10 @@ where states are 0. Everything is written in terms of `Rules`, a field of every 
 model has several backward passes. `ENCODERS` and `ATTENTIONS` are the tables that a new one joins
 by one line; an encoder without the field `rules` keeps its own backward pass, and any field that
 `ModelConfig` has by the same name is set from there. One with self-attention takes an `Inner` as
-well, and its method `trace` hands out its layers. One with a field `geometry` reads pieces of
-words, as `model.bert` lays them. Initial values follow
-`torch.nn`'s defaults, as the reference models do: uniform within 1/sqrt(fan-in), and within
-1/sqrt(hidden) for the LSTM.
+well, and its methods `trace` and `layer_states` hand out its layers and their states. One with a
+field `geometry` reads pieces of words, as `model.bert` lays them. Initial values follow those of
+`torch.nn`, as the reference models do: uniform within 1/sqrt(fan-in), and within 1/sqrt(hidden) for
+the LSTM.
 """
 
 from collections.abc import Callable
@@ -217,6 +217,15 @@ class Transformer(nn.Module):
         """The layers under these weights, first to last."""
         return transformer.trace(self.shape, weights, inputs, mask)
 
+    def layer_states(
+        self,
+        weights: Any,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+    ) -> tuple[Float[Array, "batch length width"], ...]:
+        """Their states alone."""
+        return transformer.layer_states(self.shape, weights, inputs, mask)
+
 
 class Bert(nn.Module):
     """The encoder of a BERT of this geometry, over vectors of word pieces; post-LN."""
@@ -260,6 +269,16 @@ class Bert(nn.Module):
     ) -> tuple[Layer, ...]:
         """The layers under these weights, first to last."""
         return transformer.trace(self.shape, weights, inputs, mask, segments)
+
+    def layer_states(
+        self,
+        weights: Any,
+        inputs: Float[Array, "batch length embed"],
+        mask: Bool[Array, "batch length"],
+        segments: Int[Array, "batch length"] | None = None,
+    ) -> tuple[Float[Array, "batch length width"], ...]:
+        """Their states alone."""
+        return transformer.layer_states(self.shape, weights, inputs, mask, segments)
 
 
 class Additive(nn.Module):

@@ -183,19 +183,42 @@ def layers(
     """
     if not hasattr(network.encoder, "trace"):
         return ()
+    found = network.encoder.trace(*_entry(network, params, embedded, batch, segment))
+    if network.listed is None:
+        return found
+    how = monotonic.closed(network.listed, batch)
+    return tuple(monotonic.layer_of_whole(each, how) for each in found)
+
+
+def layer_states(
+    network: Network, params: Params, embedded: Embedded, batch: Batch, segment: Segment = "text"
+) -> tuple[Float[Array, "batch length width"], ...]:
+    """`Stages.layer_states`: those of `layers`, where words have pieces the mean of theirs."""
+    if not hasattr(network.encoder, "trace"):
+        return ()
+    found = network.encoder.layer_states(*_entry(network, params, embedded, batch, segment))
+    if network.pieces is not None:
+        laid = bert.lay(network.pieces, batch)
+        return tuple(bert.states_of_words(each, laid, batch, segment) for each in found)
+    if network.listed is None:
+        return found
+    how = monotonic.closed(network.listed, batch)
+    return tuple(monotonic.moved(each, how.back, how.stays) for each in found)
+
+
+def _entry(
+    network: Network, params: Params, embedded: Embedded, batch: Batch, segment: Segment
+) -> tuple[Any, ...]:
+    """(weights, vectors, mask, and of pieces their segments) of one segment's first layer."""
     if network.pieces is not None:
         laid = bert.lay(network.pieces, batch)
         vectors = bert.side_by_side(network.pieces, embedded, laid)
-        own = _weights_of(network, params, "text")
-        return network.encoder.trace(own, vectors, laid.real, laid.segment)
-    mask = segments.tokens(batch, segment) != PAD
+        return _weights_of(network, params, "text"), vectors, laid.real, laid.segment
     weights, vectors = _weights_of(network, params, segment), segments.values(embedded, segment)
     if network.listed is None:
-        return network.encoder.trace(weights, vectors, mask)
+        return weights, vectors, segments.tokens(batch, segment) != PAD
     how = monotonic.closed(network.listed, batch)
-    vectors = monotonic.moved(vectors, how.order, how.real)
-    found = network.encoder.trace(weights, vectors, how.real)
-    return tuple(monotonic.layer_of_whole(each, how) for each in found)
+    return weights, monotonic.moved(vectors, how.order, how.real), how.real
 
 
 def of_words(
@@ -204,21 +227,9 @@ def of_words(
     matrix: Float[Array, "batch *many places places"],
     segment: Segment = "text",
 ) -> Float[Array, "batch *many length length"]:
-    """`Stages.of_words`."""
-    if network.pieces is None:
-        return matrix
-    return bert.matrix_of_words(matrix, bert.lay(network.pieces, batch), batch, segment)
-
-
-def by_word(
-    network: Network,
-    batch: Batch,
-    states: Float[Array, "batch places width"],
-    segment: Segment = "text",
-) -> Float[Array, "batch length width"]:
-    """`Stages.by_word` where words have pieces."""
+    """`Stages.of_words` where words have pieces."""
     assert network.pieces is not None
-    return bert.states_of_words(states, bert.lay(network.pieces, batch), batch, segment)
+    return bert.matrix_of_words(matrix, bert.lay(network.pieces, batch), batch, segment)
 
 
 def places(network: Network, batch: Batch) -> Bool[Array, "batch places"]:

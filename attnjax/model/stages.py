@@ -17,7 +17,6 @@ from attnjax.model.layers import ATTENTIONS, ENCODERS, Decoder, Embedding, Poole
 from attnjax.model.network import (
     Network,
     attended,
-    by_word,
     decode,
     embed,
     encode,
@@ -26,6 +25,7 @@ from attnjax.model.network import (
     encode_without,
     first_token,
     init,
+    layer_states,
     layers,
     of_words,
     places,
@@ -106,9 +106,9 @@ def build_stages(
             under,
             partial(layers, network),
             words,
-            partial(of_words, network),
+            as_they_are if pieces is None else partial(of_words, network),
             partial(places, network),
-            as_they_are if pieces is None else partial(by_word, network),
+            partial(layer_states, network),
             first_token if elsewhere else partial(attended, network),
             not elsewhere,
         )
@@ -177,7 +177,7 @@ def word_vectors(stages: Stages, params: Params, words: int) -> Float[Array, "wo
 
 def sees_pieces(stages: Stages) -> bool:
     """Whether words are made of pieces, whose vectors stand in a word's one after another."""
-    return stages.by_word is not as_they_are
+    return stages.of_words is not as_they_are
 
 
 def pieces_of(

@@ -162,6 +162,25 @@ def trace(
     return tuple(jax.tree.map(lambda leaf, k=k: leaf[k], stacked) for k in range(count))
 
 
+def layer_states(
+    shape: Shape,
+    weights: Any,
+    inputs: Float[Array, "batch length embed"],
+    mask: Bool[Array, "batch length"],
+    segments: Int[Array, "batch length"] | None = None,
+) -> tuple[Float[Array, "batch length width"], ...]:
+    """The states of every layer of the same pass: `Layer.states`.
+
+    Layer by layer, so that what is asked of an early state costs nothing in later layers.
+    """
+    x, found = _enter(shape, weights, inputs, mask, segments), []
+    for place in range(len(jax.tree.leaves(weights["layers"])[0])):
+        own = jax.tree.map(lambda leaf, place=place: leaf[place], weights["layers"])
+        x, _ = _layer(shape, own, Inner(), x, mask)
+        found.append(jnp.where(mask[..., None], x, 0))
+    return tuple(found)
+
+
 def sinusoids(length: int, width: int) -> np.ndarray:
     """[length, width] sines (even columns) and cosines of the places (arXiv:1706.03762, 3.5)."""
     columns = np.arange(width)

@@ -95,7 +95,8 @@ def alone(stages, params, reader, words, query=None):
     matrices = np.stack([np.asarray(each.weights[0]) for each in layers])
     summed = np.stack([matrices[..., each].sum(axis=-1) for each in places], axis=-1)
     both = np.stack([summed[:, :, each].mean(axis=2) for each in places], axis=2)
-    return of_words, both
+    by_layer = [[np.asarray(each.states[0])[p].mean(axis=0) for p in places] for each in layers]
+    return of_words, both, np.array(by_layer)
 
 
 @pytest.mark.parametrize("room", [True, False])
@@ -108,13 +109,15 @@ def test_words_have_the_means_and_sums_of_their_pieces(folder, pair, room):
     encoded = stages.encode(params, embedded, batch)
     layers = stages.layers(params, embedded, batch, "text")
     every = stages.of_words(batch, jnp.stack([each.weights for each in layers], axis=1))
+    by_layer = np.stack(stages.layer_states(params, embedded, batch, "text"))
     for row, words in enumerate(TEXTS):
         query = QUERIES[row] if pair else None
-        states, matrices = alone(stages, params, reader, words, query)
+        states, matrices, expected = alone(stages, params, reader, words, query)
         here = slice(1, 1 + len(words))
         count = len(words)
         np.testing.assert_allclose(encoded.states[row, here], states[:count], atol=1e-12)
         assert not encoded.states[row, len(words) + 2 :].any()
+        np.testing.assert_allclose(by_layer[:, row, here], expected[:, :count], atol=1e-12)
         found = np.asarray(every)[row][:, :, here, here]
         np.testing.assert_allclose(found, matrices[:, :, :count, :count], atol=1e-12)
         if pair:
@@ -145,7 +148,7 @@ def test_words_that_are_kept_keep_all_their_pieces(folder, pair):
     query = np.asarray(batch.query_mask) if pair else None
     kept = stages.quick.encode_kept(params, stages.embed(params, batch), batch)
     encoded, closed = kept(jnp.asarray(stay), None if query is None else jnp.asarray(query))
-    expected, _ = alone(stages, params, reader, TEXTS[0][1:], QUERIES[0] if pair else None)
+    expected, *_ = alone(stages, params, reader, TEXTS[0][1:], QUERIES[0] if pair else None)
     np.testing.assert_allclose(encoded.states[0, 1:4], expected[:3], atol=1e-12)
     assert VOCABULARY.words(np.asarray(closed.tokens[0]))[1:4] == TEXTS[0][1:]
 

@@ -100,6 +100,11 @@ def test_layers_and_what_disturbs_them_stand_at_their_tokens():
         np.testing.assert_allclose(found.states[:, stay], expected.states, rtol=1e-4, atol=1e-5)
         np.testing.assert_allclose(found.values[:, :, stay], expected.values, atol=1e-5)
         np.testing.assert_allclose(found.weights.sum(), expected.weights.sum(), rtol=1e-5)
+    embedded = (each.embed(params, batch) for each, batch in ((stages, whole), (plain, short)))
+    states = stages.layer_states(params, next(embedded), whole, "text")
+    expected = plain.layer_states(params, next(embedded), short, "text")
+    for found, closed in zip(states, expected, strict=True):
+        np.testing.assert_allclose(found[:, stay], closed, rtol=1e-4, atol=1e-5)
     factor = jax.random.uniform(jax.random.key(1), (2, 1, 2, len(words) + 2, len(words) + 2))
     short_factor = factor[np.ix_([0, 1], [0], [0, 1], stay, stay)]
 

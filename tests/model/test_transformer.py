@@ -76,6 +76,9 @@ def test_states_and_attention_equal_the_equations(norm):
     encoded = stages.encode(params, embedded, batch)
     layers = stages.layers(params, embedded, batch, "text")
     assert len(layers) == 3
+    alone = stages.layer_states(params, embedded, batch, "text")
+    for layer, states in zip(layers, alone, strict=True):
+        np.testing.assert_allclose(states, layer.states, rtol=0, atol=1e-12)
     weights = jax.tree.map(np.asarray, params["encode"]["text"])
     for row, words in enumerate(LENGTHS):
         length = words + 2

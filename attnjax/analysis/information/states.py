@@ -71,14 +71,11 @@ def states_of(
     logits = stages.decode(params, encoded, weights, batch._replace(candidates=None))
     if batch.query is None and logits.shape[-1] == 2:
         logits = logits[:, 1:]
-    layers = stages.layers(params, embedded, batch, segment)
+    layers = stages.layer_states(params, embedded, batch, segment)
     last: Any = encoded.states if segment == "text" else encoded.query
     embedding = {} if sees_pieces(stages) else {"embedding": segments.values(embedded, segment)}
     return embedding | {
-        **{
-            f"layer_{place}": stages.by_word(batch, each.states, segment)
-            for place, each in enumerate(layers[:-1], 1)
-        },
+        **{f"layer_{place}": each for place, each in enumerate(layers[:-1], 1)},
         "encoder": last,
         "context": context,
         "logits": logits,
