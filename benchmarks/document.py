@@ -314,9 +314,9 @@ def information() -> str:
     return rows_of(header, [*rows, ["seconds, SST's test split, all states", *seconds, "–", "–"]])
 
 
-def side_by_side(table: str) -> str:
-    """A table of SST's models side by side: see `models`."""
-    header, *rows = getattr(models, table)("sst")
+def side_by_side(table: str, data: str = "sst") -> str:
+    """A table of the models of one data set side by side: see `models`."""
+    header, *rows = getattr(models, table)(data)
     return rows_of(header, rows)
 
 
