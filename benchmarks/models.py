@@ -35,6 +35,8 @@ TITLES = {
     "bilstm_attention_at": "BiLSTM, `attention_at`",
     "bilstm_word_at": "BiLSTM, `word_at`",
     "transformer": "Transformer",
+    "minilm_frozen": "MiniLM, frozen",
+    "minilm_tuned": "MiniLM, fine-tuned",
 }
 ATTENTIONS = ("attention", "attention_last", "rollout", "norm_attention", "alti")
 JUDGED = ("aopc", "comprehensiveness", "sufficiency", "average_precision")
@@ -128,7 +130,7 @@ def by_origin(data: str) -> list[list[str]]:
     rows = [["model", "state", *ORIGINS.values()]]
     for model, runs in models(data).items():
         for place, state in enumerate(states(runs)):
-            if of_state(runs[0], place)["origin"]:
+            if all(of_state(run, place)["origin"] for run in runs):
                 found = [shares(run, place) for run in runs]
                 rows.append([model, state, *(spread([s[name] for s in found]) for name in ORIGINS)])
     return rows
@@ -176,7 +178,7 @@ def claims(data: str) -> list[list[str]]:
             apart = [known(run, place, "content") - known(run, place, "function") for run in runs]
             cells.append(interval(apart))
         beside = "–"
-        if of_state(runs[0], last)["origin"]:
+        if all(of_state(run, last)["origin"] for run in runs):
             beside = interval([shares(run, last)["neighbours"] for run in runs])
         rows.append([model, *cells, beside])
     return rows

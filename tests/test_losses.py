@@ -262,16 +262,17 @@ def test_gradient_equals_the_literal_version_in_float64(technique, pair, adversa
 def test_rows_whose_scores_are_all_equal_are_counted_where_they_train_clean(
     technique, difference_axis
 ):
-    """One row of equal scores, one of a single word, and one that has differences to follow."""
+    """Rows of equal words, one of a single word, and one that has differences to follow."""
     stages, params = small_model("average")
-    same = np.array([SOS, 9, 9, 9, EOS], np.int32)
-    batch = batch_of([same, *sentences([1, 4, 4])], length=8)
-    batch = batch._replace(weight=jnp.array([1.0, 1.0, 1.0, 0.0]))
+    # Of most such lengths rounding would leave a gradient, to be stretched to epsilon.
+    same = [np.array([SOS, *[9] * count, EOS], np.int32) for count in (3, 5, 11, 23)]
+    batch = batch_of([*same, *sentences([1, 4, 4])], length=26)
+    batch = batch._replace(weight=jnp.array([1.0] * 6 + [0.0]))
     config = configure(technique, difference_axis=difference_axis)
     _, sums = quick_jit(make_gradients(config, stages))(params, context_of(batch))
     # Of equal words attention AT has no gradient either: moving attention moves nothing.
-    assert sums["unperturbed"] == 2
-    assert sums["rows"] == 3
+    assert sums["unperturbed"] == 5
+    assert sums["rows"] == 6
 
 
 def compare(found, expected, tolerance):

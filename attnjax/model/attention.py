@@ -30,10 +30,38 @@ def attention_weights(
 
 @attention_weights.defjvp
 def _change_of_weights(primals: Any, tangents: Any) -> tuple[Array, Array]:
-    """da = a (ds - sum a ds): a backward pass then keeps the weights, and no other array."""
-    weights = attention_weights(*primals)
-    change = weights * tangents[0]
-    return weights, change - weights * jnp.sum(change, axis=-1, keepdims=True)
+    """da = a (ds - sum a ds), and what rounding leaves of its sum goes to the largest weight.
+
+    So the gradient by the scores is exactly 0 where that by the weights is the same for all words:
+    no technique follows the noise of rounding.
+    """
+    weights, change = _of_softmax(attention_weights(*primals), tangents[0])
+    largest = jnp.argmax(weights, axis=-1, keepdims=True)
+    places = jax.lax.broadcasted_iota(largest.dtype, weights.shape, weights.ndim - 1)
+    left = jnp.sum(change, axis=-1, keepdims=True)
+    return weights, change - jnp.where(places == largest, left, 0)
+
+
+@jax.custom_jvp
+def inner_weights(
+    scores: Float[Array, "*many length"], words: Bool[Array, "*many length"]
+) -> Float[Array, "*many length"]:
+    """The same for self-attention: a backward pass keeps the weights, and no other array.
+
+    Its gradient is exactly 0 for a single token alone; places tell any others apart.
+    """
+    return attention_weights(scores, words)
+
+
+@inner_weights.defjvp
+def _change_of_inner_weights(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _of_softmax(inner_weights(*primals), tangents[0])
+
+
+def _of_softmax(weights: Array, change: Array) -> tuple[Array, Array]:
+    """The weights, and how they change with the scores."""
+    moved = weights * change
+    return weights, moved - weights * jnp.sum(moved, axis=-1, keepdims=True)
 
 
 def attend(

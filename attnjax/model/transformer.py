@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from attnjax.model.attention import attention_weights
+from attnjax.model.attention import inner_weights
 from attnjax.model.dropout import ATTENDED, NARROWED, dropped, dropped_attention, of_layers
 from attnjax.model.rules import Rules
 from attnjax.types import Inner, Layer
@@ -278,7 +278,7 @@ def _self_attention(
     if inner.score is not None:
         scores = scores + inner.score
     allowed = mask[:, None, :, None] & mask[:, None, None, :]
-    attention = attention_weights(scores, jnp.broadcast_to(allowed, scores.shape))
+    attention = inner_weights(scores, jnp.broadcast_to(allowed, scores.shape))
     if inner.factor is not None:
         attention = attention * inner.factor
     attention = dropped_attention(attention, inner.keys, shape.dropout)
