@@ -56,6 +56,12 @@ def models(data: str) -> dict[str, Runs]:
     }
 
 
+def judged(data: str) -> dict[str, Runs]:
+    """Those of the models whose explanations were compared and judged."""
+    every = models(data)
+    return {name: runs for name, runs in every.items() if "faithfulness" in runs[0]["analysis"]}
+
+
 def tau(run: dict[str, Any], attention: str, method: str) -> float | None:
     """Mean Kendall's tau of the two explanations."""
     pairs = run["analysis"]["agreement"]
@@ -68,18 +74,18 @@ def tau(run: dict[str, Any], attention: str, method: str) -> float | None:
 def attentions(data: str) -> list[list[str]]:
     """Rows of one table: attentions of every model down, agreement and judgements across."""
     rows = [["model", "accuracy", "explanation", *TAUS.values(), *(FIGURES[f] for f in JUDGED)]]
-    for model, runs in models(data).items():
-        judged, accuracy = [figures(run) for run in runs], [run["test"]["accuracy"] for run in runs]
-        for name in (*(each for each in ATTENTIONS if each in judged[0]), "random"):
+    for model, runs in judged(data).items():
+        found, accuracy = [figures(run) for run in runs], [run["test"]["accuracy"] for run in runs]
+        for name in (*(each for each in ATTENTIONS if each in found[0]), "random"):
             cells = [spread([tau(run, name, method) for run in runs]) for method in TAUS]
-            cells += [spread([each[name][figure] for each in judged]) for figure in JUDGED]
+            cells += [spread([each[name][figure] for each in found]) for figure in JUDGED]
             rows.append([model, spread([*accuracy]), f"`{name}`", *cells])
     return rows
 
 
 def importance(data: str) -> list[list[str]]:
     """Rows of one table: importance methods down; AOPC and average precision of every model."""
-    every = {model: [figures(run) for run in runs] for model, runs in models(data).items()}
+    every = {model: [figures(run) for run in runs] for model, runs in judged(data).items()}
     names = dict.fromkeys(name for found in every.values() for name in found[0])
     rows = [["AOPC; average precision", *every]]
     for name in names:
