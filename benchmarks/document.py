@@ -102,9 +102,9 @@ def analysis(*measured: str) -> str:
     return rows_of([*header, "agreement", "all", "peak memory"], rows)
 
 
-def steps() -> str:
-    """Time of a step of every technique, in vanilla steps, and of a naive version."""
-    found = stored("step_techniques")["variants"]
+def steps(measured: str = "step_techniques") -> str:
+    """Time of a step of every technique, in vanilla steps, and of a naive version, if measured."""
+    found = stored(measured)["variants"]
     names = [each["technique"] for each in found if each["side"] == "jax"][1:]
     rows = []
     for side, title in (("jax", "attnjax"), ("naive", "naive")):
@@ -113,7 +113,8 @@ def steps() -> str:
             for each in found
             if each["side"] == side
         }
-        rows.append([title, *(ratios.get(name, "–") for name in names)])
+        if ratios:
+            rows.append([title, *(ratios.get(name, "–") for name in names)])
     return rows_of(["", *(f"`{name}`" for name in names)], rows)
 
 
