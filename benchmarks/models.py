@@ -38,6 +38,7 @@ TITLES = {
     "minilm_frozen": "MiniLM, frozen",
     "minilm_tuned": "MiniLM, fine-tuned",
 }
+TITLES_OF_DATA = {"sst": "SST", "imdb": "IMDB", "snli": "SNLI", "cola": "CoLA"}
 ATTENTIONS = ("attention", "attention_last", "rollout", "norm_attention", "alti")
 JUDGED = ("aopc", "comprehensiveness", "sufficiency", "average_precision")
 TAUS = {"gradient": "tau with gradient", "leave_one_out_signed": "tau with leave one out"}
@@ -83,6 +84,15 @@ def attentions(data: str) -> list[list[str]]:
     return rows
 
 
+def both(found: list[Any], name: str) -> str:
+    """AOPC and, where people marked the words, average precision of one explanation."""
+    told = [
+        spread([each.get(name, {}).get(figure) for each in found])
+        for figure in ("aopc", "average_precision")
+    ]
+    return "; ".join(each for each in told if each != "–") or "–"
+
+
 def importance(data: str) -> list[list[str]]:
     """Rows of one table: importance methods down; AOPC and average precision of every model."""
     every = {model: [figures(run) for run in runs] for model, runs in judged(data).items()}
@@ -91,17 +101,28 @@ def importance(data: str) -> list[list[str]]:
     for name in names:
         if name in (*ATTENTIONS, "people"):
             continue
-        cells = []
-        for found in every.values():
-            both = [[each.get(name, {}).get(f) for each in found] for f in ("aopc", JUDGED[-1])]
-            cells.append("; ".join(map(spread, both)) if name in found[0] else "–")
-        rows.append([f"`{name}`", *cells])
+        rows.append([f"`{name}`", *(both(found, name) for found in every.values())])
     return rows
 
 
 def of_state(run: dict[str, Any], place: int) -> dict[str, Any]:
     """The figures of one state."""
     return run["analysis"]["information"]["by_state"][place]
+
+
+def explained(data: str) -> list[list[str]]:
+    """Rows of one table over data sets, comma-separated: what explains each model how well."""
+    names = ("attention", "alti", "lrp", "leave_one_out_signed", "random")
+    header = ["data", "model", "accuracy", "tau of attention with gradient"]
+    rows = [[*header, *(f"`{name}`: AOPC; average precision" for name in names)]]
+    for each in data.split(","):
+        for model, runs in judged(each).items():
+            found = [figures(run) for run in runs]
+            cells = [spread([run["test"]["accuracy"] for run in runs])]
+            cells += [spread([tau(run, "attention", "gradient") for run in runs])]
+            cells += [both(found, name) for name in names]
+            rows.append([TITLES_OF_DATA[each], model, *cells])
+    return rows
 
 
 def known(run: dict[str, Any], place: int, word_class: str) -> float:
