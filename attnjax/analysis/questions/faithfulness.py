@@ -95,8 +95,9 @@ def _measured(
     def first_gone(number: Int[Array, ""]) -> Array:
         return jnp.stack([drop(words & (ranks >= number)), drop(words & (last >= number))])
 
-    curve = jax.lax.map(first_gone, jnp.arange(MOST + 1, dtype=jnp.int32))
-    curve = jnp.moveaxis(curve, -1, 0)  # [batch, K + 1, 2]
+    curve = jax.lax.map(first_gone, jnp.arange(1, MOST + 1, dtype=jnp.int32))
+    curve = jnp.moveaxis(curve, -1, 0)  # [batch, K, 2]
+    curve = jnp.pad(curve, ((0, 0), (1, 0), (0, 0)))  # without no word p falls by 0
     counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
     several = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
     aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / several
@@ -107,19 +108,20 @@ def _measured(
         fell = whole - of_classes(left, classes)
         return fell, left.argmax(axis=-1) != classes
 
-    grid = jnp.asarray((*SHARES, *STEPS), whole.dtype)
-    gone, flipped = jax.lax.map(share_gone, grid)
+    shares = sorted({*SHARES, *STEPS})  # most of `SHARES` are steps, too
+    gone, flipped = jax.lax.map(share_gone, jnp.asarray(shares, whole.dtype))
+    of_shares, of_steps = (np.searchsorted(shares, each) for each in (SHARES, STEPS))
     alone = jax.lax.map(
         lambda share: drop(words & (ranks < _ceiling(share, count)[:, None])),
         jnp.asarray(SHARES, whole.dtype),
     )
-    flipped = flipped[len(SHARES) :]
+    flipped = flipped[of_steps]
     first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
     flip = jnp.where(flipped.any(axis=0) & (count > 0), first, jnp.nan)
     return {
         "aopc": aopc[:, 0],
         "aopc_least_first": aopc[:, 1],
-        "comprehensiveness": gone[: len(SHARES)].mean(axis=0),
+        "comprehensiveness": gone[of_shares].mean(axis=0),
         "sufficiency": alone.mean(axis=0),
         "flip": flip,
         "curve": jnp.moveaxis(curve, 1, 2),
