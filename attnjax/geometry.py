@@ -24,6 +24,7 @@ SHAPE = {
     "hidden_act": str,
     "layer_norm_eps?": float,
 }
+LEAST_POSITIONS = 5  # a pair of words, and three markers
 
 
 class Geometry(NamedTuple):
@@ -110,6 +111,23 @@ def read_geometry(path: str) -> Geometry:
             f"model.pretrained: {file} has model_type={kind!r}{why}; the encoder 'bert' reads "
             "models of type 'bert'"
         )
+    _check(said, file)
+    return Geometry(
+        str(folder),
+        said["vocab_size"],
+        said["hidden_size"],
+        said["num_hidden_layers"],
+        said["num_attention_heads"],
+        said["intermediate_size"],
+        said["max_position_embeddings"],
+        said["type_vocab_size"],
+        float(said.get("layer_norm_eps", 1e-12)),
+        said["hidden_act"],
+    )
+
+
+def _check(said: dict[str, Any], file: Any) -> None:
+    """Raises UserError where a BERT's config.json says what no BERT has, or none that is read."""
     read_json(file, SHAPE)
     positions = said.get("position_embedding_type", "absolute")
     if positions != "absolute":
@@ -123,26 +141,23 @@ def read_geometry(path: str) -> Geometry:
             f"{suggest(said['hidden_act'], ACTIVATIONS)}"
         )
     for name, kind in SHAPE.items():
-        if kind is int and said[name] < 1:
+        least = LEAST_POSITIONS if name == "max_position_embeddings" else 1
+        if kind is int and said[name] < least:
             raise UserError(f"model.pretrained: {file} has {name}={said[name]}; restore the file")
+    epsilon = float(said.get("layer_norm_eps", 1e-12))
+    if not 0 < epsilon < 1:
+        raise UserError(f"model.pretrained: {file} has layer_norm_eps={epsilon}; restore the file")
+    if said.get("is_decoder"):
+        raise UserError(
+            f"model.pretrained: {file} has is_decoder=true: its words do not see those after them, "
+            "and the encoder 'bert' reads models whose words see all"
+        )
     width, heads = said["hidden_size"], said["num_attention_heads"]
     if width % heads:
         raise UserError(
             f"model.pretrained: {file} has hidden_size={width}, which {heads} heads cannot share "
             "evenly; restore the file"
         )
-    return Geometry(
-        str(folder),
-        said["vocab_size"],
-        width,
-        said["num_hidden_layers"],
-        heads,
-        said["intermediate_size"],
-        said["max_position_embeddings"],
-        said["type_vocab_size"],
-        float(said.get("layer_norm_eps", 1e-12)),
-        said["hidden_act"],
-    )
 
 
 def read_classes(path: str) -> Classes:
@@ -151,6 +166,7 @@ def read_classes(path: str) -> Classes:
     Raises UserError where it is no classifier of one class a text.
     """
     file = absolute(path) / "config.json"
+    read_json(file, {"architectures?": list, "num_labels?": int})
     said = read_json(file, dict)
     kinds = said.get("architectures") or [CLASSIFIER]
     if CLASSIFIER not in kinds:

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int, Key
 from attnjax.config import RunConfig
 from attnjax.model.attention import attend, forward
 from attnjax.model.dropout import row_keys
-from attnjax.model.stages import inner_scores, word_vectors
+from attnjax.model.stages import entries_read, inner_scores, word_vectors
 from attnjax.perturb.ascent import Problem, Settings
 from attnjax.perturb.norms import Delta, dropout, norms
 from attnjax.perturb.problems import inner_problem, score_problem, word_problem
@@ -320,7 +320,7 @@ def _encoding_problem(
         assert words == len(params["embed"]["table"]), "the whole table is needed here"
         return word_vectors(stages, params, words)
 
-    seen, near = (stages.attended(batch), batch), context.neighbours
+    seen, near = (entries_read(stages, params, trace.embedded, batch), batch), context.neighbours
     return word_problem(
         losses, trace.embedded, gradient, *seen, technique, adversary, near, vectors_of
     )

@@ -40,8 +40,20 @@ class Reader(NamedTuple):
     own_words: bool = False
     cased: bool = False
 
+    @property
+    def most(self) -> int:
+        """Pieces that a word may have: a word of the text and one of the query find room."""
+        return (self.geometry.positions - 3) // 2
+
     def split(self, words: Sequence[str]) -> list[list[int]]:
-        """The rows of each word's pieces; none of a word that is only what the model drops."""
+        """The rows of each word's pieces; none of a word that is only what the model drops.
+
+        Of a word of more than `most` pieces the first.
+        """
+        return [each[: self.most] for each in self._split(words)]
+
+    def _split(self, words: Sequence[str]) -> list[list[int]]:
+        """`split`, all pieces of a long word."""
         found = self.tokenizer.encode_batch(
             [[word] for word in words], is_pretokenized=True, add_special_tokens=False
         )
@@ -69,9 +81,22 @@ class Reader(NamedTuple):
         return self.words(text) if self.own_words else tokenize(text, keep_numbers=True)
 
     def counts(self, texts: Iterable[Tokenized]) -> dict[str, int]:
-        """word -> how many pieces it has, of every word of these texts."""
+        """word -> how many pieces are read of it, of every word of these texts.
+
+        Words of which not all are read are one line on the log.
+        """
         words = sorted({word for each in texts for word in (*each.text, *(each.query or ()))})
-        return dict(zip(words, map(len, self.split(words)), strict=True))
+        counts = dict(zip(words, map(len, self._split(words)), strict=True))
+        if long := [word for word, count in counts.items() if count > self.most]:
+            logger.warning(
+                "data: %d words, such as '%.20s', have more than %d pieces, for which a model of "
+                "%d positions has no room: it reads their first",
+                len(long),
+                long[0],
+                self.most,
+                self.geometry.positions,
+            )
+        return {word: min(count, self.most) for word, count in counts.items()}
 
 
 def read_reader(path: str, own_words: bool = False) -> Reader:
@@ -96,9 +121,9 @@ def read_reader(path: str, own_words: bool = False) -> Reader:
     said = read_json(settings, dict) if settings.exists() else {}
     try:
         if file == whole:
-            tokenizer = tokenizers.Tokenizer.from_str(file.read_text())
-        else:
-            pieces = file.read_text().splitlines()
+            tokenizer = tokenizers.Tokenizer.from_str(file.read_text(encoding="utf-8"))
+        else:  # a piece may be what `splitlines` takes for the end of a line, such as U+2028
+            pieces = file.read_text(encoding="utf-8").removesuffix("\n").split("\n")
             tokenizer = BertWordPieceTokenizer(
                 {piece: number for number, piece in enumerate(pieces)},
                 handle_chinese_chars=said.get("tokenize_chinese_chars", True),
@@ -154,15 +179,14 @@ def kept_words(
 ) -> tuple[int, int | None]:
     """How many words of text and query have room among the model's positions.
 
-    What is too long loses its last words, always of the segment that has more pieces.
+    What is too long loses its last words, always of the segment that has more pieces; the first
+    stays, since no word has more pieces than half of the room (`Reader.most`).
     """
-    sizes = [[counts[word] for word in part or ()] for part in words]
+    text, query = ([counts[word] for word in part or ()] for part in words)
     room = geometry.positions - (2 if words.query is None else 3)
-    totals = [sum(each) for each in sizes]
-    while sum(totals) > room:
-        longer = int(totals[1] > totals[0])
-        totals[longer] -= sizes[longer].pop()
-    return len(sizes[0]), None if words.query is None else len(sizes[1])
+    while sum(text) + sum(query) > room:
+        (text if sum(text) >= sum(query) else query).pop()
+    return len(text), None if words.query is None else len(query)
 
 
 def cut_to_positions(
@@ -210,8 +234,7 @@ def unread(pieces: Pieces, vocabulary: Vocabulary) -> list[str]:
     word = vocabulary.tokens[len(SPECIALS) + int(without[0])]
     return [
         f"{len(without)} of {len(pieces.ids) - len(SPECIALS)} words, such as {word!r:.40}, have no "
-        "piece in the pretrained model's tokenizer: it does not see them, and what explains them "
-        "is 0"
+        "piece in the pretrained model's tokenizer: it does not see them, and attends to none"
     ]
 
 

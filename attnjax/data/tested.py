@@ -22,7 +22,7 @@ from attnjax.data.dataset import (
 )
 from attnjax.data.examples import Reading
 from attnjax.data.files import read_files
-from attnjax.data.pieces import pieces_of, read_reader, within_positions
+from attnjax.data.pieces import pieces_of, read_reader, unread, within_positions
 from attnjax.data.splits import is_number
 from attnjax.data.tfds import read_tfds
 from attnjax.data.vocabulary import Vocabulary
@@ -58,7 +58,8 @@ def load_test(config: RunConfig) -> Dataset:
     account = Account(reading, {"cut": {}, "passed": {}}, dropped, cut, data.max_length)
     shapes = choose_shapes([test], data.buckets)
     about = told(account, {"test": rows}, words, {"test": test}, False)
-    about["notes"] = [*filter(None, [note]), ATTENTION, *about["notes"]]
+    seen = unread(pieces, vocabulary)
+    about["notes"] = [*filter(None, [note]), ATTENTION, *about["notes"], *seen]
     summary: dict[str, Any] = {
         "examples": {"test": len(test)},
         "dropped": dropped,

@@ -35,16 +35,15 @@ class Laid(NamedTuple):
 def lay(pieces: Pieces, batch: Batch) -> Laid:
     """Lays out a batch: tokens of 1, 2 and 1 pieces have the words 0 1 1 2 and slots 0 0 1 0.
 
-    A query's <sos> has no piece: the text's stands for both. A token of `analysis.moved`, with a
-    vector of its own, has as many pieces as the word that it stands for.
+    A query's <sos> has no piece: the text's stands for both.
     """
-    tokens = batch.tokens % len(pieces.ids)
+    tokens = batch.tokens
     lengths = [tokens.shape[1]]
     if batch.query is not None:
         lengths.append(batch.query.shape[1])
         query = jnp.where(batch.query == SOS, PAD, batch.query)
         tokens = jnp.concatenate([tokens, query], axis=1)
-    counts = jnp.asarray((pieces.ids >= 0).sum(axis=1).astype("int32"))[tokens]
+    counts = counts_of(pieces, tokens)
     ends = jnp.cumsum(counts, axis=1, dtype=counts.dtype)
     place = jnp.arange(pieces.places(*lengths), dtype=ends.dtype)[None, :]
     word = (place[..., None] >= ends[:, None, :]).sum(axis=-1, dtype=ends.dtype)
@@ -53,6 +52,15 @@ def lay(pieces: Pieces, batch: Batch) -> Laid:
     starts = ends - counts
     slot = jnp.where(real, place - jnp.take_along_axis(starts, word, axis=1), 0)
     return Laid(word, slot, real, (word >= lengths[0]).astype(jnp.int32))
+
+
+def counts_of(pieces: Pieces, tokens: Int[Array, "batch length"]) -> Int[Array, "batch length"]:
+    """How many pieces each token has.
+
+    One of `analysis.moved`, with a vector of its own, has as many as the word that it stands for.
+    """
+    counts = (pieces.ids >= 0).sum(axis=1).astype("int32")
+    return jnp.asarray(counts)[tokens % len(pieces.ids)]
 
 
 def look_up(
@@ -109,8 +117,8 @@ def matrix_of_words(
 def summary_of_query(
     states: Float[Array, "batch places width"], laid: Laid, batch: Batch
 ) -> Float[Array, "batch width"]:
-    """The mean state of the query's words."""
-    words = batch.query_words.astype(states.dtype)
-    of_words = states_of_words(states, laid, batch, "query")
+    """The mean state of those of the query's words that have a piece."""
+    means = shares(laid, batch, "query", states.dtype)
+    words = (batch.query_words & (means > 0).any(axis=-1)).astype(states.dtype)
     count = jnp.maximum(words.sum(axis=1, keepdims=True), 1)
-    return jnp.einsum("bl,blw->bw", words / count, of_words)
+    return jnp.einsum("bl,blp,bpw->bw", words / count, means, states)

@@ -241,6 +241,8 @@ def places(network: Network, batch: Batch) -> Bool[Array, "batch places"]:
 
 def attended(network: Network, batch: Batch) -> Bool[Array, "batch length"]:
     """`Stages.attended`."""
+    if network.pieces is not None:
+        return batch.words & (bert.counts_of(network.pieces, batch.tokens) > 0)
     if network.listed is None:
         return batch.words
     return monotonic.unlisted(network.listed, batch, batch.words)

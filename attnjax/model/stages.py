@@ -74,6 +74,11 @@ def build_stages(
     rows = words
     if pieces is not None:
         geometry = pieces.geometry
+        if pair and geometry.segments < 2:
+            raise UserError(
+                f"model.pretrained: {geometry.folder} has one segment (type_vocab_size in its "
+                "config.json), and pairs have two; take a model that reads pairs"
+            )
         rows, known = geometry.rows, agree(config, geometry, ModelConfig())
         config = dataclasses.replace(config, **known)
     elsewhere = trained_elsewhere(config)
@@ -203,6 +208,15 @@ def entries_of(
         return there
     pieces, real = pieces_of(params, vectors)
     return there & jnp.broadcast_to(real[..., None], pieces.shape).reshape(vectors.shape)
+
+
+def entries_read(stages: Stages, params: Params, embedded: Embedded, batch: Batch) -> Any:
+    """`Embedded` of booleans: True on the entries of the words' vectors that the encoder reads."""
+    text = entries_of(stages, params, embedded.text, stages.attended(batch))
+    if embedded.query is None:
+        return embedded._replace(text=text)
+    query = entries_of(stages, params, embedded.query, batch.query_words)
+    return embedded._replace(text=text, query=query)
 
 
 def mean_vectors(

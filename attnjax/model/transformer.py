@@ -234,7 +234,7 @@ def _run(
 def _layer(
     shape: Shape, weights: Any, inner: Inner, x: Array, mask: Array
 ) -> tuple[Array, Callable[[], Layer]]:
-    """(states, a function that gives all of the layer)."""
+    """(states, a function that gives all of the layer, so that none of it is built unasked)."""
     rules = shape.rules
     normed = partial(_normed, shape)
     source = normed(weights["attention_norm"], x) if shape.pre else x

@@ -49,7 +49,7 @@ def word_problem(
     losses: Losses,
     embedded: Embedded,
     gradient: Embedded | None,
-    words: Bool[Array, "batch length"],
+    mask: Delta,
     batch: Batch,
     technique: Technique,
     adversary: AdversaryConfig,
@@ -59,10 +59,9 @@ def word_problem(
     """Perturbing the word vectors of an example, of text and query together.
 
     gradient    of the losses where nothing is perturbed, None if it is not known
-    words       of the text whose vectors the encoder reads
+    mask        True on entries of vectors that the encoder reads
     vectors_of  number of words -> all their vectors; called for techniques towards other words
     """
-    mask = Embedded(words, None if batch.query is None else batch.query_words)  # pyright: ignore
     zeros = jax.tree.map(jnp.zeros_like, embedded)
     problem = Problem(losses, zeros, mask, batch.rows, gradient=gradient)
     if not technique.interpretable:

@@ -29,7 +29,8 @@ class SelfAttention(NamedTuple):
 
     tokens   the words of each text between <sos> and <eos>; none of one that cannot be read
     weights  [layers, heads, tokens, tokens] of each text: from a token (row) to all; rows sum to 1,
-             of pairs that are encoded together less, which lacks what goes to the other segment
+             of pairs that are encoded together less, which lacks what goes to the other segment;
+             those of tokens that a pretrained model does not see, a query's <sos> too, are 0
     query_tokens, query_weights  likewise of its question or hypothesis; None of single texts
     problems  why a text cannot be read, "" where it can
     """

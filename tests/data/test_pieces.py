@@ -71,6 +71,34 @@ def test_texts_beyond_the_positions_lose_their_last_words(tmp_path):
     assert cut == 2
 
 
+def test_a_word_of_more_pieces_than_there_are_places_is_read_by_its_first(tmp_path, caplog):
+    """So that a text keeps its first word, and a pair one of each side: (24 - 3) / 2 pieces."""
+    reader = read_reader(str(write_folder(tmp_path / "bert")))
+    word, short = "a" * 40, "a" * 10
+    assert reader.split([word, short]) == 2 * reader.split([short])
+    texts = [Tokenized([word], None), Tokenized([word, "the"], [word]), Tokenized([short], None)]
+    counts = reader.counts(texts)
+    assert counts == {word: 10, short: 10, "the": 1}
+    (told,) = caplog.messages
+    assert told.startswith("data: 1 words, such as 'aaaaaaaaaaaaaaaaaaaa', have more than 10")
+    found, cut = cut_to_positions(texts, counts, reader.geometry)
+    assert (found, cut) == (texts, 0)
+    both = Tokenized([word, word], [word])
+    assert cut_to_positions([both], counts, reader.geometry) == ([Tokenized([word], [word])], 1)
+
+
+def test_lines_of_a_vocabulary_end_at_line_feeds_alone(tmp_path):
+    """bert-base-chinese has the piece U+2028, at which Python ends lines as well."""
+    from tokenizers import models
+
+    folder = write_folder(tmp_path / "bert", {"vocab_size": len(PIECES) + 2})
+    listed = folder / "vocab.txt"
+    listed.write_text("\n".join([*PIECES[:9], "\u2028", "\x85", *PIECES[9:], ""]))
+    known = models.WordPiece.read_file(str(listed))
+    (found,) = read_reader(str(folder)).split(["unbelievably"])
+    assert found == [known[each] for each in ("un", "##believ", "##ably")]
+
+
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [

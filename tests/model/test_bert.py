@@ -30,7 +30,10 @@ from attnjax.losses import Context, count_examples, make_gradients
 from attnjax.model.attention import attend, forward
 from attnjax.model.pretrained import read_weights
 from attnjax.model.rules import FROZEN
-from attnjax.model.stages import build_stages, mean_vectors
+from attnjax.model.stages import build_stages, entries_read, mean_vectors
+from attnjax.perturb.ascent import Problem, random_perturbation
+from attnjax.perturb.ascent import Settings as Ascent
+from attnjax.perturb.norms import norms
 from attnjax.perturb.problems import inner_problem
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.training.parallel import remembered
@@ -201,6 +204,62 @@ def test_a_step_is_the_same_where_the_batch_brings_its_encoding(folder, techniqu
         found(known),
         found(batch),
     )
+
+
+@pytest.mark.parametrize("pair", [False, True])
+def test_words_without_a_piece_change_nothing(folder, pair):
+    r"""\x81 has none: no attention falls on it, and a query with it has the state without it."""
+    reader = read_reader(folder)
+    rows = [["the", "\x81", "film"], ["the", "film"], ["\x81"]]
+    queries = [["good", "\x81"], ["good"], ["\x81"]]
+    known = Vocabulary.build([*rows, *queries])
+    read = [Tokenized(*each) for each in zip(rows, queries if pair else [None] * 3, strict=True)]
+    config = ModelConfig(encoder="bert", pretrained=folder)
+    sizes = {"words": len(known), "classes": 3, "pair": pair}
+    stages = build_stages(config, pieces=pieces_of(reader, known, read), **sizes)
+    params = {**stages.init(jax.random.key(1)), "encode": model(folder, pair)[1]["encode"]}
+    params = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), params)
+    query = [known.ids(each) for each in queries] if pair else None
+    batch = batch_of([known.ids(each) for each in rows], query, dtype=np.float64)
+    trace = forward(stages, params, batch)
+    weights = np.asarray(trace.weights)
+    np.testing.assert_allclose(weights[0, [1, 3]], weights[1, [1, 2]], rtol=1e-12)
+    assert weights[0, 2] == 0
+    assert not weights[2].any()
+    np.testing.assert_allclose(trace.logits[0], trace.logits[1], rtol=1e-12)
+    without = stages.quick.encode_without(params, trace.embedded, batch, "text")
+    encoded, left = without(jnp.array(2))
+    scores, shorter = stages.score(params, encoded), batch._replace(tokens=left)
+    _, logits = attend(stages, params, encoded, scores, shorter)
+    np.testing.assert_allclose(logits[0], trace.logits[0], rtol=1e-12)
+
+
+def test_only_pieces_that_there_are_are_moved(folder):
+    """Noise on others would take a part of its norm, more the longer the longest word is."""
+    stages, params, _ = model(folder)
+    batch = texts()
+    embedded = stages.embed(params, batch)
+    mask = entries_read(stages, params, embedded, batch)
+    width = params["embed"]["table"].shape[1]
+    assert embedded.text.shape[-1] == 3 * width
+    counts = np.asarray(mask.text[0]).reshape(-1, 3, width).all(axis=-1).sum(axis=-1)
+    assert [*counts] == [0, 1, 3, 1, 2, 0], "<sos> and <eos> stay"
+    assert mask.text.sum() == width * (1 + 3 + 1 + 2 + 1 + 1 + 2)
+    problem = Problem(lambda delta: 0.0, embedded, mask, batch.rows)
+    found = random_perturbation(problem, Ascent(jnp.float64(0.5)), jax.random.key(0))
+    np.testing.assert_allclose(norms(found), 0.5, rtol=1e-12)
+    assert not np.asarray(found.text)[~np.asarray(mask.text)].any()
+
+
+def test_pairs_need_two_segments(folder):
+    reader = read_reader(folder)
+    pieces = pieces_of(reader, VOCABULARY)
+    pieces = pieces._replace(geometry=pieces.geometry._replace(segments=1))
+    config = ModelConfig(encoder="bert", pretrained=folder)
+    sizes = {"words": len(VOCABULARY), "classes": 3, "pieces": pieces}
+    build_stages(config, pair=False, **sizes)
+    with pytest.raises(UserError, match=r"has one segment \(type_vocab_size"):
+        build_stages(config, pair=True, **sizes)
 
 
 def test_a_layer_that_the_folder_lacks_is_refused():

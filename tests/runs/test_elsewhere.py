@@ -168,6 +168,8 @@ def test_attention_is_what_cls_gives_words_in_the_last_layer(folder):
     [
         ({"config": {"architectures": ["BertModel"]}}, r"no BertForSequenceClassification; to tr"),
         ({"config": {"model_type": "roberta"}}, "model_type='roberta'"),
+        ({"config": {"architectures": 3}}, "'architectures' is no list"),
+        ({"config": {"id2label": None, "num_labels": "2"}}, "'num_labels' is no int"),
         ({"config": {"problem_type": "multi_label_classification"}}, "choose one of several"),
         ({"labels": ("score",)}, "one label, a regression"),
         ({"labels": ("a", "a")}, "names two classes alike"),

@@ -121,7 +121,8 @@ def contributions(layer: Layer) -> Matrix:
         missing = jnp.abs(whole[:, None] - parts).sum(axis=-1)
         return jax.nn.relu(jnp.abs(whole).sum(axis=-1, keepdims=True) - missing)
 
-    found = jnp.where(layer.weights.any(axis=1), by_row(layer, near), 0)
+    real = layer.weights.any(axis=(1, 3))  # a single weight may be too small for its type
+    found = jnp.where(real[:, :, None] & real[:, None], by_row(layer, near), 0)
     total = found.sum(axis=-1, keepdims=True)
     return found / jnp.where(total > 0, total, 1)
 

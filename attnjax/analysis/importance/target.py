@@ -1,8 +1,9 @@
 """What is explained: the probability of the predicted class, or its logit.
 
-The class is the one predicted at the unchanged input, fixed before anything is disturbed. Two
-classes of a single text share one logit z, handed on as [0, z]: class 1 is explained by z, class 0
-by -z. Taking "logit 0" literally would explain the constant 0.
+The class is the one predicted at the unchanged input, fixed before anything is disturbed. Of two
+classes of a single text the logit is its difference from the other's. Models that are trained here
+have one logit z, handed on as [0, z]: class 1 is explained by z, class 0 by -z. Taking "logit 0"
+literally would explain the constant 0.
 """
 
 from collections.abc import Callable

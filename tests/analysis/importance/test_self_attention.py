@@ -9,6 +9,7 @@ import pytest
 from helpers import batch_of, quick_jit, sentences, small_model
 
 from attnjax.analysis.importance import METHODS, method_named
+from attnjax.analysis.importance.attention import contributions
 from attnjax.config import from_config_dict
 from attnjax.errors import UserError
 from attnjax.model.attention import attend, forward
@@ -128,6 +129,28 @@ def test_alti_by_the_distance_to_what_each_token_gives(norm):
             carried = matrix / matrix.sum(axis=1, keepdims=True) @ carried
         matrices.append(carried)
     check(explain("alti", stages, params, texts()), matrices, trace.weights)
+
+
+def test_alti_keeps_what_stands_beside_a_weight_of_zero():
+    """A token's weight on itself may be 0 in every head, and still it has its own inputs."""
+    stages, params = model("pre")
+    _, layers = traced(stages, params, texts())
+    layer = layers[0]
+    weights = layer.weights.copy()
+    weights[1, :, 0, 0] = 0
+    given = jax.tree.map(jnp.asarray, layer._replace(weights=weights))
+    found = np.asarray(contributions(given))
+    whole = layer.attended[1, 0]
+    expected = [
+        max(0, np.abs(whole).sum() - np.abs(whole - part).sum())
+        for part in (
+            parts_of(layer._replace(weights=weights), 1, 0, j)[1] for j in range(WORDS[1] + 2)
+        )
+    ]
+    assert expected[0] > 0
+    np.testing.assert_allclose(found[1, 0, :3], np.array(expected) / sum(expected), rtol=1e-10)
+    assert not found[1, 3:].any()
+    assert not found[1, :, 3:].any()
 
 
 def test_gradients_of_attention_by_finite_differences():
