@@ -11,6 +11,7 @@ from attnjax.model_checks import check_inner, check_model, refuse_encoder, refus
 COMPATIBLE = ("attention_at", "attention_iat")  # what the released AMEP code has
 
 
+REVERSE_QUERY = 4  # words of a query of the reverse_simulator
 SIMULATED = {  # data.source -> data.name
     "babi_simulator": ("1", "2", "3"),
     "reverse_simulator": tuple(str(length) for length in range(2, 21)),
@@ -135,6 +136,13 @@ def _check_analysis(run: Any) -> None:
         raise UserError(
             "analysis.questions asks known_word, and which word must be known is known of "
             f"data.source='reverse_simulator' alone, not of '{run.data.source}'; leave it out"
+        )
+    if "known_word" in analysis.questions and 0 < run.data.max_length < (
+        longest := max(int(run.data.name), REVERSE_QUERY)
+    ):
+        raise UserError(
+            f"analysis.questions asks known_word, and data.max_length={run.data.max_length} cuts "
+            f"texts or queries of {longest} words, so that no place is what it was; set it to -1"
         )
     if "prototypes" in analysis.questions and run.task != "classification":
         raise UserError(

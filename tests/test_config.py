@@ -306,3 +306,12 @@ def test_unlabelled_texts_need_a_virtual_technique():
     raw = raw_with("data.unlabelled", "more.jsonl")
     with pytest.raises(UserError, match="needs a virtual technique"):
         from_config_dict(raw)
+
+
+@pytest.mark.parametrize(("name", "cut", "words"), [("8", 5, 8), ("2", 3, 4)])
+def test_a_word_that_must_be_known_is_not_cut_off(name, cut, words):
+    data = {"source": "reverse_simulator", "name": name}
+    asked = {"task": "qa", "analysis": {"questions": ("known_word",), "methods": ("gradient",)}}
+    from_config_dict({**asked, "data": {**data, "max_length": words}})
+    with pytest.raises(UserError, match=f"max_length={cut} cuts texts or queries of {words} words"):
+        from_config_dict({**asked, "data": {**data, "max_length": cut}})

@@ -20,7 +20,7 @@ from attnjax.data.folders import (
 from attnjax.data.formats import LINES, SUFFIXES, read_rows, suffix_of
 from attnjax.data.labels import settle
 from attnjax.data.lines import read_lines
-from attnjax.data.rationales import find_rationale
+from attnjax.data.rationales import find_rationale, has_marks
 from attnjax.data.releases import LAYOUTS, read_release, recognise, refuse_part
 from attnjax.data.splits import TARGETS
 from attnjax.data_config import DataConfig
@@ -218,7 +218,9 @@ def _examples(
     found: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {}
     told: set[str] = set()
     empty = True
-    line = config.fields.text
+    line, why = config.fields.text, config.fields.rationale if labelled else ""
+    everywhere = (row for _, row in read_rows(path, config.quoting, [], title, line))
+    marks = bool(why) and has_marks(everywhere, why)
     for place, row in read_rows(path, config.quoting, notes, title, line):
         empty = False
         place = f"{title}, {place}"
@@ -231,10 +233,10 @@ def _examples(
         try:
             columns = found[tuple(row)]
             example = _example(row, columns, wanted, task, place, labelled)
-            if labelled and config.fields.rationale:
+            if why:
                 texts = [row[each] for each in columns[PARTS[task][0]]]
-                names = config.fields.rationale, config.fields.tokens
-                rationale = find_rationale(row, *names, texts, example.text, place)
+                names = why, config.fields.tokens
+                rationale = find_rationale(row, *names, texts, example.text, place, marks)
                 example = example._replace(rationale=rationale)
         except UserError as error:
             yield _Row(place, row, error)

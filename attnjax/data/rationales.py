@@ -7,7 +7,7 @@ that it is split into.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate
 from typing import Any
@@ -21,13 +21,32 @@ FORMS = (
 )
 
 
+def has_marks(rows: Iterable[Mapping[str, Any]], column: str) -> bool:
+    """Whether a cell of the column is surely one 0 or 1 a word: a list where one comes twice."""
+    for row in rows:
+        try:
+            people = _people(row.get(column), column, "") or ()
+        except UserError:  # told where the row is read
+            continue
+        if any(len(set(each)) < len(each) and set(each) <= {0, 1} for each in map(_plain, people)):
+            return True
+    return False
+
+
 def find_rationale(
-    row: Mapping[str, Any], column: str, listed: str, texts: Sequence[Any], text: str, place: str
+    row: Mapping[str, Any],
+    column: str,
+    listed: str,
+    texts: Sequence[Any],
+    text: str,
+    place: str,
+    marks: bool = False,
 ) -> Rationale | None:
     """People's rationales of a row, None where it has none.
 
     column  holds them; listed  may hold the row's own words; texts  what its columns of the text
-    hold; text  what is read of them; place  of the row, for messages
+    hold; text  what is read of them; place  of the row, for messages; marks  whether 0 and 1 of a
+    text of one or two words are marks, as in the rest of the column, and no numbers
     Raises UserError for numbers of no word, and for own words that are not those of the text.
     """
     people = _people(row.get(column), column, place)
@@ -38,8 +57,8 @@ def find_rationale(
         own, listed = texts[0], "the text"
     if own is None:
         count = len(tokenize(text))
-        return tuple(_numbers(each, count, "the text", column, place) for each in people)
-    found = [_numbers(each, len(own), listed, column, place) for each in people]
+        return tuple(_numbers(each, count, "the text", column, place, marks) for each in people)
+    found = [_numbers(each, len(own), listed, column, place, marks) for each in people]
     return place_words(found, own, text, listed, place)
 
 
@@ -142,15 +161,29 @@ def _json_list(text: str) -> Any:
     return value if isinstance(value, list) else None
 
 
-def _numbers(person: list[Any], count: int, what: str, column: str, place: str) -> tuple[int, ...]:
+def _plain(person: list[Any]) -> list[Any]:
+    """A person's cell, empty where it is of another form."""
+    whole = all(isinstance(each, int) or _whole(each) for each in person)
+    return person if whole else []
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, float) and value.is_integer()
+
+
+def _numbers(
+    person: list[Any], count: int, what: str, column: str, place: str, marks: bool
+) -> tuple[int, ...]:
     """The numbers of a person's words, of `count`; what  these are the words of.
 
-    Where all are 0 or 1, some more than once, they are one mark a word.
+    Where all are 0 or 1, some more than once, or with `marks` as many as words, they are one mark a
+    word.
     """
-    if not all(isinstance(each, int | float) and float(each).is_integer() for each in person):
+    if _plain(person) != person:
         raise _wrong(column, person, place)
     boolean = any(isinstance(each, bool) for each in person)
-    marks = set(person) <= {0, 1} and (boolean or len(set(person)) < len(person))
+    sure = boolean or len(set(person)) < len(person) or (marks and len(person) == count)
+    marks = set(person) <= {0, 1} and sure
     if marks and len(person) != count:
         raise UserError(
             f"{place}: '{column}' marks {len(person)} words, and {_of(what)} has {count}; correct "
@@ -160,8 +193,8 @@ def _numbers(person: list[Any], count: int, what: str, column: str, place: str) 
     for each in numbers:
         if not 0 <= each < count:
             raise UserError(
-                f"{place}: '{column}' names word {each}, and {_of(what)} has {count} words, "
-                f"counted from 0; correct the row, or list the words that are meant in a column "
+                f"{place}: '{column}' names word {_shown(each)}, and {_of(what)} has {count} "
+                f"words, counted from 0; correct the row, or list the words that are meant in a column "
                 "named by --config.data.fields.tokens"
             )
     if len(set(numbers)) < len(numbers):

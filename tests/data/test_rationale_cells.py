@@ -47,6 +47,31 @@ def test_two_words_both_named_are_numbers():
     assert found([1, 1], text="so good") == ((0, 1),), "a mark a word"
 
 
+def test_marks_of_short_texts_are_those_of_their_column(tmp_path):
+    """[0, 1] of two words are numbers, or a mark each where the column has marks elsewhere."""
+    rows = [("so good", [0, 1]), ("really so good", [0, 0, 1]), ("bad", [1]), ("good", [0])]
+    rows += [("so bad", [1, 0]), ("so bad", [[0, 1], [1, 1], [1, 0]])]
+    lines = [{"text": text, "label": "a", "why": why} for text, why in rows]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    fields = FieldsConfig(rationale="why")
+    config = DataConfig(source="files", path=str(tmp_path), fields=fields)
+    read = read_files(config, "classification").splits["test"]
+    assert [each.rationale for each in read] == [
+        ((1,),),
+        ((2,),),
+        ((0,),),
+        ((),),
+        ((0,),),
+        ((1,), (0, 1), (0,)),
+    ]
+    numbers = [("so good", [0, 1]), ("really so good", [2]), ("bad", [0])]
+    lines = [{"text": text, "label": "a", "why": why} for text, why in numbers]
+    (tmp_path / "test.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    read = read_files(config, "classification").splits["test"]
+    assert [each.rationale for each in read] == [((0, 1),), ((2,),), ((0,),)]
+
+
 def test_own_words_stand_for_those_they_are_split_into():
     own = ["It", "isn't", "bad,", "at", "all."]
     assert starts_of(own) == [0, 1, 3, 5, 6, 8]
@@ -61,6 +86,7 @@ def test_own_words_stand_for_those_they_are_split_into():
     [
         ([2, 8], None, "names word 8, and the text has 8 words, counted from 0"),
         ([-1], None, "names word -1"),
+        ([10**400], None, "names word 10000"),
         ([5], ["It", "isn't", "bad,", "at", "all."], "'tokens' has 5 words"),
         ([2, 2], None, "names word 2 twice"),
         ([0, 1, 1], None, "marks 3 words, and the text has 8"),

@@ -105,6 +105,8 @@ def regression(samples: int) -> Shared:
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Regression:
         words, output = features(batch), output_of(stages, params, batch)
         classes = predicted(stages, params, batch)
+        # What is left of the whole text's probability: sums of what lies near 1 would cancel.
+        whole = of_classes(output(words), classes)
         count = words.sum(axis=-1)
 
         def size_of(row: Int[Array, ""], of: Int[Array, ""], number: Int[Array, ""]) -> Array:
@@ -122,7 +124,7 @@ def regression(samples: int) -> Shared:
         def add(sums: Any, turn: tuple[Array, Array]) -> Any:
             number, deleted = turn
             keep = words & (random_ranks(key, number, batch) >= deleted[:, None])
-            value = of_classes(output(keep), classes)
+            value = of_classes(output(keep), classes) - whole
             return _accumulate(sums, keep.astype(value.dtype), value, proximity(keep, count)), None
 
         dtype = jax.eval_shape(output, words).dtype
@@ -131,7 +133,8 @@ def regression(samples: int) -> Shared:
         nothing = tuple(jnp.zeros(shape, dtype) for shape in shapes)
         deleted = jnp.take_along_axis(sizes, turns, axis=0)
         sums, _ = jax.lax.scan(add, nothing, (turns, deleted))
-        return solved(sums)
+        found = solved(sums)
+        return found._replace(intercept=found.intercept + whole)
 
     return shared
 

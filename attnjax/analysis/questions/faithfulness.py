@@ -41,8 +41,9 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
     comprehensiveness mean over `SHARES` of p - p(without that share of the words, rounded up)
     sufficiency       mean over `SHARES` of p - p(those words alone); both DeYoung et al.,
                       arXiv:1911.03429
-    flip              share of the words, in twentieths, whose removal first changes the prediction
-                      (Serrano & Smith, arXiv:1906.03731); NaN where none does
+    flip              share of the words whose removal first changes the prediction, tried in steps
+                      of a twentieth (Serrano & Smith, arXiv:1906.03731); 1 where it stands without
+                      any word, NaN where there is none
     curves            name -> [batch, 2, K + 1], p - p(without k words): most first, least first;
                       after the last word of a short text it stays
     """
@@ -62,10 +63,7 @@ def make_faithfulness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             name: {each: part[place] for each, part in found.items()}
             for place, name in enumerate(names)
         }
-        # A mean over the orders that flip; where none does there is none.
-        rows["random"] = {
-            each: jnp.nanmean(part[len(names) :], axis=0) for each, part in found.items()
-        }
+        rows["random"] = {each: part[len(names) :].mean(axis=0) for each, part in found.items()}
         return {
             "faithfulness": {
                 name: {each: row[each] for each in MEASURES} for name, row in rows.items()
@@ -99,8 +97,8 @@ def _measured(
     curve = jnp.moveaxis(curve, -1, 0)  # [batch, K, 2]
     curve = jnp.pad(curve, ((0, 0), (1, 0), (0, 0)))  # without no word p falls by 0
     counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
-    several = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
-    aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / several
+    steps = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
+    aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / steps
 
     def share_gone(share: Float[Array, ""]) -> tuple[Array, Array]:
         number = _ceiling(share, count)[:, None]
@@ -117,7 +115,8 @@ def _measured(
     )
     flipped = flipped[of_steps]
     first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
-    flip = jnp.where(flipped.any(axis=0) & (count > 0), first, jnp.nan)
+    gone_first = jnp.where(flipped.any(axis=0), _ceiling(first, count), count).astype(whole.dtype)
+    flip = gone_first / jnp.where(count > 0, count.astype(whole.dtype), jnp.nan)
     return {
         "aopc": aopc[:, 0],
         "aopc_least_first": aopc[:, 1],
@@ -139,7 +138,7 @@ def order_of(
     return jnp.argsort(order, axis=-1).astype(jnp.int32)
 
 
-def _ceiling(share: Float[Array, ""], count: Int[Array, " batch"]) -> Int[Array, " batch"]:
+def _ceiling(share: Float[Array, "*batch"], count: Int[Array, " batch"]) -> Int[Array, " batch"]:
     """That share of the words, rounded up; 1e-4 keeps 0.05 * 20 at 1 in float32."""
     return jnp.ceil(share * count.astype(share.dtype) - 1e-4).astype(jnp.int32)
 

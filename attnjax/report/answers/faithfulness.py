@@ -23,7 +23,7 @@ from attnjax.report.figures import (
     save_figure,
 )
 from attnjax.report.page import inline
-from attnjax.report.sentences import estimate, joined, number, usable
+from attnjax.report.sentences import estimate, joined, number, of_few, usable
 from attnjax.report.tables import Estimate, Table
 from attnjax.report.wording import Wording, spaced
 
@@ -52,8 +52,8 @@ TERMS = [
     ),
     (
         "share to flip",
-        "Share of the words that are gone, most important first, when the prediction changes; over "
-        "the texts where it does. Lower is more faithful.",
+        "Share of the words that are gone, most important first, when the prediction changes; 1 "
+        "where it stands without any word. Lower is more faithful.",
     ),
 ]
 STILL = {
@@ -188,9 +188,10 @@ def faithful_sentence(told: Told) -> str:
     parts = [f"{spaced(best)} {estimate(known[best])}"]
     if best != "attention" and "attention" in known:
         parts.append(f"attention {estimate(known['attention'])}")
+    few = "" if known[best].get("ci95") else of_few(count)
     return (
-        "Without the words that it names, the predicted class loses probability: comprehensiveness "
-        f"of {joined(parts)}; random order {number(floor['mean'])}."
+        "The predicted class's probability falls, without the words that are named, by "
+        f"{joined(parts)}; random order {number(floor['mean'])}: comprehensiveness{few}."
     )
 
 

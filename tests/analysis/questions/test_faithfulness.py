@@ -104,12 +104,9 @@ def test_every_measure_equals_removing_words_from_the_text(removal):
         np.testing.assert_allclose(
             measured["sufficiency"][row], np.mean([drop(order[k:]) for k in sizes]), **close
         )
-        flips = [
-            share
-            for share in STEPS
-            if output(row, order[: int(np.ceil(share * count - 1e-9))]).argmax() != label
-        ]
-        np.testing.assert_allclose(measured["flip"][row], flips[0] if flips else np.nan)
+        tried = [int(np.ceil(share * count - 1e-9)) for share in STEPS]
+        flips = [gone for gone in tried if output(row, order[:gone]).argmax() != label]
+        np.testing.assert_allclose(measured["flip"][row], (flips or [count])[0] / count)
         curve = np.asarray(found["curves"]["made"])[row]
         np.testing.assert_allclose(curve[0, most], drop(order[:most]), **close)
         np.testing.assert_allclose(curve[1, 1], drop(order[count - 1 :]), **close)
