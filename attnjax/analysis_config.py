@@ -85,7 +85,7 @@ class AnalysisConfig:
     )
     lime_samples: int = option(1000, "lime: texts it looks at", least=100, most=1_000_000)
     shapley_orders: int = option(
-        20, "shapley: random orders, each with its reverse", least=4, most=1_000_000
+        20, "shapley: random orders, in pairs of one and its reverse", least=4, most=1_000_000
     )
     mask_price: float = option(0.03, "mask: of a word, in probability", least=0.0, most=1.0)
     mask_steps: int = option(
@@ -169,8 +169,9 @@ class AnalysisConfig:
     )
     flip_prior: float = option(
         -1.0,
-        "flips: nats by which a replacement, of any word, may make its text less likely under the "
-        "bigrams of the training texts; -1: the nearest words alone",
+        "flips: nats by which a replacement may make its text less likely under the bigrams of the "
+        "training texts; of all such words those that lower the prediction most, to first order, "
+        "are tried; -1: the nearest words",
         least=0.0,
         most=1e6,
         unlimited=True,

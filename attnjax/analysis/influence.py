@@ -181,9 +181,13 @@ def effects(
 
 
 def fit(
-    problem: Problem, start: Weights, damping: float, shares: np.ndarray | None = None
+    problem: Problem,
+    start: Weights,
+    damping: float,
+    shares: np.ndarray | None = None,
+    centre: Weights | float = 0.0,
 ) -> Weights:
-    """Newton's method from `start` on the sum of shares times losses / n plus damping |w|^2 / 2.
+    """Newton's method from `start` on sum of shares x losses / n plus damping |w - centre|^2 / 2.
 
     shares  [rows] 1 for rows that count, 0 for those left out; all count without it
     Raises UserError where the Hessian is not positive on the way: without damping, classes that can
@@ -197,7 +201,7 @@ def fit(
 
     def objective(weights: Weights) -> float:
         losses = head(problem, weights).losses
-        return float(share @ losses / rows + damping / 2 * np.square(weights).sum())
+        return float(share @ losses / rows + damping / 2 * np.square(weights - centre).sum())
 
     value = objective(weights)
     for _ in range(STEPS):
@@ -206,7 +210,7 @@ def fit(
             errors=found.errors * share[:, None],
             curvature=found.curvature * share[:, None, None],
         )
-        slope = counted.errors.T @ problem.inputs / rows + damping * weights
+        slope = counted.errors.T @ problem.inputs / rows + damping * (weights - centre)
         factor = factored(hessian(problem, counted, damping), damping)
         step = linalg.cho_solve(factor, slope.ravel()).reshape(weights.shape)
         for halving in range(HALVINGS):
@@ -261,15 +265,18 @@ def check(
 ) -> Checked:
     """Leaves out `count` rows, half of the largest predicted effect and half at random, and refits.
 
+    weights    those that the effects were predicted at: the damping holds the fits there, as in
+               the formula (see `removals`)
     predicted  of `effects`; the change is taken from the fit with all rows
     """
-    whole = fit(problem, weights, damping)
+    whole = fit(problem, weights, damping, centre=weights)
     before, actual = head(test, whole).losses, []
     rows = removed(predicted, count, random)
     for row in rows:
         shares = np.ones(len(problem.inputs))
         shares[row] = 0
-        actual.append(head(test, fit(problem, whole, damping, shares)).losses - before)
+        left = fit(problem, whole, damping, shares, centre=weights)
+        actual.append(head(test, left).losses - before)
     return compared(rows, np.concatenate(actual), predicted[rows].ravel())
 
 

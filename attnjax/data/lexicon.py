@@ -37,7 +37,8 @@ def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
                 f"{name}, line {number}: a line of a lexicon is a concept's name, once in the "
                 "file, a colon, and its words: 'positive: good fine'"
             )
-        ids = np.unique(vocabulary.ids(tokenize(words))[1:-1])
+        both = (tokenize(words, keep_numbers=kept) for kept in (False, True))  # models differ
+        ids = np.unique(np.concatenate([vocabulary.ids(each)[1:-1] for each in both]))
         known = ids[ids > EOS]
         if not len(known):
             raise UserError(

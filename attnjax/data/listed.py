@@ -18,6 +18,7 @@ from attnjax.types import EOS, Listed
 FIELD = "model.monotonic"
 FORM = "a word and 1 or -1 on each line, and on all or none a strength above 0, as 'good 1 2.5'"
 
+LEAST, MOST = (float(each) for each in (np.finfo(np.float32).tiny, np.finfo(np.float32).max))
 Values = tuple[float, ...]  # of a word: its sign, perhaps its strength
 
 
@@ -53,13 +54,19 @@ def known_words(
 def read_listed(path: str) -> dict[str, Values]:
     """Word, as texts are read -> its values; raises UserError, also where two lines contradict."""
     found: dict[str, Values] = {}
+    written: dict[str, str] = {}
     for word, values in read_word_numbers(path, FIELD, (1, 2), FORM).items():
-        if values[0] not in (1, -1) or any(each <= 0 for each in values[1:]):
+        if values[0] not in (1, -1) or not all(LEAST <= each <= MOST for each in values[1:]):
             wrong = " ".join(f"{each:g}" for each in values)
             raise UserError(f"{FIELD}: '{word}' has {wrong}; write {FORM}")
         read = tokenize(word)
-        if found.setdefault(read[0] if len(read) == 1 else word, values) != values:
-            raise UserError(f"{FIELD}: '{word}' is read as '{read[0]}', which has other values")
+        name = read[0] if len(read) == 1 else word
+        if found.setdefault(name, values) != values:
+            raise UserError(
+                f"{FIELD}: '{written[name]}' and '{word}' are both read as '{name}', and have "
+                "other values; keep one"
+            )
+        written.setdefault(name, word)
     return found
 
 

@@ -194,8 +194,8 @@ def _numbers(
         if not 0 <= each < count:
             raise UserError(
                 f"{place}: '{column}' names word {_shown(each)}, and {_of(what)} has {count} "
-                f"words, counted from 0; correct the row, or list the words that are meant in a column "
-                "named by --config.data.fields.tokens"
+                "words, counted from 0; correct the row, or list the words that are meant in a "
+                "column named by --config.data.fields.tokens"
             )
     if len(set(numbers)) < len(numbers):
         twice = next(each for each in numbers if numbers.count(each) > 1)

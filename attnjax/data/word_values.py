@@ -32,7 +32,7 @@ def read_word_numbers(
     found: dict[str, tuple[float, ...]] = {}
     for number, line in read_lines(place):
         cells = line.split()
-        if not cells or cells[0] == "#":
+        if not cells or cells[0].startswith("#"):
             continue
         where, word = f"{field}: {place.name}, line {number}", cells[0]
         values = tuple(_number(cell) for cell in cells[1:])

@@ -11,6 +11,7 @@ from etils import epath
 
 from attnjax.analysis.progress import progress
 from attnjax.analysis.questions.question import Kept, Names
+from attnjax.analysis.questions.replacements import costs_of
 from attnjax.analysis.rows import Engine, Ragged, engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import nothing, records, summarise
@@ -152,12 +153,15 @@ def kept_checkpoints(
 def names_of(config: RunConfig, dataset: Dataset) -> Names:
     """Words, classes, and the concepts that the analysis asks about.
 
-    Raises UserError as `read_lexicon`.
+    Raises UserError as `read_lexicon`, and for a wrong file of what `flips` pays for words.
     """
     path = config.analysis.concepts
     asked = path and "concepts" in config.analysis.questions
     lexicon = read_lexicon(path, dataset.vocabulary) if asked else None
-    return Names(dataset.vocabulary.tokens, dataset.labels, lexicon)
+    names = Names(dataset.vocabulary.tokens, dataset.labels, lexicon)
+    if "flips" in config.analysis.questions:
+        costs_of(config.analysis, names, len(names.words))
+    return names
 
 
 def engine_on(parallel: Parallel, params: Params) -> Engine:

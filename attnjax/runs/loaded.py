@@ -1,6 +1,7 @@
 """A finished run, loaded from its folder: parameters, stages, vocabulary, and predictions."""
 
 import dataclasses
+import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -56,6 +57,8 @@ from attnjax.workdir import (
     read_examples,
     read_json,
 )
+
+logger = logging.getLogger(__name__)
 
 Text = str | Sequence[str | Sequence[str]]
 
@@ -258,7 +261,13 @@ class Run(NamedTuple):
         split = encode([examples[number] for number in kept], words, run.vocab, self.labels)
         engine = engine_for(self.params, self.compile)
         # Of texts, what is asked about training examples says nothing.
-        asked = tuple(name for name, each in wanted(settings).items() if each.over != "train")
+        every = wanted(settings).items()
+        asked = tuple(name for name, each in every if each.over != "train")
+        if left := [name for name, each in every if each.over == "train"]:
+            logger.warning(
+                "analysis: %s: asked about the training examples, and left out for texts",
+                ", ".join(left),
+            )
         settings = dataclasses.replace(settings, questions=asked)
         names = Names(run.vocab.tokens, self.labels)
         (found,) = study(settings, run.stages, split, self.config.seed, engine, names=names)

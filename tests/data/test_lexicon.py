@@ -25,6 +25,12 @@ def test_words_are_those_of_texts_and_unknown_ones_are_left_out(tmp_path):
     assert VOCABULARY.words(found.words) == list(VOCABULARY.tokens[4:])
 
 
+def test_numbers_are_words_where_a_model_reads_them_as_such(tmp_path):
+    (tmp_path / "words.txt").write_text("numbers: 1998 7 good\n")
+    found = read_lexicon(str(tmp_path / "words.txt"), Vocabulary.build([["1998", "good", "x"]]))
+    assert set(found.concepts["numbers"]) == set(found.words[:2])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -12,7 +12,12 @@ from helpers import batch_of, quick_jit
 from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.importance.information import known_in
 from attnjax.analysis.information.measure import Settings, Words, shares_by_distance
-from attnjax.analysis.information.states import fit_sample, scaled_state, states_of
+from attnjax.analysis.information.states import (
+    fit_sample,
+    scaled_state,
+    states_of,
+    tokens_read,
+)
 from attnjax.analysis.moved import make_disturbed, make_replaced, with_own_vectors
 from attnjax.analysis.questions.concepts import distances_of, fit_concepts
 from attnjax.analysis.questions.question import Names
@@ -226,6 +231,7 @@ def test_words_without_a_piece_change_nothing(folder, pair):
     np.testing.assert_allclose(weights[0, [1, 3]], weights[1, [1, 2]], rtol=1e-12)
     assert weights[0, 2] == 0
     assert not weights[2].any()
+    assert [*np.asarray(tokens_read(stages, batch, "text"))[0]] == [True, True, False, True, True]
     np.testing.assert_allclose(trace.logits[0], trace.logits[1], rtol=1e-12)
     without = stages.quick.encode_without(params, trace.embedded, batch, "text")
     encoded, left = without(jnp.array(2))

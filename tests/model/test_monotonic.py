@@ -7,6 +7,9 @@ import pytest
 from helpers import WORDS, batch_of, quick_jit, small_model
 
 from attnjax.analysis.importance import method_named
+from attnjax.analysis.importance.information import known_in
+from attnjax.analysis.information.measure import Settings
+from attnjax.analysis.information.states import fit_sample, tokens_read
 from attnjax.config import ModelConfig
 from attnjax.losses import make_gradients
 from attnjax.model import monotonic
@@ -253,3 +256,16 @@ def test_pairs_and_other_than_two_classes_are_refused():
             build_stages(
                 ModelConfig(), words=WORDS, classes=classes, pair=pair, listed=Listed(SIGNS, None)
             )
+
+
+def test_information_counts_the_tokens_that_the_network_sees():
+    """Linear up to the states: noise distorts them by half the rate, however many are listed."""
+    stages, params, _, _ = models("average", "dot")
+    batch = batch_of(rows_of(TEXTS))
+    seen = np.asarray(tokens_read(stages, batch, "text"))
+    assert [*seen.sum(axis=1)] == [6, 2, 5, 4], "<sos> and <eos> among them"
+    sample = fit_sample(False)(stages, params, [batch], jax.random.key(0))["text"]
+    settings = Settings(rate=0.1, probes=0, steps=0, draws=600)
+    asked = stages, params, batch, jax.random.key(1), "text", "encoder", sample, settings
+    found = known_in(*asked).distortion / 0.05
+    np.testing.assert_allclose(found, 1, atol=0.15)

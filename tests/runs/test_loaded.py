@@ -1,5 +1,7 @@
 """What a loaded run takes for a text."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,6 +130,15 @@ def test_a_fitted_method_has_no_training_data_here(monkeypatch):
     monkeypatch.setitem(METHODS, "patterns", Method(print, fit=print))
     with pytest.raises(UserError, match="'patterns' is fitted on training data, which is not at"):
         small_run().explain(["a film"], methods=["patterns"])
+
+
+def test_what_is_asked_about_training_examples_is_left_out_of_texts_with_a_line(caplog):
+    run = small_run()
+    asked = {"questions": ("prototypes", "permutation"), "methods": ("gradient",)}
+    settings = dataclasses.replace(run.config.analysis, permutations=2, **asked)
+    found = run.study_examples([Example("a film", None, "", place="text 0")], settings)
+    assert "analysis: prototypes: asked about the training examples, and left out" in caplog.text
+    assert "permutation" in found.found.found
 
 
 @pytest.mark.parametrize("value", [None, 5, "a", b"a", {"text": "a"}])

@@ -19,8 +19,8 @@ from attnjax.analysis.information.measure import (
 from attnjax.analysis.information.states import (
     Sample,
     fit_sample,
-    real_tokens,
     scaled_state,
+    tokens_read,
 )
 from attnjax.config import AnalysisConfig
 from attnjax.model import segments
@@ -63,7 +63,8 @@ def asked_of(
 ) -> tuple[State, Words, Key[Array, ""]]:
     """The state as a function of the words, the words, and the state's own key."""
     vectors = segments.values(stages.embed(params, batch), segment)
-    words = Words(vectors, real_tokens(batch, segment), batch.rows, sample.deviation)
+    mask = tokens_read(stages, batch, segment)
+    words = Words(vectors, mask, batch.rows, sample.deviation)
     state = scaled_state(stages, params, batch, segment, name, sample.spreads[name])
     return state, words, jax.random.fold_in(key, sorted(sample.spreads).index(name))
 

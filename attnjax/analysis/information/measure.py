@@ -141,7 +141,8 @@ def shares_by_distance(
     """Where a token's own state comes from: itself, its neighbours within NEAR places, all others.
 
     Of the squared Jacobian of the token's state by every token, estimated with so many random
-    signs, the three shares, which sum to 1; means over the row's tokens.
+    signs, the three shares, which sum to 1; means over the row's tokens whose state depends on any,
+    NaN where none does.
 
     With s_t = x_t + x_(t+1) / 2, and no further tokens than two: (0.9, 0.1, 0)
     """
@@ -161,10 +162,12 @@ def shares_by_distance(
         own, near = ((jnp.where(distance <= most, found, 0)).sum(-1) for most in (0, NEAR))
         whole = found.sum(axis=-1)
         parts = jnp.stack([own, near - own, whole - near], axis=-1)
-        return parts / jnp.maximum(whole, TINY)[:, None]
+        return parts / jnp.where(whole > 0, whole, jnp.nan)[:, None]
 
-    shares = jnp.where(words.mask.T[..., None], jax.lax.map(of_token, places), 0)
-    return shares.sum(axis=0) / words.lengths
+    shares = jnp.where(words.mask.T[..., None], jax.lax.map(of_token, places), jnp.nan)
+    count = jnp.isfinite(shares).sum(axis=0).astype(values.dtype)
+    total = jnp.where(jnp.isfinite(shares), shares, 0).sum(axis=0)
+    return total / jnp.where(count > 0, count, jnp.nan)
 
 
 def drawn(

@@ -95,9 +95,15 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(names, key=depth)
 
 
-def real_tokens(batch: Batch, segment: Segment) -> Bool[Array, "batch length"]:
-    """True on the tokens of one segment, its ends included."""
-    return segments.tokens(batch, segment) != PAD
+def tokens_read(stages: Stages, batch: Batch, segment: Segment) -> Bool[Array, "batch length"]:
+    """True on the tokens of one segment that the encoder sees, its ends included.
+
+    Listed words and words without a piece, which have no state, are not.
+    """
+    real = segments.tokens(batch, segment) != PAD
+    if segment == "query":
+        return real
+    return real & (stages.attended(batch) | ~batch.words)
 
 
 def scaled(
@@ -125,7 +131,7 @@ def scaled_state(
     spread: Spread,
 ) -> Callable[[Float[Array, "batch length embed"]], Float[Array, "batch *length units"]]:
     """One state as a function of the segment's word vectors, `scaled`."""
-    embedded, mask = stages.embed(params, batch), real_tokens(batch, segment)
+    embedded, mask = stages.embed(params, batch), tokens_read(stages, batch, segment)
 
     def state(vectors: Float[Array, "batch length embed"]) -> Array:
         moved = embedded._replace(**{segment: vectors})
@@ -230,7 +236,7 @@ def _moments_of_batch(
     names: tuple[Segment, ...] = ("text",) if batch.query is None else ("text", "query")
     found: dict[str, dict[str, Moments]] = {}
     for segment in names:
-        mask = real_tokens(batch, segment) & here[:, None]
+        mask = tokens_read(stages, batch, segment) & here[:, None]
         found[segment] = {VECTORS: _of_vectors(stages, params, embedded, mask, segment)}
         for name, state in states_of(stages, params, embedded, batch, segment).items():
             flat = state.reshape(-1, state.shape[-1])

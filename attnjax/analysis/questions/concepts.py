@@ -25,9 +25,9 @@ from attnjax.analysis.information.states import (
     Sample,
     fit_sample,
     in_order,
-    real_tokens,
     scaled,
     states_of,
+    tokens_read,
 )
 from attnjax.analysis.questions.question import About, Given, Names, Question
 from attnjax.config import AnalysisConfig
@@ -123,7 +123,7 @@ def distances_of(
     stages: Stages, params: Params, batch: Batch, sample: Sample
 ) -> Callable[[Int[Array, " words"]], dict[str, Float[Array, "batch length"]]]:
     """ids -> state -> the mean squared distance, over the ids, with each word replaced by one."""
-    mask = real_tokens(batch, "text")
+    mask = tokens_read(stages, batch, "text")
 
     def states(tokens: Int[Array, "batch length"]) -> dict[str, Array]:
         changed = batch._replace(tokens=tokens)

@@ -40,8 +40,9 @@ def make_flips(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
     overlap        explanation -> share of these s words that are the s highest of the explanation;
                    "random": what chance gives, s / words of the text
     and of each kind: words, distance, cost, probability (of the class that was predicted, now),
-    smallest (1 where no smaller set of that kind exists, by search of all of them: one word, two
-    where no word suffices, and three deletions where no two of all words do), with a prior nats
+    smallest (1 where no smaller set of that kind exists, by search of all of them, replacements
+    being those tried at each place: one word, two where no word suffices, and three deletions where
+    no two of all words do), with a prior nats
     (what the replacements cost the text's log-probability, each alone), and changed, a token id for
     each word, -1 where it stays
     """

@@ -74,6 +74,11 @@ def _of_tokens(known: Known, batch: Batch, deviation: jax.Array) -> dict[str, An
     }
 
 
+def _outside(shares: np.ndarray) -> float:
+    """The share of texts whose distortion, in half rates, says saturated or not converged."""
+    return float(np.mean((shares < LINEAR[0]) | (shares > LINEAR[1]))) if len(shares) else 1.0
+
+
 def _mean(values: jax.Array, batch: Batch) -> jax.Array:
     count = batch.words.sum(axis=-1)
     total = jnp.where(batch.words, values, 0).sum(axis=-1)
@@ -89,7 +94,9 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
     for name in states:
         rows = found["information"][name]
         shares = np.asarray(rows["distortion"], np.float64) / (config.information_rate / 2)
-        share = float(shares.mean())
+        # A state that hangs on no token, as that of a text which the model does not see, has none.
+        shares = shares[shares > 0]
+        share = float(shares.mean()) if len(shares) else 0.0
         distorted = share * config.information_rate / 2
         if not LINEAR[0] <= share <= LINEAR[1]:
             logger.warning(
@@ -109,7 +116,7 @@ def _answer(found: dict[str, Any], about: About) -> dict[str, Any]:
                 **summary,
                 "distortion": distorted,
                 "distortion_in_half_rates": share,
-                "texts_outside": float(np.mean((shares < LINEAR[0]) | (shares > LINEAR[1]))),
+                "texts_outside": _outside(shares),
                 "units": units,
                 "origin": describe(found.get("origin", {}).get(name, {})),
                 "by_word_class": {} if texts is None else by_word_class(rows, texts),

@@ -61,7 +61,7 @@ def prepare(
     Raises UserError where no word has a replacement, or where the file of costs is wrong.
     """
     words = vocabulary_size(stages, params)
-    costs = jnp.asarray(_costs(config, names, words))
+    costs = jnp.asarray(costs_of(config, names, words))
     vectors, pieces = (np.asarray(each) for each in mean_vectors(stages, params, words))
     if config.flip_prior < 0:
         return Prepared(jnp.asarray(_nearest(vectors, pieces, split, config)), costs)
@@ -238,8 +238,8 @@ def make_slopes(stages: Stages) -> Callable[[Params, Batch], Float[Array, "batch
     return slopes
 
 
-def _costs(config: AnalysisConfig, names: Names, words: int) -> np.ndarray:
-    """1 for each word, or what the file says of it."""
+def costs_of(config: AnalysisConfig, names: Names, words: int) -> np.ndarray:
+    """1 for each word, or what the file says of it; raises UserError for a wrong file."""
     costs = np.ones(words, np.float32)
     if not config.flip_costs:
         return costs

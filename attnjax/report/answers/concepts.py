@@ -61,7 +61,8 @@ def sentence(told: Told) -> str:
     known = {
         name: (word, beyond)
         for name, each in found["by_concept"].items()
-        if (word := usable(each["by_state"][place]["word"], count))
+        if each["known_words"] > 1  # one word is its concept: nothing can be beyond
+        and (word := usable(each["by_state"][place]["word"], count))
         and (beyond := usable(each["by_state"][place]["beyond"], count))
     }
     if not known:

@@ -53,7 +53,8 @@ TERMS = [
     (
         "proven smallest",
         "Share of the changes found for which all smaller ones of that kind were tried: one word, "
-        "two words where no word suffices alone, and three deletions where no two do.",
+        "two words where no word suffices alone, and three deletions where no two do. Of "
+        "replacements, by the words that are tried at each place.",
     ),
 ]
 NATS = (
@@ -78,9 +79,7 @@ def blocks(told: Told) -> list[Block]:
         ),
         Shown(table, table.caption),
         Files(table),
-        Terms(
-            [(name, text) for name, text in TERMS if name != "nats" or found["prior"] is not None]
-        ),
+        Terms([*TERMS, *([] if found["prior"] is None else [NATS])]),
         Figures(inline(draw_sizes(told.folder, told.examples, found["most_words"]))),
         Heading("Does attention lie on them?"),
         Paragraph(
@@ -101,7 +100,10 @@ def _replaced_by(found: dict[str, Any]) -> str:
     """The words that were tried."""
     if found["prior"] is None:
         return "near words"
-    return f"any words that make the text less likely by at most {number(found['prior'])} nats each"
+    return (
+        f"words that make the text less likely by at most {number(found['prior'])} nats each, and "
+        "of these the few at each place that lower the prediction most, to first order"
+    )
 
 
 def flips_table(found: dict[str, Any]) -> Table:
@@ -156,7 +158,7 @@ def texts_table(examples: list[dict[str, Any]]) -> Table:
         | {kind: _written(each, kind) for kind in KINDS}
         for each in (*few, *many)
     ]
-    caption = "Texts whose prediction one word flips, and those that take most words."
+    caption = "Texts whose prediction the fewest words flip, and those that take most words."
     return Table("flips_texts", caption, ("id", "predicted", *KINDS), rows)
 
 

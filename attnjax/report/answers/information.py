@@ -59,12 +59,18 @@ TERMS = [
         "1/2 log(1 + σX²/σ²), nats per dimension of the word vectors: σ is the noise on the word "
         "that the state does not notice, σX the deviation of all word vectors. 0: nothing is kept.",
     ),
+    (
+        "context",
+        "What the decoder reads: the attended state, of pairs with the query's summary. Where both "
+        "are read apart that summary hangs on no word of the text, and still its units count.",
+    ),
     ("discarded", "log(σ/σX), nats per dimension; at most log 10."),
     (
         "distortion",
         "The variance that the noise brings into a state, as a share of its own: half the rate "
         "where the measure is right. Far from that, the state is saturated or σ not converged. "
-        "Texts outside: the share for which it is not 0.5 to 1.5 times half the rate.",
+        "Texts outside: the share for which it is not 0.5 to 1.5 times half the rate; of a text "
+        "it is a mean of few draws, so that some are by chance, of one logit about a seventh.",
     ),
     (
         "dead units",

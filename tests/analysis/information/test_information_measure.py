@@ -178,6 +178,19 @@ def test_shares_by_distance_are_those_of_the_jacobian():
     assert (np.asarray(found) > 0.001).all()
 
 
+def test_shares_by_distance_of_a_state_that_nothing_moves_are_none():
+    """Of the means over tokens such a one is left out; where all are such there is none."""
+    words = words_of(np.random.default_rng(0).normal(0, 1, (1, 5, 3)))
+
+    def some(vectors):
+        return jnp.where((jnp.arange(5) < 2)[None, :, None], 0.5, blurred(vectors))
+
+    found = quick_jit(lambda words: shares_by_distance(some, words, KEY, 2))(words)
+    np.testing.assert_allclose(found.sum(axis=-1), 1, rtol=1e-9)
+    none = shares_by_distance(lambda vectors: vectors * 0, words, KEY, 2)
+    assert np.isnan(none).all()
+
+
 def test_shares_by_distance_do_not_depend_on_padding():
     vectors = np.random.default_rng(1).normal(0, 1, (1, 5, 3))
     mixing = jnp.asarray(np.random.default_rng(2).normal(0, 1, (3, 3)))

@@ -88,11 +88,12 @@ def test_results_and_section_tell_of_every_concept_and_state(asked, tmp_path):
     (shown,) = (each for each in ANSWERS["concepts"].blocks(run) if isinstance(each, Shown))
     assert [row[:3] for row in shown.table.text()][:2] == [
         ["low", "5", "embedding"], ["low", "5", "encoder"]]  # fmt: skip
-    assert (
-        ANSWERS["concepts"]
-        .sentence(run)
-        .startswith("Of what the attended state knows of a word, this is beyond its concept: ")
+    said = ANSWERS["concepts"].sentence(run)
+    assert said.startswith(
+        "Of what the attended state knows of a word, this is beyond its concept: "
     )
+    assert " for low" in said
+    assert "nine" not in said, "a concept of one word has nothing beyond it, by definition"
     off = dataclasses.replace(SETTINGS, concepts="")
     assert summarise(found, off, ("a", "b", "c"), split.labels)["analysis"]["concepts"] is None
     nothing = Told(epath.Path(tmp_path), {}, {"concepts": None}, [])
