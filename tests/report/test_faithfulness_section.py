@@ -52,8 +52,8 @@ def test_each_explanation_has_a_row_and_a_missing_figure_a_dash(told):
 
 def test_sentences_name_the_extremes_attention_and_chance(told):
     assert ANSWERS["faithfulness"].sentence(told) == (
-        "The predicted class's probability falls, without the words that are named, by lrp 0.40 "
-        "(0.35 to 0.45) and attention 0.10 (0.05 to 0.15); random order 0.06: comprehensiveness."
+        "Comprehensiveness, the fall of the predicted class's probability without the words that "
+        "are named: lrp 0.40 (0.35 to 0.45) and attention 0.10 (0.05 to 0.15); random order 0.06."
     )
     assert ANSWERS["randomisation"].sentence(told) == (
         "With nothing left of what was learnt, the explanation that stays most alike is lrp: "

@@ -190,8 +190,8 @@ def faithful_sentence(told: Told) -> str:
         parts.append(f"attention {estimate(known['attention'])}")
     few = "" if known[best].get("ci95") else of_few(count)
     return (
-        "The predicted class's probability falls, without the words that are named, by "
-        f"{joined(parts)}; random order {number(floor['mean'])}: comprehensiveness{few}."
+        "Comprehensiveness, the fall of the predicted class's probability without the words that "
+        f"are named: {joined(parts)}; random order {number(floor['mean'])}{few}."
     )
 
 
