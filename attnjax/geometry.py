@@ -213,11 +213,17 @@ def missing_extra(name: str) -> UserError:
     )
 
 
-def agree(model: Any, geometry: Geometry, defaults: Any) -> dict[str, Any]:
+def agree(model: Any, geometry: Geometry, defaults: Any, pair: bool) -> dict[str, Any]:
     """Fields of a `config.ModelConfig` -> what the folder's model has.
 
-    Raises UserError where the configuration says otherwise, defaults left aside.
+    Raises UserError where the configuration says otherwise, defaults left aside, and for pairs
+    where the model has one segment.
     """
+    if pair and geometry.segments < 2:
+        raise UserError(
+            f"model.pretrained: {geometry.folder} has one segment (type_vocab_size in its "
+            "config.json), and pairs have two; take a model that reads pairs"
+        )
     found = {
         "embed_dim": geometry.width,
         "hidden_dim": geometry.width,

@@ -74,12 +74,7 @@ def build_stages(
     rows = words
     if pieces is not None:
         geometry = pieces.geometry
-        if pair and geometry.segments < 2:
-            raise UserError(
-                f"model.pretrained: {geometry.folder} has one segment (type_vocab_size in its "
-                "config.json), and pairs have two; take a model that reads pairs"
-            )
-        rows, known = geometry.rows, agree(config, geometry, ModelConfig())
+        rows, known = geometry.rows, agree(config, geometry, ModelConfig(), pair)
         config = dataclasses.replace(config, **known)
     elsewhere = trained_elsewhere(config)
 

@@ -165,9 +165,7 @@ def shares_by_distance(
         return parts / jnp.where(whole > 0, whole, jnp.nan)[:, None]
 
     shares = jnp.where(words.mask.T[..., None], jax.lax.map(of_token, places), jnp.nan)
-    count = jnp.isfinite(shares).sum(axis=0).astype(values.dtype)
-    total = jnp.where(jnp.isfinite(shares), shares, 0).sum(axis=0)
-    return total / jnp.where(count > 0, count, jnp.nan)
+    return jnp.nanmean(shares, axis=0)
 
 
 def drawn(
