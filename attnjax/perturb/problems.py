@@ -49,7 +49,7 @@ def word_problem(
     losses: Losses,
     embedded: Embedded,
     gradient: Embedded | None,
-    mask: Delta,
+    mask: Embedded,
     batch: Batch,
     technique: Technique,
     adversary: AdversaryConfig,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from attnjax.config import RunConfig
 from attnjax.losses import Context, Sums, cross_entropy, divergence
 from attnjax.model.attention import forward
-from attnjax.model.stages import inner_scores, word_vectors
+from attnjax.model.stages import entries_read, inner_scores, word_vectors
 from attnjax.perturb.ascent import Settings
 from attnjax.perturb.problems import inner_problem, score_problem, word_problem
 from attnjax.perturb.techniques import TECHNIQUES
@@ -42,18 +42,18 @@ def make_naive_gradients(config: RunConfig, stages: Stages):
 
             trace = forward(stages, held, batch)
             losses, settings = partial(measure, held), (technique, config.adversary)
-            words = batch.words, batch
             if technique.level == "attention":
-                problem = score_problem(losses, trace.scores, *words, *settings)
+                problem = score_problem(losses, trace.scores, batch.words, batch, *settings)
             elif technique.level == "inner":
                 scores = inner_scores(stages, held, trace.embedded, batch)
                 zeros = jnp.zeros_like(scores)
                 seen = batch.rows, batch.mask, *settings
                 problem = inner_problem(losses, zeros, None, *seen, lambda: scores)
             else:
+                read = entries_read(stages, held, trace.embedded, batch)
                 vectors, near = partial(word_vectors, stages, held), context.neighbours
                 problem = word_problem(
-                    losses, trace.embedded, None, *words, *settings, near, vectors
+                    losses, trace.embedded, None, read, batch, *settings, near, vectors
                 )
             delta = technique.perturb(problem, Settings(context.hparams.epsilon), context.key)
             losses = cross_entropy(clean, batch.labels)
