@@ -49,7 +49,7 @@ def permutation(
     output = output_of(trace.weights)[None]
 
     def changes_of(numbers: Int[Array, " many"]) -> Float[Array, "many batch"]:
-        ranks = random_ranks(words, keys, numbers)
+        ranks = random_permutations(words, keys, numbers)
         shuffled = jnp.take_along_axis(compact[None], ranks, axis=-1)
         shuffled = jnp.where(words[None], shuffled, 0)
         return total_variation(output_of(shuffled), output)
@@ -65,7 +65,7 @@ def permutation(
     }
 
 
-def random_ranks(
+def random_permutations(
     words: Bool[Array, "batch length"], keys: Key[Array, " batch"], numbers: Int[Array, " many"]
 ) -> Int[Array, "many batch length"]:
     """Ranks 0, 1, ... of random values among each row's words: random permutations of them.

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.analysis.importance.attention import SELF_ATTENTION
-from attnjax.analysis.questions.counterfactual import random_ranks, total_variation
+from attnjax.analysis.questions.counterfactual import random_permutations, total_variation
 from attnjax.analysis.questions.layers import by_head
 from attnjax.analysis.questions.question import About, Given, Question
 from attnjax.config import AnalysisConfig
@@ -63,7 +63,7 @@ def shuffles(
     for each in place:
         key = jax.random.fold_in(key, each)
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
-    ranks = random_ranks(real, keys, jnp.arange(real.shape[-1]))
+    ranks = random_permutations(real, keys, jnp.arange(real.shape[-1]))
     return ranks.swapaxes(0, 1)
 
 

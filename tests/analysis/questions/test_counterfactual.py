@@ -10,7 +10,12 @@ from helpers import batch_of, quick_jit, sentences, small_model
 from scipy.spatial.distance import jensenshannon
 
 from attnjax.analysis.questions.adversary import Adversary, adversarial
-from attnjax.analysis.questions.counterfactual import bins, permutation, random_ranks, uniform
+from attnjax.analysis.questions.counterfactual import (
+    bins,
+    permutation,
+    random_permutations,
+    uniform,
+)
 from attnjax.model.attention import forward
 from attnjax.model.quick import literal
 from attnjax.types import PAD
@@ -57,7 +62,7 @@ def test_permutation_equals_shuffling_one_by_one(pair, classes):
     trace = forward(stages, params, batch)
     weights = np.asarray(trace.weights)
     changes = []
-    for ranks in np.asarray(random_ranks(batch.words, keys_of(batch), jnp.arange(6))):
+    for ranks in np.asarray(random_permutations(batch.words, keys_of(batch), jnp.arange(6))):
         shuffled = np.zeros_like(weights)
         for row, words in enumerate(np.asarray(batch.words)):
             places = np.flatnonzero(words)
@@ -76,7 +81,7 @@ def test_permutation_equals_shuffling_one_by_one(pair, classes):
 
 def test_every_permutation_is_equally_likely():
     batch = batch_of(sentences([4]))
-    draw = jax.jit(partial(random_ranks, batch.words, keys_of(batch)))
+    draw = jax.jit(partial(random_permutations, batch.words, keys_of(batch)))
     ranks = np.asarray(draw(jnp.arange(4800)))[:, 0, 1:5]
     _, counts = np.unique(ranks, axis=0, return_counts=True)
     assert len(counts) == 24
@@ -85,19 +90,19 @@ def test_every_permutation_is_equally_likely():
 
 def test_examples_are_shuffled_independently():
     batch = batch_of(sentences([20, 20]))
-    (ranks,) = np.asarray(random_ranks(batch.words, keys_of(batch), jnp.arange(1)))
+    (ranks,) = np.asarray(random_permutations(batch.words, keys_of(batch), jnp.arange(1)))
     assert (ranks[0] != ranks[1]).sum() > 10
-    (again,) = random_ranks(batch.words, keys_of(batch)[::-1], jnp.arange(1))
+    (again,) = random_permutations(batch.words, keys_of(batch)[::-1], jnp.arange(1))
     np.testing.assert_array_equal(again[::-1], ranks)
 
 
 @pytest.mark.usefixtures("double_precision")
-def testrandom_ranks_depend_on_neither_padding_nor_precision():
+def test_random_permutations_depend_on_neither_padding_nor_precision():
     short, long = (batch_of(sentences([20, 3]), length=length) for length in (22, 300))
     with jax.enable_x64(False):
-        single = random_ranks(short.words, keys_of(short), jnp.arange(8))
+        single = random_permutations(short.words, keys_of(short), jnp.arange(8))
     for batch in (short, long):
-        ranks = np.asarray(random_ranks(batch.words, keys_of(batch), jnp.arange(8)))
+        ranks = np.asarray(random_permutations(batch.words, keys_of(batch), jnp.arange(8)))
         np.testing.assert_array_equal(ranks[:, :, :22], single)
         assert sorted(ranks[0, 0, 1:21]) == list(range(20))
 
@@ -105,7 +110,7 @@ def testrandom_ranks_depend_on_neither_padding_nor_precision():
 def test_equal_random_numbers_still_give_a_permutation(monkeypatch):
     batch = batch_of(sentences([6, 2, 20]))
     monkeypatch.setattr(jax.random, "bits", lambda key, shape, kind: jnp.zeros(shape, kind))
-    (ranks,) = np.asarray(random_ranks(batch.words, keys_of(batch), jnp.arange(1)))
+    (ranks,) = np.asarray(random_permutations(batch.words, keys_of(batch), jnp.arange(1)))
     for row, words in zip(ranks, np.asarray(batch.words), strict=True):
         np.testing.assert_array_equal(row[words], np.arange(words.sum()))
 
