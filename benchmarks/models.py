@@ -48,19 +48,15 @@ POOLED = ("context", "logits")  # states without a vector a token
 Runs = list[dict[str, Any]]  # of one model, one a seed
 
 
-def models(data: str) -> dict[str, Runs]:
-    """Title -> its seeds' results, of the models that are stored."""
-    return {
+def models(data: str, question: str) -> dict[str, Runs]:
+    """Title -> its seeds' results, of the stored models that were asked this question."""
+    every = {
         title: [json.loads(each.read_text()) for each in sorted((STORED / data / name).glob("*"))]
         for name, title in TITLES.items()
-        if (STORED / data / name).is_dir()
     }
-
-
-def judged(data: str) -> dict[str, Runs]:
-    """Those of the models whose explanations were compared and judged."""
-    every = models(data)
-    return {name: runs for name, runs in every.items() if "faithfulness" in runs[0]["analysis"]}
+    return {
+        title: runs for title, runs in every.items() if runs and question in runs[0]["analysis"]
+    }
 
 
 def tau(run: dict[str, Any], attention: str, method: str) -> float | None:
@@ -75,7 +71,7 @@ def tau(run: dict[str, Any], attention: str, method: str) -> float | None:
 def attentions(data: str) -> list[list[str]]:
     """Rows of one table: attentions of every model down, agreement and judgements across."""
     rows = [["model", "accuracy", "explanation", *TAUS.values(), *(FIGURES[f] for f in JUDGED)]]
-    for model, runs in judged(data).items():
+    for model, runs in models(data, "faithfulness").items():
         found, accuracy = [figures(run) for run in runs], [run["test"]["accuracy"] for run in runs]
         for name in (*(each for each in ATTENTIONS if each in found[0]), "random"):
             cells = [spread([tau(run, name, method) for run in runs]) for method in TAUS]
@@ -95,7 +91,10 @@ def both(found: list[Any], name: str) -> str:
 
 def importance(data: str) -> list[list[str]]:
     """Rows of one table: importance methods down; AOPC and average precision of every model."""
-    every = {model: [figures(run) for run in runs] for model, runs in judged(data).items()}
+    every = {
+        model: [figures(run) for run in runs]
+        for model, runs in models(data, "faithfulness").items()
+    }
     names = dict.fromkeys(name for found in every.values() for name in found[0])
     rows = [["AOPC; average precision", *every]]
     for name in names:
@@ -116,7 +115,7 @@ def explained(data: str) -> list[list[str]]:
     header = ["data", "model", "accuracy", "tau of attention with gradient"]
     rows = [[*header, *(f"`{name}`: AOPC; average precision" for name in names)]]
     for each in data.split(","):
-        for model, runs in judged(each).items():
+        for model, runs in models(each, "faithfulness").items():
             found = [figures(run) for run in runs]
             cells = [spread([run["test"]["accuracy"] for run in runs])]
             cells += [spread([tau(run, "attention", "gradient") for run in runs])]
@@ -138,7 +137,7 @@ def states(runs: Runs) -> list[str]:
 def by_class(data: str) -> list[list[str]]:
     """Rows of one table: states of every model down, classes of words across."""
     rows = [["model", "state", *CLASSES]]
-    for model, runs in models(data).items():
+    for model, runs in models(data, "information").items():
         for place, state in enumerate(states(runs)):
             if state == "embedding":
                 continue  # it knows all
@@ -155,7 +154,7 @@ def shares(run: dict[str, Any], place: int) -> dict[str, float]:
 def by_origin(data: str) -> list[list[str]]:
     """Rows of one table: states of tokens of every model down, where they come from across."""
     rows = [["model", "state", *ORIGINS.values()]]
-    for model, runs in models(data).items():
+    for model, runs in models(data, "information").items():
         for place, state in enumerate(states(runs)):
             if all(of_state(run, place)["origin"] for run in runs):
                 found = [shares(run, place) for run in runs]
@@ -189,7 +188,7 @@ def claims(data: str) -> list[list[str]]:
             "last layer: share of words at most two places off",
         ]
     ]
-    for model, runs in models(data).items():
+    for model, runs in models(data, "information").items():
         layers = [
             place for place, state in enumerate(states(runs)) if state not in (*POOLED, "embedding")
         ]
@@ -214,7 +213,7 @@ def claims(data: str) -> list[list[str]]:
 def usable(data: str) -> list[list[str]]:
     """Rows of one table: accuracy and usable information of every model."""
     rows = [["model", "accuracy", "usable information, bits", "seeds"]]
-    for model, runs in models(data).items():
+    for model, runs in models(data, "usable_information").items():
         bits = [run["analysis"]["usable_information"]["bits"] for run in runs]
         mean = spread([each["mean"] for each in bits])
         accuracy = spread([run["test"]["accuracy"] for run in runs])
@@ -227,8 +226,9 @@ def main() -> None:
     parser.add_argument("--name", default="sst", help="folder under results/runs/models")
     name = parser.parse_args().name
     for tell in (attentions, importance, usable, by_class, by_origin, claims):
-        rows = tell(name)
-        header, *rest = rows
+        header, *rest = tell(name)
+        if not rest:
+            continue  # no model was asked
         for line in (header, ["---"] * len(header), *rest):
             print(f"| {' | '.join(line)} |")
         print()

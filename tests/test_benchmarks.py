@@ -20,7 +20,7 @@ from attnjax.model.rules import HELD
 from attnjax.perturb.differences import nearest_words
 from attnjax.perturb.techniques import TECHNIQUES
 from attnjax.types import EOS, HParams
-from benchmarks import record
+from benchmarks import models, record
 from benchmarks.peers.naive import make_naive_gradients
 
 
@@ -113,6 +113,23 @@ def test_a_record_names_the_command_and_not_where_files_lie(monkeypatch):
         "python benchmarks/x.py --data=DIR --rounds=2 -- --config.data.path=DIR --heap kept"
     )
     assert record.machine()["processor"]
+
+
+@pytest.mark.parametrize("data", sorted(each.name for each in models.STORED.iterdir()))
+def test_models_are_told_by_what_they_were_asked(data, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["models.py", f"--name={data}"])
+    models.main()
+    printed = capsys.readouterr().out
+    asked = json.loads(next((models.STORED / data).glob("*/*")).read_text())["analysis"]
+    for question, heading in (
+        ("faithfulness", "| model | accuracy | explanation |"),
+        ("information", "| model | state | content |"),
+        ("usable_information", "| model | accuracy | usable information, bits |"),
+    ):
+        assert (heading in printed) == (question in asked), question
+    for table in printed.split("\n\n"):
+        assert len({line.count(" | ") for line in table.strip().splitlines()}) <= 1
+        assert "nan" not in table and "None" not in table
 
 
 @pytest.mark.slow
