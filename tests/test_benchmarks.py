@@ -129,7 +129,8 @@ def test_models_are_told_by_what_they_were_asked(data, monkeypatch, capsys):
         assert (heading in printed) == (question in asked), question
     for table in printed.split("\n\n"):
         assert len({line.count(" | ") for line in table.strip().splitlines()}) <= 1
-        assert "nan" not in table and "None" not in table
+        assert "nan" not in table
+        assert "None" not in table
 
 
 @pytest.mark.slow
