@@ -87,23 +87,25 @@ class AnalysisConfig:
     shapley_orders: int = option(
         20, "shapley: random orders, in pairs of one and its reverse", least=4, most=1_000_000
     )
-    mask_price: float = option(0.03, "mask: of a word, in probability", least=0.0, most=1.0)
+    mask_price: float = option(
+        0.03, "mask, mask_model: of a word, in probability", least=0.0, most=1.0
+    )
     mask_steps: int = option(
         100, "mask: of its optimizer, from each of three starts", least=1, most=1_000_000
     )
     mask_goal: str = option(
         "deletion",
-        "mask: the fewest words without which the class is lost, or which alone keep it",
+        "mask, mask_model: the fewest words without which the class is lost, or that alone keep it",
         choices=("deletion", "preservation"),
     )
     mask_baseline: str = option(
         "zero",
-        "mask: what stands in a deleted word's place",
+        "mask, mask_model: what stands in a deleted word's place",
         choices=("zero", "mean", "unknown"),
     )
     information_state: str = option(
         "context",
-        "information and replacement: the state whose knowledge of each word is told",
+        "information, replacement, jacobian_norm: the state whose knowledge of each word is told",
     )
     information_rate: float = option(
         0.1,
@@ -112,7 +114,10 @@ class AnalysisConfig:
         below=1.0,
     )
     information_probes: int = option(
-        32, "information: random probes; 0 takes the exact Jacobian", least=0, most=1_000_000
+        32,
+        "information, jacobian_norm: random probes; 0 takes the exact Jacobian",
+        least=0,
+        most=1_000_000,
     )
     information_steps: int = option(
         0,
@@ -127,7 +132,9 @@ class AnalysisConfig:
         most=1_000_000,
     )
     information_whiten: bool = option(
-        False, "information: states made uncorrelated, not only divided by their deviations"
+        False,
+        "information, replacement, jacobian_norm, concepts: states made uncorrelated, not only "
+        "divided by their deviations",
     )
     information_neighbours: int = option(
         0,
@@ -143,7 +150,8 @@ class AnalysisConfig:
     )
     removal: str = option(
         "delete",
-        "faithfulness: how a word goes: the text closes up, its vector is 0, or it is unknown",
+        "faithfulness, continuity: how a word goes: the text closes up, its vector is 0, or it is "
+        "unknown",
         choices=("delete", "zero", "unknown"),
     )
     continuity_draws: int = option(
