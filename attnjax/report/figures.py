@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from attnjax.report.sentences import counted
 from attnjax.report.tables import formatted
 from attnjax.workdir import FIGURES, write_bytes, write_text
 
@@ -133,7 +134,7 @@ def violins(
     ticks = []
     for row, (low, high) in enumerate(pairwise(BINS)):
         here = [each for each, place in zip(examples, places, strict=True) if place == row]
-        ticks.append(f"{low:g} to {high:g}\n{len(here):,} examples")
+        ticks.append(f"{low:g} to {high:g}\n{counted(len(here))}")
         for number, (name, colour) in enumerate(zip(names, colours, strict=True)):
             found = [value(e) for e in here if name is None or str(e["prediction"]) == name]
             height = 0.8 / len(names)
@@ -144,6 +145,7 @@ def violins(
     axes.set_xlim(left=0)
     axes.xaxis.get_major_locator().set_params(nbins=4)
     axes.ticklabel_format(axis="x", scilimits=(-2, 4))  # 0.00025 four times has no room
+    axes.xaxis.get_offset_text().set(ha="left", x=1.02)  # the power of ten, beside the label
     label_axes(axes, label, "largest attention weight")
     if split:
         from matplotlib.patches import Patch

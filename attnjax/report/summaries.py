@@ -69,8 +69,10 @@ def scores_sentence(results: dict[str, Any], examples: list[dict[str, Any]]) -> 
     if None not in (uniform.get("accuracy"), own.get("accuracy")) and (
         uniform.get("examples") == own.get("examples")
     ):
-        beside = "" if own.get("examples") == count else f" instead of {share(own['accuracy'])}"
-        parts.append(f"with uniform attention it is in {share(uniform['accuracy'])}{beside}")
+        told, of = f"with uniform attention it is right in {share(uniform['accuracy'])}", ""
+        if own.get("examples") != count:
+            of = f" of the {own['examples']:,} that were analysed, else in {share(own['accuracy'])}"
+        parts.append(told + of)
     return "; ".join(parts) + "."
 
 

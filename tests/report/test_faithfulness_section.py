@@ -60,9 +60,14 @@ def test_sentences_name_the_extremes_attention_and_chance(told):
         "Spearman's rho 0.40 (0.35 to 0.45)."
     )
     assert ANSWERS["continuity"].sentence(told) == (
-        "Beside the text, the explanation that changes most is lrp 0.50 (0.45 to 0.55) and "
-        "attention 0.02 (-0.03 to 0.07) of its norm."
+        "Of a text disturbed a little, lrp changes most, by 0.50 (0.45 to 0.55) of its norm, "
+        "attention by 0.02 (-0.03 to 0.07)."
     ).replace("-", "−")
+    # Of a method asked about few examples alone no extreme is told where others know more.
+    told.analysis["continuity"]["lime"] = summary(0.9, undefined=36)
+    told.analysis["randomisation"]["lime"] = {"embed": summary(0.9, undefined=36)}
+    assert "lrp changes most" in ANSWERS["continuity"].sentence(told)
+    assert "is lrp: " in ANSWERS["randomisation"].sentence(told)
 
 
 @pytest.mark.parametrize("name", NAMES)

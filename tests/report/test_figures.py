@@ -71,7 +71,7 @@ def test_bins_of_the_permutation_figure_hold_every_example(tmp_path):
     for number, weight in enumerate((0.25, 0.5, 0.75, 1.0, 0.0)):
         examples[number]["permutation"]["max_attention"] = weight
     ((_, svg, _),) = draw_permutation(epath.Path(tmp_path), examples)
-    found = [int(each.split()[0]) for each in texts(svg) if each.endswith("examples")]
+    found = [int(each.split()[0]) for each in texts(svg) if "example" in each]
     weights = [each["permutation"]["max_attention"] for each in examples]
     assert found == [
         sum(low <= weight < high or weight == high == 1 for weight in weights)
@@ -176,7 +176,7 @@ def cut_off(figure):
     ]
 
 
-@pytest.mark.parametrize("largest", [0.95, 0.00025, 3e-9])
+@pytest.mark.parametrize("largest", [0.95, 0.09, 0.00025, 3e-9])
 def test_numbers_along_violins_stand_apart(largest):
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -185,7 +185,8 @@ def test_numbers_along_violins_stand_apart(largest):
         {"prediction": "a", "change": change, "weight": weight}
         for change, weight in zip(random.uniform(0, largest, 40), random.random(40), strict=True)
     ]
-    figure = figures.violins(examples, lambda x: x["change"], lambda x: x["weight"], "change")
+    label = "median change of the output, total variation"
+    figure = figures.violins(examples, lambda x: x["change"], lambda x: x["weight"], label)
     FigureCanvasAgg(figure).draw()
     (axes,) = figure.axes
     low, high = axes.get_xlim()
@@ -193,6 +194,10 @@ def test_numbers_along_violins_stand_apart(largest):
     places = [each.label1.get_window_extent() for each in ticks]
     assert len(places) > 2
     assert all(a.x1 + 2 < b.x0 for a, b in pairwise(places))
+    power, label = axes.xaxis.get_offset_text(), axes.xaxis.label.get_window_extent()
+    assert bool(power.get_text()) == (largest < 0.1)
+    assert not power.get_text() or power.get_window_extent().x0 >= label.x1
+    assert cut_off(figure) == []
 
 
 LONG_CLASSES = [f"A CLASS OF FORTY LETTERS, AND NUMBER {k:03d}" for k in range(6)]

@@ -43,8 +43,8 @@ def make_continuity(
                        predicted class's probability without them)^2 (Yeh et al., definition 1)
     infidelity_scaled  the same of r times the one number that makes it least: methods differ in
                        unit, some explain logits
-    "random" is a random order in place of r: it has infidelity alone, as have the methods that are
-    not among `names`.
+    Of the methods that are not among `names` the last two are measured alone, of "random", a random
+    order in place of r, the very last: it has no unit.
     """
     runs = len(again.engine.params)
     explain = again.bind(again.engine)
@@ -94,7 +94,8 @@ def make_continuity(
         for run, each in enumerate(told):
             for name in found[run].keys() - {"random"}:
                 found[run][name] |= infidelity(first[run][name], each["gone"], each["drop"])
-            found[run]["random"] |= infidelity(each["random"], each["gone"], each["drop"])
+            floor = infidelity(each["random"], each["gone"], each["drop"])
+            found[run]["random"] |= {**floor, "infidelity": nothing}
         return [{"continuity": each} for each in found]
 
     return ask

@@ -8,6 +8,7 @@ from attnjax.report.tables import Estimate, Table
 from attnjax.report.wording import spaced
 
 TERMS = [
+    ("texts", "Of those analysed, how many have a word of the concept; means are over these."),
     (
         "word",
         "How much farther the state moves, in its own variance, when a random word of the "
@@ -24,7 +25,7 @@ def blocks(told: Told) -> list[Block]:
     found = told.analysis.get("concepts")
     if not found:
         return []
-    table = _table(found)
+    table = _table(found, told.analysis["examples"])
     return [
         Paragraph(
             "Words of a concept are replaced by random words, and by words of the same concept: "
@@ -36,9 +37,14 @@ def blocks(told: Told) -> list[Block]:
     ]
 
 
-def _table(found: dict[str, Any]) -> Table:
+def _table(found: dict[str, Any], examples: int) -> Table:
     rows = [
-        {"concept": name, "known words": each["known_words"], "state": spaced(state)}
+        {
+            "concept": name,
+            "known words": each["known_words"],
+            "texts": examples - one["word"]["undefined"],
+            "state": spaced(state),
+        }
         | {
             f"of the {part}" if part != "beyond" else "beyond it": Estimate(
                 one[part]["mean"], one[part].get("ci95")

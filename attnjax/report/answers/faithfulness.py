@@ -243,7 +243,7 @@ def random_sentence(told: Told) -> str:
     }
     if not known:
         return ""
-    most = max(known, key=lambda name: known[name]["mean"])
+    most = _highest(known)
     return (
         "With nothing left of what was learnt, the explanation that stays most alike is "
         f"{spaced(most)}: Spearman's rho {estimate(known[most])}."
@@ -279,11 +279,18 @@ def still_sentence(told: Told) -> str:
     known = {name: each for name, row in (found or {}).items() if (each := usable(row, count))}
     if not known:
         return ""
-    most = max(known, key=lambda name: known[name]["mean"])
-    parts = [f"{spaced(most)} {estimate(known[most])}"]
+    most = _highest(known)
+    far = estimate(known[most])
+    told = f"Of a text disturbed a little, {spaced(most)} changes most, by {far} of its norm"
     if most != "attention" and "attention" in known:
-        parts.append(f"attention {estimate(known['attention'])}")
-    return f"Beside the text, the explanation that changes most is {joined(parts)} of its norm."
+        told += f", attention by {estimate(known['attention'])}"
+    return f"{told}."
+
+
+def _highest(known: dict[str, Any]) -> str:
+    """The explanation of the highest mean, of those asked about enough examples if there are."""
+    enough = [name for name, each in known.items() if each.get("ci95")] or known
+    return max(enough, key=lambda name: known[name]["mean"])
 
 
 FAITHFULNESS = Answer(

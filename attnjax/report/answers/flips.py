@@ -215,7 +215,7 @@ def draw_overlap(folder: epath.Path, examples: list[dict[str, Any]], most: int) 
         heights = [np.mean([each[name] for each in by_size[size]]) for size in sizes]
         places = np.arange(len(sizes)) + 0.4 * side - 0.2
         bars.append(axes.bar(places, heights, 0.4, color=colour))
-    ticks = [f"{size}\n{len(by_size[size]):,} texts" for size in sizes]
+    ticks = [f"{size}\n{counted(len(by_size[size]), 'text')}" for size in sizes]
     axes.set_xticks(range(len(sizes)), ticks)
     axes.set_ylim(0, 1)
     label_axes(axes, "changed words", "share where attention is highest")

@@ -137,6 +137,7 @@ def test_continuity_is_the_method_at_other_vectors():
     assert set(traces) == {1}
     assert np.isnan(found["random"]["max_sensitivity"]).all()
     assert (np.array(found["random"]["infidelity_scaled"]) >= 0).all()
+    assert np.isnan(found["random"]["infidelity"]).all(), "an order has no unit"
 
 
 @pytest.mark.parametrize("question", ["randomisation", "continuity"])
