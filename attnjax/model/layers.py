@@ -149,7 +149,9 @@ class CNN(nn.Module):
         ]
         maps = [self.rules.act(jax.nn.relu, each) for each in maps]
         states = jnp.where(real, jnp.concatenate(maps, axis=-1), 0)
-        return states, states.max(axis=1)  # ReLU: padding's zeros never exceed a token's value
+        # A filter that no token switches on is 0 everywhere: its derivative is the tokens' alone.
+        summary = jnp.where(real, states, -1).max(axis=1)
+        return states, jnp.where(mask.any(axis=1, keepdims=True), summary, 0)
 
 
 class Average(nn.Module):

@@ -7,21 +7,25 @@ the neuron is active, E[y] everywhere (Kindermans et al., arXiv:1705.05598, eq. 
 CNN: x is each window of word vectors, over all real positions of the training texts.
 """
 
+import logging
 from collections.abc import Iterable
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Key
 
 from attnjax.analysis.importance.method import Method, counted
 from attnjax.analysis.importance.target import logit_of
+from attnjax.errors import UserError
 from attnjax.model import segments
 from attnjax.model.attention import attention_weights, forward
 from attnjax.model.layers import windows
 from attnjax.types import Batch, Params, Segment, Stages
 
+logger = logging.getLogger(__name__)
 WIDTHS = (1, 3, 5, 7)  # of the CNN's filters
 FEWEST = 100  # active samples below which a neuron's pattern is 0
 
@@ -83,10 +87,26 @@ def fit(
         found = collect(params, batch)
         total = found if total is None else jax.tree.map(jnp.add, total, found)
     weights = _weights(params, list(total))
-    return {
+    texts = int(total["decoder"]["logits"].samples) if "decoder" in total else FEWEST
+    if texts < FEWEST:
+        raise UserError(
+            f"pattern_net and pattern_attribution: patterns need {FEWEST} training texts or more, "
+            f"and there are {texts}; leave these methods out of analysis.methods"
+        )
+    found = {
         name: {each: pattern(total[name][each], weights[name][each]) for each in total[name]}
         for name in total
     }
+    known = [np.asarray(each).any(axis=0) for each in jax.tree.leaves(found)]
+    if missing := sum(int(np.sum(~each)) for each in known):
+        logger.warning(
+            "patterns: %d of %d neurons have none, active in fewer than %d samples; nothing comes "
+            "back through them",
+            missing,
+            sum(map(len, known)),
+            FEWEST,
+        )
+    return found
 
 
 def _weights(params: Params, names: list[str]) -> dict[str, dict[str, Array]]:
@@ -139,9 +159,11 @@ def _moments_of_batch(stages: Stages, params: Params, batch: Batch) -> dict[str,
 def _propagated(
     stages: Stages, params: Params, batch: Batch, fitted: Any, segment: Segment, attribution: bool
 ) -> Float[Array, "batch length embed"]:
-    """What comes back to a segment's vectors, attention held, from the score's own value.
+    """What comes back to a segment's vectors, attention held, from the explained logit.
 
-    A pair's decoder, which has a tanh, is differentiated as it is.
+    It starts at y = w x, as patterns have it: without the bias. A shared logit's class 0 has the
+    weights -w, whose pattern is -a: their product is class 1's. A pair's decoder, which has a tanh,
+    is differentiated as it is, and an attribution starts at the states times their gradients.
     """
 
     def swapped(weights: Array, found: Array) -> Array:
@@ -149,18 +171,26 @@ def _propagated(
 
     trace = forward(stages, params, batch)
     classes = trace.logits.argmax(axis=-1)
-    head = params["decode"]
-    if batch.query is None:
+    head, single = params["decode"], batch.query is None
+    if single:
         kernel = swapped(head["logits"]["kernel"], fitted["decoder"]["logits"])
         head = head | {"logits": head["logits"] | {"kernel": kernel}}
     weights = attention_weights(trace.scores, batch.words)
 
     def score(encoded: Any) -> Float[Array, ""]:
         logits = stages.decode(params | {"decode": head}, encoded, weights, batch)
-        return (logit_of(logits, classes, batch) * value).sum()
+        if attribution and single and logits.shape[-1] == 2:
+            return logits[:, 1].sum()
+        return logit_of(logits, classes, batch).sum()
 
-    value = logit_of(trace.logits, classes, batch)
     slope = jax.grad(score)(trace.encoded)
+    if single:
+        nothing = jax.tree.map(jnp.zeros_like, trace.encoded)
+        bias = stages.decode(params, nothing, weights, batch)
+        value = logit_of(trace.logits - bias, classes, batch)
+        slope = jax.tree.map(lambda each: each * value[:, None, None], slope)
+    elif attribution:
+        slope = jax.tree.map(jnp.multiply, slope, trace.encoded)
     vectors = segments.values(trace.embedded, segment)
     encoder = _encoder_of(params, segment)
     mask = batch.mask if segment == "text" else batch.query_mask

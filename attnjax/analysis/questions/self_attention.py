@@ -57,6 +57,7 @@ def shuffles(
 ) -> Int[Array, "batch length length"]:
     """For each token of each text a random order of its tokens, which are where `real` is True.
 
+    At the place of each that of another: of tokens at 0, 1 and 3 a row is perhaps [3, 0, -, 1].
     place  layer, head and number of the shuffle, on which with the text's row and the token's place
     in it all depends
     """
@@ -64,7 +65,8 @@ def shuffles(
         key = jax.random.fold_in(key, each)
     keys = jax.vmap(lambda row: jax.random.fold_in(key, row))(rows)
     ranks = random_permutations(real, keys, jnp.arange(real.shape[-1]))
-    return ranks.swapaxes(0, 1)
+    tokens = jnp.argsort(~real, axis=-1, stable=True)  # of some models listed words lie between
+    return jax.vmap(jnp.take)(tokens, ranks.swapaxes(0, 1))
 
 
 def _ask(stages: Stages, config: AnalysisConfig, seed: int) -> Any:

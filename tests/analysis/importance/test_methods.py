@@ -405,3 +405,18 @@ def test_a_signed_form_has_the_size_of_its_twin(signed):
     for segment, values in found.items():
         assert (values < 0).any() or segment == "query"
         np.testing.assert_allclose(np.abs(values), twin[segment], rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("method", ["deconvolution", "guided_backprop", "lrp"])
+def test_a_filter_that_no_token_of_a_query_switches_on_does_not_see_padding(method):
+    """Its maximum is the zero of every token, and of no other place."""
+    stages, params = small_model("cnn", "dot", True, hidden_dim=8)
+    for bank in params["encode"]["query"].values():
+        bank["bias"] = bank["bias"].at[0].set(-1e3)
+    rows, query = sentences([4]), sentences([3], seed=1)
+    short, long = (
+        explain(method, stages, params, batch_of(rows, query, query_length=length))["query"]
+        for length in (5, 16)
+    )
+    assert np.abs(short).max() > 0
+    np.testing.assert_allclose(long[:, :5], short, rtol=1e-5, atol=1e-7)

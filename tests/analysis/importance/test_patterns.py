@@ -14,6 +14,7 @@ from attnjax.analysis.importance.patterns import (
     moments,
     pattern,
 )
+from attnjax.errors import UserError
 from attnjax.model.attention import forward
 
 KEY = jax.random.key(0)
@@ -57,11 +58,12 @@ def test_a_neuron_that_is_hardly_ever_active_has_no_pattern():
 
 @pytest.mark.parametrize("pair", [False, True])
 def test_weights_in_the_place_of_patterns_give_the_gradient(pair, monkeypatch):
-    """PatternNet with a = w is the gradient with attention held, times the score."""
+    """PatternNet with a = w is the gradient with attention held, times w x of single texts."""
     stages, params = small_model("cnn", "dot", pair, dtype=jnp.float64)
     query = sentences([3, 2], seed=1) if pair else None
     batch = batch_of(sentences([4, 6]), query, dtype=np.float64)
     monkeypatch.setattr(patterns, "pattern", lambda found, w: w)
+    monkeypatch.setattr(patterns, "FEWEST", 1)
     fitted = PATTERN_NET.fit(stages, params, [batch], KEY)
     clean = forward(stages, params, batch)
     classes = clean.logits.argmax(axis=-1)
@@ -71,7 +73,9 @@ def test_weights_in_the_place_of_patterns_give_the_gradient(pair, monkeypatch):
         logits = stages.decode(params, encoded, clean.weights, batch)
         return jnp.take_along_axis(logits, classes[:, None], axis=1).sum()
 
-    value = jnp.take_along_axis(clean.logits, classes[:, None], axis=1)[:, 0]
+    bias = params["decode"]["logits"]["bias"]
+    value = jnp.take_along_axis(clean.logits - bias[None], classes[:, None], axis=1)[:, 0]
+    value = jnp.ones_like(value) if pair else value
     slope = jax.grad(score)(clean.embedded)
     for segment in ("text", "query") if pair else ("text",):
         found = PATTERN_NET(stages, params, batch, KEY, segment, fitted)
@@ -81,3 +85,48 @@ def test_weights_in_the_place_of_patterns_give_the_gradient(pair, monkeypatch):
         signed = PATTERN_ATTRIBUTION(stages, params, batch, KEY, segment, fitted)
         assert np.isfinite(signed).all()
         assert not np.asarray(signed)[~words].any()
+
+
+def many(pair=False):
+    """Random texts, and queries, enough for patterns."""
+    query = sentences([3, 2] * 60, seed=1) if pair else None
+    return batch_of(sentences([4, 6, 1, 2] * 30), query, dtype=np.float64)
+
+
+def explained(method, stages, params, batch, segment="text"):
+    fitted = method.fit(stages, params, [batch], KEY)
+    return np.asarray(method(stages, params, batch, KEY, segment, fitted))
+
+
+@pytest.mark.parametrize("method", [PATTERN_NET, PATTERN_ATTRIBUTION])
+def test_it_does_not_matter_which_of_two_classes_is_called_the_first(method):
+    stages, params = small_model("cnn", classes=2, dtype=jnp.float64)
+    batch, mirrored = many(), params | {"decode": jax.tree.map(jnp.negative, params["decode"])}
+    classes, swapped = (forward(stages, p, batch).logits.argmax(-1) for p in (params, mirrored))
+    assert 0 < classes.sum() < len(classes)
+    np.testing.assert_array_equal(swapped, 1 - classes)
+    found = explained(method, stages, params, batch)
+    assert np.abs(found).max() > 1e-3
+    np.testing.assert_allclose(explained(method, stages, mirrored, batch), found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("pair", [False, True])
+@pytest.mark.parametrize("method", [PATTERN_NET, PATTERN_ATTRIBUTION])
+def test_what_is_added_to_every_logit_changes_nothing(method, pair):
+    stages, params = small_model("cnn", "dot", pair, dtype=jnp.float64)
+    batch, logits = many(pair), params["decode"]["logits"]
+    lower = params["decode"] | {"logits": logits | {"bias": logits["bias"] - 8}}
+    for segment in ("text", "query") if pair else ("text",):
+        found = explained(method, stages, params, batch, segment)
+        moved = explained(method, stages, params | {"decode": lower}, batch, segment)
+        np.testing.assert_allclose(moved, found, rtol=1e-7, atol=1e-12)
+
+
+def test_too_few_texts_are_refused_and_neurons_without_a_pattern_are_counted(caplog):
+    stages, params = small_model("cnn", classes=2, dtype=jnp.float64)
+    with pytest.raises(UserError, match="patterns need 100 training texts or more, and there are"):
+        PATTERN_NET.fit(stages, params, [batch_of(sentences([4] * 99), dtype=np.float64)], KEY)
+    bank = params["encode"]["text"]["convolution_3"]
+    dead = params["encode"]["text"] | {"convolution_3": bank | {"bias": bank["bias"] - 1e3}}
+    PATTERN_NET.fit(stages, params | {"encode": {"text": dead}}, [many()], KEY)
+    assert "patterns: 1 of 5 neurons have none" in caplog.text

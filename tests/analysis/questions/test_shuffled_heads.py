@@ -95,6 +95,19 @@ def test_orders_are_of_the_text_s_tokens_and_the_row_s_own():
     )
 
 
+def test_orders_leave_out_what_the_layers_do_not_see():
+    """Of models with listed words, which lie between the others."""
+    real = np.ones((2, 9), bool)
+    real[0, [2, 5, 6]] = real[1, 8] = False
+    place = jnp.array([1, 0, 2], jnp.int32)
+    rows = jnp.arange(2, dtype=jnp.int32)
+    orders = np.asarray(shuffles(jnp.asarray(real), rows, jax.random.key(SEED), place))
+    for row in range(2):
+        (places,) = np.nonzero(real[row])
+        for order in orders[row][np.ix_(places, places)]:
+            np.testing.assert_array_equal(np.sort(order), places)
+
+
 def test_the_answer_has_a_summary_of_each_head():
     found = {"change": np.arange(12.0).reshape(3, 2, 2) / 20}
     about = About(None, AnalysisConfig(head_permutations=7), ("no", "yes"), np.zeros(3, int))  # pyright: ignore
