@@ -200,6 +200,11 @@ def _check_monotonic(run: Any) -> None:
             "one more word pushes the last one out, which may lower the score; set "
             "--config.data.max_length=-1"
         )
+    if run.analysis.removal == "zero":
+        raise UserError(
+            "analysis.removal=zero with model.monotonic: the listed words have no vector that "
+            "could be 0; set --config.analysis.removal=delete or unknown"
+        )
     for field in ("methods", "questions"):
         for name in getattr(run.analysis, field):
             if name in BY_NETWORK:

@@ -23,7 +23,8 @@ import numpy as np
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1]))
 
 import attnjax
-from attnjax.analysis.importance.path import class_probabilities, integrals, ones_of
+from attnjax.analysis.importance.path import integrals, logits_by_factors, ones_of
+from attnjax.analysis.importance.target import probability_of
 from attnjax.data.batches import choose_shapes, map_rows, sample
 from attnjax.data.dataset import load_dataset
 from attnjax.types import Batch, Params, Stages
@@ -43,12 +44,12 @@ def fixed(points: int) -> Callable[..., tuple[Any, Any]]:
         del key
         embedded = stages.embed(params, batch)
         ones = ones_of(embedded)
-        outputs = class_probabilities(stages, params, embedded, batch)
+        outputs = logits_by_factors(stages, params, embedded, batch)
         full = outputs(ones)
         classes = full.argmax(axis=-1)
 
         def probability(factors: Any) -> jax.Array:
-            return jnp.take_along_axis(outputs(factors), classes[:, None], axis=1)[:, 0]
+            return probability_of(outputs(factors), classes)
 
         def add(total: Any, node: Any) -> tuple[Any, None]:
             factors = jax.tree.map(lambda one: node[0] * one, ones)

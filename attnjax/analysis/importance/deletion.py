@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from attnjax.analysis.importance.method import Method, traced
-from attnjax.analysis.importance.target import of_classes
+from attnjax.analysis.importance.target import fall, read_logits
 from attnjax.model import segments
-from attnjax.model.attention import attend, forward
+from attnjax.model.attention import forward
 from attnjax.types import UNK, Batch, Params, Segment, Stages, Trace
 
 BOTH: tuple[Segment, ...] = ("text", "query")
@@ -37,7 +37,8 @@ def deletions(
     del key
     trace = forward(stages, params, batch)
     embedded, probabilities = trace.embedded, trace.probabilities
-    predicted = probabilities.argmax(axis=-1)[:, None]
+    classes = trace.logits.argmax(axis=-1)
+    others = jnp.arange(probabilities.shape[-1])[None] != classes[:, None]
 
     def of_segment(segment: Segment) -> Deleted:
         words = segments.words(batch, segment)
@@ -46,10 +47,10 @@ def deletions(
         def change(position: Int[Array, ""]) -> tuple[Array, Array]:
             encoded, left = without(position)
             shorter = segments.with_tokens(batch, segment, left)
-            _, logits = attend(stages, params, encoded, stages.score(params, encoded), shorter)
-            fallen = probabilities - jax.nn.softmax(logits, axis=-1)
-            drop = jnp.take_along_axis(fallen, predicted, axis=-1)[:, 0]
-            return jnp.abs(fallen).sum(axis=-1) / 2, drop
+            logits = read_logits(stages, params, encoded, shorter)
+            drop = fall(trace.logits, logits, classes)
+            change = jnp.abs(probabilities - jax.nn.softmax(logits, axis=-1))
+            return (jnp.abs(drop) + change.sum(axis=-1, where=others)) / 2, drop
 
         def add(position: Int[Array, ""], found: tuple[Array, Array]) -> tuple[Array, Array]:
             variation, drop = (
@@ -120,13 +121,11 @@ def occlusion(
     del key
     words, tokens = segments.words(batch, segment), segments.tokens(batch, segment)
     classes = shared.logits.argmax(axis=-1)
-    whole = of_classes(shared.probabilities, classes)
 
     def add(position: Int[Array, ""], drops: Float[Array, "length batch"]) -> Array:
         hidden = segments.with_tokens(batch, segment, tokens.at[:, position].set(UNK))
-        return drops.at[position].set(
-            whole - of_classes(forward(stages, params, hidden).probabilities, classes)
-        )
+        logits = forward(stages, params, hidden).logits
+        return drops.at[position].set(fall(shared.logits, logits, classes))
 
     end = jnp.max(jnp.where(words, jnp.arange(1, words.shape[1] + 1), 0))
     drops = jnp.zeros(words.shape[::-1], shared.probabilities.dtype)

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Key
 from attnjax.analysis.importance.method import Method, counted, of_words
 from attnjax.analysis.importance.path import (
     Path,
-    class_probabilities,
     integrals,
+    logits_by_factors,
     ones_of,
-    read_classes,
 )
+from attnjax.analysis.importance.target import predicted_probability, read_logits
 from attnjax.config import AnalysisConfig
 from attnjax.types import Batch, Embedded, Factors, Params, Segment, Stages
 
@@ -29,8 +29,8 @@ def factor_slopes(stages: Stages, params: Params, batch: Batch, key: Key[Array, 
     """dy/df of one factor f = 1 a token's vector, y the probability of the predicted class."""
     del key
     embedded = stages.embed(params, batch)
-    probability = class_probabilities(stages, params, embedded, batch)
-    return jax.grad(lambda factors: probability(factors).max(axis=-1).sum())(ones_of(embedded))
+    logits = logits_by_factors(stages, params, embedded, batch)
+    return jax.grad(lambda factors: predicted_probability(logits(factors)).sum())(ones_of(embedded))
 
 
 def vector_slopes(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Embedded:
@@ -39,7 +39,7 @@ def vector_slopes(stages: Stages, params: Params, batch: Batch, key: Key[Array, 
 
     def predicted(embedded: Embedded) -> Float[Array, ""]:
         encoded = stages.encode(params, embedded, batch)
-        return read_classes(stages, params, encoded, batch).max(axis=-1).sum()
+        return predicted_probability(read_logits(stages, params, encoded, batch)).sum()
 
     return jax.grad(predicted)(stages.embed(params, batch))
 

@@ -17,9 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from attnjax.model.attention import attend
+from attnjax.analysis.importance.target import probability_of, read_logits
 from attnjax.perturb.norms import widen
-from attnjax.types import Batch, Embedded, Encoded, Factors, Params, Stages
+from attnjax.types import Batch, Embedded, Factors, Params, Stages
 
 NODES = 8  # of a panel
 MOST = 512  # points of a row
@@ -71,18 +71,18 @@ def integrals(completeness: float) -> Callable[..., Path]:
         del key
         embedded = stages.embed(params, batch)
         ones = ones_of(embedded)
-        outputs = class_probabilities(stages, params, embedded, batch)
+        outputs = logits_by_factors(stages, params, embedded, batch)
         full = outputs(ones)
         classes = full.argmax(axis=-1)
         rows = (embedded, batch, classes)
 
-        def probability_of(rows: Any) -> Callable[[Factors], Float[Array, " rows"]]:
+        def probabilities_of(rows: Any) -> Callable[[Factors], Float[Array, " rows"]]:
             embedded, batch, classes = rows
-            outputs = class_probabilities(stages, params, embedded, batch)
-            return lambda factors: _of_class(outputs(factors), classes)
+            outputs = logits_by_factors(stages, params, embedded, batch)
+            return lambda factors: probability_of(outputs(factors), classes)
 
-        start = _of_class(outputs(jax.tree.map(jnp.zeros_like, ones)), classes)
-        end = _of_class(full, classes)
+        start = probability_of(outputs(jax.tree.map(jnp.zeros_like, ones)), classes)
+        end = probability_of(full, classes)
         lanes = max(1, len(classes) // LANES)
 
         def unfinished(panels: _Panels) -> Bool[Array, " batch"]:
@@ -91,11 +91,11 @@ def integrals(completeness: float) -> Callable[..., Path]:
         def step(panels: _Panels) -> _Panels:
             """Halves the worst panel of as many unfinished rows as there are lanes."""
             if len(classes) == 1:  # nothing to choose from
-                return _halve(probability_of(rows), ones, panels)
+                return _halve(probabilities_of(rows), ones, panels)
             waiting = unfinished(panels)
             order = jnp.argsort(jnp.where(waiting, panels.splits, SPLITS + 1))
             here, own = jax.tree.map(lambda each: _rows(each, order[:lanes]), (panels, rows))
-            halved = _halve(probability_of(own), ones_of(own[0]), here)
+            halved = _halve(probabilities_of(own), ones_of(own[0]), here)
             # Each row looks up its lane: XLA's CPU compiler aborts (jaxlib 0.10.2) where
             # `runtime.fuse_outputs` fuses what a scatter into the rows would take.
             lane = jnp.argsort(order)
@@ -201,12 +201,6 @@ def _total(contributions: Any) -> Float[Array, " rows"]:
     return jax.tree.reduce(jnp.add, jax.tree.map(lambda each: each.sum(axis=-1), contributions))
 
 
-def _of_class(
-    probabilities: Float[Array, "rows classes"], classes: Int[Array, " rows"]
-) -> Float[Array, " rows"]:
-    return jnp.take_along_axis(probabilities, classes[:, None], axis=1)[:, 0]
-
-
 def ones_of(embedded: Embedded) -> Factors:
     """A factor of 1 for each token."""
     return Factors(
@@ -214,21 +208,13 @@ def ones_of(embedded: Embedded) -> Factors:
     )
 
 
-def read_classes(
-    stages: Stages, params: Params, encoded: Encoded, batch: Batch
-) -> Float[Array, "batch classes"]:
-    """Class probabilities of what is encoded."""
-    _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
-    return jax.nn.softmax(logits, axis=-1)
-
-
-def class_probabilities(
+def logits_by_factors(
     stages: Stages, params: Params, embedded: Embedded, batch: Batch
 ) -> Callable[[Factors], Float[Array, "batch classes"]]:
-    """Factors of the tokens' vectors -> class probabilities."""
+    """Factors of the tokens' vectors -> logits."""
 
-    def probabilities(factors: Factors) -> Float[Array, "batch classes"]:
+    def logits(factors: Factors) -> Float[Array, "batch classes"]:
         encoded = stages.quick.encode_scaled(params, embedded, batch, factors)
-        return read_classes(stages, params, encoded, batch)
+        return read_logits(stages, params, encoded, batch)
 
-    return probabilities
+    return logits

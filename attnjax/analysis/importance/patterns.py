@@ -97,13 +97,13 @@ def fit(
         name: {each: pattern(total[name][each], weights[name][each]) for each in total[name]}
         for name in total
     }
-    known = [np.asarray(each).any(axis=0) for each in jax.tree.leaves(found)]
-    if missing := sum(int(np.sum(~each)) for each in known):
+    known = np.concatenate([np.any(each, axis=0) for each in jax.tree.leaves(found)])
+    if missing := int(np.sum(~known)):
         logger.warning(
             "patterns: %d of %d neurons have none, active in fewer than %d samples; nothing comes "
             "back through them",
             missing,
-            sum(map(len, known)),
+            len(known),
             FEWEST,
         )
     return found

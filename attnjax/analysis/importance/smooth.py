@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, Key
 
 from attnjax.analysis.importance.method import Method
+from attnjax.analysis.importance.subsets import with_another
 from attnjax.analysis.importance.target import class_probability
 from attnjax.config import AnalysisConfig
 from attnjax.model import segments
@@ -38,24 +39,24 @@ def smoothgrad(samples: int, sigma: float, form: str) -> Any:
         probability = class_probability(stages, params, batch)
         slope = jax.grad(lambda vectors: probability(vectors).sum())
 
-        def add(sums: Any, number: Int[Array, ""]) -> Any:
+        def add(moments: Any, number: Int[Array, ""]) -> Any:
             noise = _noise(key, number, embedded, batch, scale)
-            for sign in (1, -1):
+            for place, sign in enumerate((1, -1)):
                 found = slope(jax.tree.map(lambda e, xi, s=sign: e + s * xi, embedded, noise))
                 found = segments.values(found, segment)
-                sums = sums[0] + found, sums[1] + jnp.square(found)
-            return sums, None
+                moments = with_another(moments, found, 2 * number + place)
+            return moments, None
 
         vectors = segments.values(embedded, segment)
         nothing = jnp.zeros_like(vectors)
         pairs = -(-samples // 2)
-        (total, squares), _ = jax.lax.scan(add, (nothing, nothing), jnp.arange(pairs))
-        mean, square = total / (2 * pairs), squares / (2 * pairs)
+        (mean, squares), _ = jax.lax.scan(add, (nothing, nothing), jnp.arange(pairs))
+        variance = squares / (2 * pairs)
         values = {
             "product": lambda: jnp.sum(vectors * mean, axis=-1),
             "norm": lambda: jnp.linalg.norm(mean, axis=-1),
-            "squared": lambda: jnp.sqrt(square.sum(axis=-1)),
-            "variance": lambda: jnp.sqrt(jnp.maximum(square - jnp.square(mean), 0).sum(axis=-1)),
+            "squared": lambda: jnp.sqrt((variance + jnp.square(mean)).sum(axis=-1)),
+            "variance": lambda: jnp.sqrt(variance.sum(axis=-1)),
         }[form]()
         return jnp.where(segments.words(batch, segment), values, 0)
 

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from attnjax.analysis.importance.method import Method, Shared
-from attnjax.analysis.importance.target import of_classes, predicted
+from attnjax.analysis.importance.target import fall, predicted, probability_of, read_logits
 from attnjax.config import AnalysisConfig
-from attnjax.model.attention import attend
 from attnjax.types import Batch, Params, Segment, Stages
 
 KERNEL_WIDTH = 25.0  # of lime_text's exponential kernel, on distances of 0 to 100
@@ -32,7 +31,7 @@ def features(batch: Batch) -> Bool[Array, "batch features"]:
 def output_of(
     stages: Stages, params: Params, batch: Batch
 ) -> Callable[[Bool[Array, "batch features"]], Float[Array, "batch classes"]]:
-    """Builds output(keep): class probabilities of the examples with those of their words alone."""
+    """Builds output(keep): logits of the examples with those of their words alone."""
     length = batch.tokens.shape[1]
     kept = stages.quick.encode_kept(params, stages.embed(params, batch), batch)
 
@@ -41,8 +40,7 @@ def output_of(
         if batch.query is not None:
             query = keep[:, length:] | (batch.query_mask & ~batch.query_words)
         encoded, left = kept(text, query)
-        _, logits = attend(stages, params, encoded, stages.score(params, encoded), left)
-        return jax.nn.softmax(logits, axis=-1)
+        return read_logits(stages, params, encoded, left)
 
     return output
 
@@ -104,9 +102,9 @@ def regression(samples: int) -> Shared:
 
     def shared(stages: Stages, params: Params, batch: Batch, key: Key[Array, ""]) -> Regression:
         words, output = features(batch), output_of(stages, params, batch)
-        classes = predicted(stages, params, batch)
         # What is left of the whole text's probability: sums of what lies near 1 would cancel.
-        whole = of_classes(output(words), classes)
+        whole = output(words)
+        classes = whole.argmax(axis=-1)
         count = words.sum(axis=-1)
 
         def size_of(row: Int[Array, ""], of: Int[Array, ""], number: Int[Array, ""]) -> Array:
@@ -124,7 +122,7 @@ def regression(samples: int) -> Shared:
         def add(sums: Any, turn: tuple[Array, Array]) -> Any:
             number, deleted = turn
             keep = words & (random_ranks(key, number, batch) >= deleted[:, None])
-            value = of_classes(output(keep), classes) - whole
+            value = -fall(whole, output(keep), classes)
             return _accumulate(sums, keep.astype(value.dtype), value, proximity(keep, count)), None
 
         dtype = jax.eval_shape(output, words).dtype
@@ -134,7 +132,7 @@ def regression(samples: int) -> Shared:
         deleted = jnp.take_along_axis(sizes, turns, axis=0)
         sums, _ = jax.lax.scan(add, nothing, (turns, deleted))
         found = solved(sums)
-        return found._replace(intercept=found.intercept + whole)
+        return found._replace(intercept=found.intercept + probability_of(whole, classes))
 
     return shared
 
@@ -225,6 +223,19 @@ def unexplained(
     return 1 - shared.determination
 
 
+def with_another(
+    moments: tuple[Array, Array], new: Array, number: Int[Array, ""]
+) -> tuple[Array, Array]:
+    """Mean and sum of squared deviations of `number` arrays and a new one (Welford 1962).
+
+    With squares of deviations nothing cancels, however small they are beside the mean.
+    """
+    mean, squares = moments
+    away = new - mean
+    mean = mean + away / (number + 1).astype(new.dtype)
+    return mean, squares + away * (new - mean)
+
+
 class Sampled(NamedTuple):
     """Shapley values [batch, features] and the standard error of each."""
 
@@ -246,34 +257,27 @@ def shapley_values(orders: int) -> Shared:
         words, output = features(batch), output_of(stages, params, batch)
         classes = predicted(stages, params, batch)
         most = jnp.max(words.sum(axis=-1))
-
-        def value(keep: Bool[Array, "batch features"]) -> Float[Array, " batch"]:
-            return of_classes(output(keep), classes)
-
-        nobody = value(jnp.zeros_like(words))
+        nobody = output(jnp.zeros_like(words))
 
         def gains(ranks: Int[Array, "batch features"]) -> Float[Array, "batch features"]:
             def come(number: Int[Array, ""], state: Any) -> Any:
                 found, before = state
-                after = value(words & (ranks <= number))
+                after = output(words & (ranks <= number))
                 new = words & (ranks == number)
-                return jnp.where(new, (after - before)[:, None], found), after
+                return jnp.where(new, -fall(before, after, classes)[:, None], found), after
 
             empty = jnp.zeros(words.shape, nobody.dtype)
             return jax.lax.fori_loop(0, most.astype(jnp.int32), come, (empty, nobody))[0]
 
-        def add(sums: Any, number: Int[Array, ""]) -> Any:
+        def add(moments: Any, number: Int[Array, ""]) -> Any:
             ranks = random_ranks(key, number, batch)
             last = words.sum(axis=-1).astype(jnp.int32)[:, None] - 1
-            found = (gains(ranks) + gains(last - ranks)) / 2
-            return (sums[0] + found, sums[1] + jnp.square(found)), None
+            return with_another(moments, (gains(ranks) + gains(last - ranks)) / 2, number), None
 
         nothing = jnp.zeros(words.shape, nobody.dtype)
         pairs = -(-orders // 2)
-        (total, squares), _ = jax.lax.scan(add, (nothing, nothing), jnp.arange(pairs))
-        mean = total / pairs
-        variance = jnp.maximum(squares / pairs - jnp.square(mean), 0) / max(pairs - 1, 1)
-        return Sampled(mean, jnp.sqrt(variance))
+        (mean, squares), _ = jax.lax.scan(add, (nothing, nothing), jnp.arange(pairs))
+        return Sampled(mean, jnp.sqrt(squares / pairs / max(pairs - 1, 1)))
 
     return shared
 

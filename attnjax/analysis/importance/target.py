@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from attnjax.model.attention import attend, forward
-from attnjax.types import Batch, Embedded, Params, Stages
+from attnjax.types import Batch, Embedded, Encoded, Params, Stages
 
 Score = Callable[[Embedded], Float[Array, " batch"]]
 
@@ -28,6 +28,41 @@ def of_classes(
 ) -> Float[Array, " batch"]:
     """One value a row, that of its class: [[5, 6], [7, 8]], [0, 1] -> [5, 8]."""
     return jnp.take_along_axis(values, classes[:, None], axis=1)[:, 0]
+
+
+def probability_of(
+    logits: Float[Array, "batch classes"], classes: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """The class's probability; its derivative takes 1 - p from the logits, not from a p near 1."""
+    return jnp.exp(-jax.nn.softplus(-_margin(logits, classes)))
+
+
+def predicted_probability(logits: Float[Array, "batch classes"]) -> Float[Array, " batch"]:
+    """The probability of the likeliest class."""
+    return probability_of(logits, logits.argmax(axis=-1))
+
+
+def fall(
+    before: Float[Array, "batch classes"],
+    after: Float[Array, "batch classes"],
+    classes: Int[Array, " batch"],
+) -> Float[Array, " batch"]:
+    """By how much the class's probability falls, from logits: in float32 p near 1 has few digits.
+
+    Where p is above a half it is the rise of the other classes' probability, 1 - p.
+    """
+    one, other = _margin(before, classes), _margin(after, classes)
+    p, later, q, later_q = (jnp.exp(-jax.nn.softplus(each)) for each in (-one, -other, one, other))
+    return jnp.where(one > 0, later_q - q, p - later)
+
+
+def _margin(
+    logits: Float[Array, "batch classes"], classes: Int[Array, " batch"]
+) -> Float[Array, " batch"]:
+    """ln(p / (1 - p)) of the class: its logit less ln of the sum of the others' exponentials."""
+    numbers = jnp.arange(logits.shape[-1], dtype=classes.dtype)
+    others = jnp.where(numbers[None] == classes[:, None], -jnp.inf, logits)
+    return of_classes(logits, classes) - jax.nn.logsumexp(others, axis=-1)
 
 
 def logit_of(
@@ -54,8 +89,7 @@ def class_probability(stages: Stages, params: Params, batch: Batch) -> Score:
     classes = predicted(stages, params, batch)
 
     def probability(embedded: Embedded) -> Float[Array, " batch"]:
-        logits = _logits(stages, params, embedded, batch)
-        return of_classes(jax.nn.softmax(logits, axis=-1), classes)
+        return probability_of(_logits(stages, params, embedded, batch), classes)
 
     return probability
 
@@ -63,5 +97,11 @@ def class_probability(stages: Stages, params: Params, batch: Batch) -> Score:
 def _logits(
     stages: Stages, params: Params, embedded: Embedded, batch: Batch
 ) -> Float[Array, "batch classes"]:
-    encoded = stages.encode(params, embedded, batch)
+    return read_logits(stages, params, stages.encode(params, embedded, batch), batch)
+
+
+def read_logits(
+    stages: Stages, params: Params, encoded: Encoded, batch: Batch
+) -> Float[Array, "batch classes"]:
+    """Logits of what is encoded."""
     return attend(stages, params, encoded, stages.score(params, encoded), batch)[1]

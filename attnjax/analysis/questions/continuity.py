@@ -14,7 +14,7 @@ from jaxtyping import Array
 
 from attnjax.analysis.findings import by_class, describe
 from attnjax.analysis.importance.subsets import random_ranks
-from attnjax.analysis.importance.target import of_classes
+from attnjax.analysis.importance.target import fall
 from attnjax.analysis.moved import make_disturbed, make_replaced
 from attnjax.analysis.questions.faithfulness import of_kept
 from attnjax.analysis.questions.question import About, Again, Question
@@ -23,6 +23,7 @@ from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
 SUBSETS = 32  # of the words, for infidelity
+OWN = 2**31 - 1  # what its key is folded with
 MEASURES = ("max_sensitivity", "lipschitz", "replacement", "infidelity", "infidelity_scaled")
 
 Found = dict[str, np.ndarray]  # name -> [batch]
@@ -41,8 +42,8 @@ def make_continuity(
                        nearest, as often, where the prediction stays; NaN where it never does
     infidelity         mean over `SUBSETS` subsets of the words of (sum of their r - the fall of the
                        predicted class's probability without them)^2 (Yeh et al., definition 1)
-    infidelity_scaled  the same of r times the one number that makes it least: methods differ in
-                       unit, some explain logits
+    infidelity_scaled  the same of r times the one number, 0 or more, that makes it least: methods
+                       differ in unit, some explain logits; NaN of one word, which any number fits
     Of the methods that are not among `names` the last two are measured alone, of "random", a random
     order in place of r, the very last: it has no unit.
     """
@@ -131,8 +132,9 @@ def make_subsets(stages: Stages, removal: str, seed: int) -> Callable[..., dict[
         trace, words = forward(stages, params, batch), batch.words
         output = of_kept(stages, params, batch, removal)
         classes = trace.logits.argmax(axis=-1)
-        whole = of_classes(trace.probabilities, classes)
-        key, alone = jax.random.key(seed), batch._replace(query=None)
+        dtype, alone = trace.logits.dtype, batch._replace(query=None)
+        # A key of its own: LIME and Shapley draw by the seed, and would be judged by their samples.
+        key = jax.random.fold_in(jax.random.key(seed), OWN)
         count = words.sum(axis=-1).astype(jnp.int32)
 
         def size_of(row: Array, of: Array, number: Array) -> Array:
@@ -143,14 +145,14 @@ def make_subsets(stages: Stages, removal: str, seed: int) -> Callable[..., dict[
         def one(number: Array) -> tuple[Array, Array]:
             size = jax.vmap(size_of, in_axes=(0, 0, None))(batch.rows, count, number)
             gone = words & (random_ranks(key, number, alone) < size[:, None])
-            return gone.astype(whole.dtype), whole - of_classes(output(words & ~gone), classes)
+            return gone.astype(dtype), fall(trace.logits, output(words & ~gone), classes)
 
         gone, drop = jax.lax.map(one, jnp.arange(SUBSETS))
         order = random_ranks(key, jnp.asarray(SUBSETS), alone)
         return {
             "gone": jnp.swapaxes(gone, 0, 1),
             "drop": drop.T,
-            "random": jnp.where(words, 1 + order, 0).astype(whole.dtype),
+            "random": jnp.where(words, 1 + order, 0).astype(dtype),
         }
 
     return subsets
@@ -160,10 +162,11 @@ def infidelity(values: np.ndarray, gone: np.ndarray, drop: np.ndarray) -> Found:
     """Mean square of what the values of the words that are gone miss of the fall, [batch].
 
     values  [batch, length]; gone  [batch, subsets, length], 1 on them; drop  [batch, subsets]
-    The scaled one is NaN where the values are all 0.
+    The scaled one is NaN where the values are all 0, or not more than one word ever goes.
     """
     told = np.einsum("bkl,bl->bk", gone.astype(np.float64), values.astype(np.float64))
     scale = _ratio((told * drop).sum(axis=-1), np.square(told).sum(axis=-1))
+    scale = np.where(gone.sum(axis=-1).max(axis=-1) > 1, np.maximum(scale, 0), np.nan)
     return {
         "infidelity": np.square(told - drop).mean(axis=-1),
         "infidelity_scaled": np.square(scale[:, None] * told - drop).mean(axis=-1),

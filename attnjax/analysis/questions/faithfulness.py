@@ -18,10 +18,10 @@ from jaxtyping import Array, Bool, Float, Int
 from attnjax.analysis.findings import by_class, describe
 from attnjax.analysis.importance.attention import attention_of
 from attnjax.analysis.importance.subsets import output_of, random_ranks
-from attnjax.analysis.importance.target import of_classes
+from attnjax.analysis.importance.target import fall, read_logits
 from attnjax.analysis.questions.question import About, Given, Question
 from attnjax.config import AnalysisConfig
-from attnjax.model.attention import attend, forward
+from attnjax.model.attention import forward
 from attnjax.types import UNK, Batch, Params, Stages, Trace
 
 MOST = 10  # words that are removed one after the other, for AOPC
@@ -82,11 +82,10 @@ def _measured(
 ) -> dict[str, Array]:
     """The measures of one order of the words, and "curve"; output  of the words that are kept."""
     classes = trace.logits.argmax(axis=-1)
-    whole = of_classes(trace.probabilities, classes)
-    count = words.sum(axis=-1).astype(jnp.int32)
+    dtype, count = trace.logits.dtype, words.sum(axis=-1).astype(jnp.int32)
 
     def drop(keep: Bool[Array, "batch length"]) -> Float[Array, " batch"]:
-        return whole - of_classes(output(keep), classes)
+        return fall(trace.logits, output(keep), classes)
 
     last = count[:, None] - 1 - ranks
 
@@ -97,26 +96,25 @@ def _measured(
     curve = jnp.moveaxis(curve, -1, 0)  # [batch, K, 2]
     curve = jnp.pad(curve, ((0, 0), (1, 0), (0, 0)))  # without no word p falls by 0
     counted = jnp.arange(MOST + 1)[None, :] <= count[:, None]
-    steps = jnp.minimum(count, MOST).astype(whole.dtype)[:, None] + 1
+    steps = jnp.minimum(count, MOST).astype(dtype)[:, None] + 1
     aopc = jnp.sum(jnp.where(counted[..., None], curve, 0), axis=1) / steps
 
     def share_gone(share: Float[Array, ""]) -> tuple[Array, Array]:
         number = _ceiling(share, count)[:, None]
         left = output(words & (ranks >= number))
-        fell = whole - of_classes(left, classes)
-        return fell, left.argmax(axis=-1) != classes
+        return fall(trace.logits, left, classes), left.argmax(axis=-1) != classes
 
     shares = sorted({*SHARES, *STEPS})  # most of `SHARES` are steps, too
-    gone, flipped = jax.lax.map(share_gone, jnp.asarray(shares, whole.dtype))
+    gone, flipped = jax.lax.map(share_gone, jnp.asarray(shares, dtype))
     of_shares, of_steps = (np.searchsorted(shares, each) for each in (SHARES, STEPS))
     alone = jax.lax.map(
         lambda share: drop(words & (ranks < _ceiling(share, count)[:, None])),
-        jnp.asarray(SHARES, whole.dtype),
+        jnp.asarray(SHARES, dtype),
     )
     flipped = flipped[of_steps]
-    first = jnp.asarray(STEPS, whole.dtype)[flipped.argmax(axis=0)]
-    gone_first = jnp.where(flipped.any(axis=0), _ceiling(first, count), count).astype(whole.dtype)
-    flip = gone_first / jnp.where(count > 0, count.astype(whole.dtype), jnp.nan)
+    first = jnp.asarray(STEPS, dtype)[flipped.argmax(axis=0)]
+    gone_first = jnp.where(flipped.any(axis=0), _ceiling(first, count), count).astype(dtype)
+    flip = gone_first / jnp.where(count > 0, count.astype(dtype), jnp.nan)
     return {
         "aopc": aopc[:, 0],
         "aopc_least_first": aopc[:, 1],
@@ -146,7 +144,7 @@ def _ceiling(share: Float[Array, "*batch"], count: Int[Array, " batch"]) -> Int[
 def of_kept(
     stages: Stages, params: Params, batch: Batch, removal: str
 ) -> Callable[[Bool[Array, "batch length"]], Float[Array, "batch classes"]]:
-    """Builds output(keep): class probabilities with those words of the text alone."""
+    """Builds output(keep): logits with those words of the text alone."""
     if removal == "delete":
         of_features = output_of(stages, params, batch)
         query = [] if batch.query is None else [batch.query_words]
@@ -158,11 +156,9 @@ def of_kept(
         if removal == "unknown":
             other = jnp.asarray(UNK, batch.tokens.dtype)
             hidden = batch._replace(tokens=jnp.where(gone, other, batch.tokens))
-            return forward(stages, params, hidden).probabilities
+            return forward(stages, params, hidden).logits
         left = embedded._replace(text=jnp.where(gone[..., None], 0, embedded.text))
-        encoded = stages.encode(params, left, batch)
-        _, logits = attend(stages, params, encoded, stages.score(params, encoded), batch)
-        return jax.nn.softmax(logits, axis=-1)
+        return read_logits(stages, params, stages.encode(params, left, batch), batch)
 
     return output
 

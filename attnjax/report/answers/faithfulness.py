@@ -281,10 +281,10 @@ def still_sentence(told: Told) -> str:
         return ""
     most = _highest(known)
     far = estimate(known[most])
-    told = f"Of a text disturbed a little, {spaced(most)} changes most, by {far} of its norm"
+    said = f"Of a text disturbed a little, {spaced(most)} changes most, by {far} of its norm"
     if most != "attention" and "attention" in known:
-        told += f", attention by {estimate(known['attention'])}"
-    return f"{told}."
+        said += f", attention by {estimate(known['attention'])}"
+    return f"{said}."
 
 
 def _highest(known: dict[str, Any]) -> str:

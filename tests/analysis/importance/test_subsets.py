@@ -51,7 +51,7 @@ def restricted(batch, keep):
 def test_the_output_of_a_subset_is_that_of_the_shorter_text(pair):
     stages, params, batch = small(pair)
     output = jax.jit(lambda p, b, keep: output_of(stages, p, b)(keep))
-    plain = jax.jit(lambda p, b: forward(stages, p, b).probabilities)
+    plain = jax.jit(lambda p, b: forward(stages, p, b).logits)
     words = np.asarray(features(batch))
     random = np.random.default_rng(0)
     for keep in (words, np.zeros_like(words), words & (random.random(words.shape) < 0.5)):

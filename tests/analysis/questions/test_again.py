@@ -136,7 +136,9 @@ def test_continuity_is_the_method_at_other_vectors():
             )
     assert set(traces) == {1}
     assert np.isnan(found["random"]["max_sensitivity"]).all()
-    assert (np.array(found["random"]["infidelity_scaled"]) >= 0).all()
+    scaled = np.array(found["random"]["infidelity_scaled"])
+    assert (scaled[:-1] >= 0).all()
+    assert np.isnan(scaled[-1]), "of one word"
     assert np.isnan(found["random"]["infidelity"]).all(), "an order has no unit"
 
 
@@ -200,6 +202,10 @@ def test_infidelity_by_hand():
     np.testing.assert_allclose(scaled["infidelity"], np.square(4 * drop).mean())
     np.testing.assert_allclose(scaled["infidelity_scaled"], 0, atol=1e-15)
     assert np.isnan(infidelity(0 * exact, gone, drop)["infidelity_scaled"]).all()
+    turned = infidelity(-exact, gone, drop)["infidelity_scaled"]
+    np.testing.assert_allclose(turned, np.square(drop).mean(), err_msg="no scale mends a sign")
+    alone = infidelity(exact, gone[:, :1], drop[:, :1])["infidelity_scaled"]
+    assert np.isnan(alone).all(), "of one word every number fits"
 
 
 def test_what_adds_up_has_no_infidelity(monkeypatch):
@@ -213,14 +219,21 @@ def test_what_adds_up_has_no_infidelity(monkeypatch):
         """A probability that is linear in the words that are there."""
         each = parts(stages, params, batch, None)
         whole = forward(stages, params, batch).probabilities
-        return lambda keep: whole - jnp.where(keep, 0, each).sum(axis=-1, keepdims=True)
+        first = jnp.arange(whole.shape[-1])[None] == whole.argmax(axis=-1)[:, None]
+        before = whole.max(axis=-1, keepdims=True)
+
+        def logits(keep):
+            after = before - jnp.where(keep, 0, each).sum(axis=-1, keepdims=True)
+            return jnp.log(jnp.where(first, after, whole * (1 - after) / (1 - before)))
+
+        return logits
 
     monkeypatch.setitem(METHODS, "parts", Method(parts, signed=True))
     monkeypatch.setattr(continuity, "of_kept", of_kept)
     settings = dataclasses.replace(SETTINGS, methods=("parts",))
     found, _ = asked("continuity", small_model("average"), settings)
     np.testing.assert_allclose(found["parts"]["infidelity"], 0, atol=1e-12)
-    assert np.max(found["random"]["infidelity_scaled"]) > 1e-8
+    assert np.nanmax(found["random"]["infidelity_scaled"]) > 1e-8
     assert SUBSETS >= 10
 
 

@@ -121,11 +121,11 @@ def test_eraser_by_hand():
 
     def output(keep):
         share = 0.5 + jnp.where(keep, parts[None], 0).sum(axis=1)
-        return jnp.stack([1 - share, share], axis=1)
+        return jnp.log(jnp.stack([1 - share, share], axis=1))
 
     nothing = Embedded(jnp.zeros((1, 10, 1)), None)
     encoded, zeros = Encoded(jnp.zeros((1, 10, 1)), None), jnp.zeros((1, 10))
-    trace = Trace(nothing, encoded, zeros, zeros, jnp.log(output(words)))
+    trace = Trace(nothing, encoded, zeros, zeros, output(words))
     found = _measured(output, trace, words, order_of(parts[None], words))
     # Without the first 1, 1, 1, 2 and 5 words; and with those alone.
     comprehensiveness = np.mean([0.2, 0.2, 0.2, 0.3, 0.42])
