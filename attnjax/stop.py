@@ -10,6 +10,7 @@ import io
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Iterator
 from types import FrameType
 from typing import NoReturn
@@ -53,7 +54,9 @@ def starting(module: str) -> Iterator[None]:
 def failed_import(error: Exception) -> str:
     """What to say where JAX could not be imported for a variable of the environment; else ""."""
     named = sorted(name for name in os.environ if name.startswith(("JAX_", "XLA_")))
-    if "jax" in sys.modules or not named:  # where it cannot be imported, Python takes it out
+    frames = (frame for frame, _ in traceback.walk_tb(error.__traceback__))
+    inside = any(frame.f_globals.get("__name__", "").startswith("jax") for frame in frames)
+    if "jax" in sys.modules or not named or not inside:  # Python takes out what fails to import
         return ""
     lines = (str(error).strip() or repr(error)).splitlines()
     guilty = [name for name in named if name.lower() in lines[0].lower()] or named

@@ -220,10 +220,18 @@ def test_a_platform_that_is_not_there_is_one_line(capsys):
 
 
 def test_a_variable_that_jax_cannot_be_imported_with_is_named(monkeypatch):
-    error = ValueError("invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'")
+    text = "invalid truth value 'maybe' for environment 'JAX_ENABLE_X64'"
+
+    def raised(module):
+        with pytest.raises(ValueError, match="invalid") as caught:
+            exec("raise ValueError(text)", {"__name__": module, "text": text})
+        return caught.value
+
+    error = raised("jax._src.config")
     monkeypatch.setenv("JAX_ENABLE_X64", "maybe")
     assert failed_import(error) == "", "JAX is imported: it is another error"
     monkeypatch.delitem(sys.modules, "jax")
+    assert failed_import(raised("attnjax.report.conclusions")) == "", "not of JAX"
     told = failed_import(error)
     assert told.startswith("JAX cannot be imported with JAX_ENABLE_X64='maybe' (invalid truth")
     assert "COMPILATION_CACHE" not in told

@@ -78,7 +78,7 @@ def _apart(row: Found, alpha: float, percent: bool) -> str:
 
 def _signed(value: float) -> str:
     text = number(value)
-    return text if value < 0 or not float(text) else f"+{text}"
+    return text if value < 0 or text == number(0.0) else f"+{text}"
 
 
 def _tests(rows: Sequence[Found], alpha: float) -> str:

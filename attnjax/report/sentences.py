@@ -20,8 +20,11 @@ def share(value: float) -> str:
 
 
 def accuracy(value: float, count: int | None) -> str:
-    """A share of so many examples with its 95 % interval: "81.2 % (79.1 to 82.7 %)"."""
-    if not count:
+    """A share of so many examples with its 95 % interval: "81.2 % (79.1 to 82.7 %)".
+
+    Of fewer than FEWEST the share alone.
+    """
+    if not count or count < FEWEST:
         return share(value)
     low, high = share_interval(value, count)
     return f"{share(value)} ({share(low)[:-2]} to {share(high)})"
@@ -37,12 +40,14 @@ def estimate(found: dict[str, Any]) -> str:
 def usable(found: dict[str, Any] | None, examples: int | None) -> dict[str, Any] | None:
     """The summary, without its interval where fewer than FEWEST examples are defined.
 
-    None where nothing is. Only of what has an interval a sentence says how much that is.
+    None where nothing is; "defined" is how many are, None where that is not known. Only of what has
+    an interval a sentence says how much that is.
     """
     if not found or found.get("mean") is None:
         return None
-    defined = math.inf if examples is None else examples - (found.get("undefined") or 0)
-    return found if defined >= FEWEST else {**found, "ci95": None}
+    defined = None if examples is None else examples - (found.get("undefined") or 0)
+    few = defined is not None and defined < FEWEST
+    return {**found, "defined": defined} | ({"ci95": None} if few else {})
 
 
 def grade(value: float, steps: Sequence[tuple[float, str]], above: str) -> str:
@@ -64,8 +69,11 @@ def counted(count: int, noun: str = "example") -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def of_few(count: int | None) -> str:
-    """Says that so few examples bear no interval; "" where it is not known how many they are."""
+def of_few(found: dict[str, Any]) -> str:
+    """Of what is `usable` says that so few examples bear no interval; "" where there is one."""
+    if found.get("ci95"):
+        return ""
+    count = found["defined"]
     return f", over {counted(count)}: too few for an interval" if count else ", without an interval"
 
 

@@ -51,6 +51,12 @@ def test_a_comparison_names_difference_interval_and_chance():
     }
 
 
+def test_differences_of_any_size_have_their_sign():
+    for value, text in ((3e-5, "+3e−05"), (1e-12, "0.00"), (0.0, "0.00"), (-3e-5, "−3e−05")):
+        near = comparison(difference("kendall", "at", (0.2, 0.2), 0.5, (value, 0.3)))
+        assert f"({text} to +0.30)" in of_comparison(near)["side-by-side"]
+
+
 def test_one_run_against_one_is_judged_by_nobody():
     found = of_comparison(comparison(difference("accuracy", "at", (0.5, 0.5))))
     assert (

@@ -57,7 +57,7 @@ def test_sentences_name_the_extremes_attention_and_chance(told):
     )
     assert ANSWERS["randomisation"].sentence(told) == (
         "With nothing left of what was learnt, the explanation that stays most alike is lrp: "
-        "Spearman's rho 0.40 (0.35 to 0.45)."
+        "Spearman's rho 0.40 (0.35 to 0.45); two random orders: 0.00."
     )
     assert ANSWERS["continuity"].sentence(told) == (
         "Of a text disturbed a little, lrp changes most, by 0.50 (0.45 to 0.55) of its norm, "
@@ -81,6 +81,7 @@ def test_what_was_not_asked_is_left_out(name, tmp_path):
 def test_few_examples_bear_no_interval(name, tmp_path):
     few = Told(epath.Path(tmp_path), CONFIG, analysis(4), [])
     assert "(" not in ANSWERS[name].sentence(few)
+    assert "over 4 examples: too few for an interval" in ANSWERS[name].sentence(few)
     texts = [each.text for each in ANSWERS[name].blocks(few) if isinstance(each, Paragraph)]
     of_few = "are asked again for 2 of the examples" in " ".join(texts)
     assert of_few == (name != "faithfulness")

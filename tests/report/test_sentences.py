@@ -92,6 +92,14 @@ def test_few_examples_are_judged_by_nobody(told):
         assert "over 6 examples: too few for an interval" in found
         assert "matters" not in found
         assert "another." not in found
+    both = with_taus(told, {"gradient": (0.3, [0.2, 0.4], 0.01), "mask": (0.2, None, 0.01)})
+    both.analysis["agreement"]["attention~mask"]["kendall"]["undefined"] = 37
+    both.analysis["examples"] = 40
+    assert agreement(both) == (
+        "Kendall's tau of attention is 0.30 (0.20 to 0.40) with gradient and 0.20 with mask, over "
+        "3 examples: too few for an interval; a random order: 0.01."
+    )
+    assert accuracy(0.5, 9) == "50\u00a0%"
 
 
 def test_what_is_not_known_is_not_said(told):

@@ -92,9 +92,14 @@ def sentence(told: Told) -> str:
     chosen = ranked = sorted(known, key=lambda name: -known[name]["mean"])
     if len(ranked) > NAMED:
         chosen = [ranked[0], ranked[-1]]
-    if any(not each.get("ci95") for each in known.values()):
-        parts = [f"{number(known[name]['mean'])} with {spaced(name)}" for name in chosen]
-        return f"Kendall's tau of attention is {joined(parts)}{of_few(count)}{floor}"
+    if any(not known[name].get("ci95") for name in chosen):
+        parts = [
+            f"{estimate(known[name])} with {spaced(name)}{of_few(known[name])}" for name in chosen
+        ]
+        if len({known[name]["defined"] for name in chosen}) == 1:  # what holds for all is said once
+            parts = [f"{number(known[name]['mean'])} with {spaced(name)}" for name in chosen]
+            parts[-1] += of_few(known[chosen[-1]])
+        return f"Kendall's tau of attention is {joined(parts)}{floor}"
     grouped: dict[str, list[str]] = {}
     for name in chosen:
         tau = estimate(known[name]).replace(" (", ", ").replace(")", "")

@@ -36,7 +36,7 @@ def permutation_sentence(told: Told) -> str:
         return ""
     start = f"Shuffled over the words, attention changes the output by {estimate(found)} on average"
     if not found.get("ci95"):
-        return f"{start}{of_few(count)}; 0 is no change, 1 the most."
+        return f"{start}{of_few(found)}; 0 is no change, 1 the most."
     verdict = grade(found["mean"], MATTERS, "matters much")
     return f"{start}, where 0 is no change and 1 the most: where it lies {verdict}."
 
@@ -53,7 +53,7 @@ def adversarial_sentence(told: Told) -> str:
     start = f"The farthest attention found {same} lies {estimate(found)} nats from the model's own"
     start += f" on average, of at most {number(math.log(2))}"
     if not found.get("ci95"):
-        return f"{start}{of_few(count)}."
+        return f"{start}{of_few(found)}."
     return f"{start}: {grade(found['mean'], ANOTHER, 'it could have been quite another')}."
 
 

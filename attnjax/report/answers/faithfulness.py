@@ -188,10 +188,9 @@ def faithful_sentence(told: Told) -> str:
     parts = [f"{spaced(best)} {estimate(known[best])}"]
     if best != "attention" and "attention" in known:
         parts.append(f"attention {estimate(known['attention'])}")
-    few = "" if known[best].get("ci95") else of_few(count)
     return (
         "Comprehensiveness, the fall of the predicted class's probability without the words that "
-        f"are named: {joined(parts)}; random order {number(floor['mean'])}{few}."
+        f"are named: {joined(parts)}; random order {number(floor['mean'])}{of_few(known[best])}."
     )
 
 
@@ -246,7 +245,8 @@ def random_sentence(told: Told) -> str:
     most = _highest(known)
     return (
         "With nothing left of what was learnt, the explanation that stays most alike is "
-        f"{spaced(most)}: Spearman's rho {estimate(known[most])}."
+        f"{spaced(most)}: Spearman's rho {estimate(known[most])}{of_few(known[most])}; two random "
+        "orders: 0.00."
     )
 
 
@@ -284,7 +284,7 @@ def still_sentence(told: Told) -> str:
     said = f"Of a text disturbed a little, {spaced(most)} changes most, by {far} of its norm"
     if most != "attention" and "attention" in known:
         said += f", attention by {estimate(known['attention'])}"
-    return f"{said}."
+    return f"{said}{of_few(known[most])}."
 
 
 def _highest(known: dict[str, Any]) -> str:

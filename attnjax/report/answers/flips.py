@@ -239,11 +239,10 @@ def sentence(told: Told) -> str:
     overlap = usable(found["overlap"].get("attention"), count)
     if not words or not overlap:
         return f"{start}."
-    few = "" if words.get("ci95") else of_few(count)
     return (
         f"{start}, by {estimate(words)} words on average; {estimate(overlap)} of these words are "
         f"among as many of most attention, by chance {number(found['overlap'][CHANCE]['mean'])}"
-        f"{few}."
+        f"{of_few(words)}."
     )
 
 

@@ -225,7 +225,7 @@ def sentence(told: Told) -> str:
     helps, harms = usable(found["helps"], count), usable(found["harms"], count)
     if not helps or not harms:
         return ""
-    few = "" if helps.get("ci95") else of_few(count)
+    few = of_few(helps)
     target, scope = found.get("target", "loss"), found["scope"]
     moved = "the loss of an example" if target == "loss" else "-ln of an example's most attention"
     if scope == TRACIN:

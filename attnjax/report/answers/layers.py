@@ -105,7 +105,7 @@ def sentence(told: Told) -> str:
         return ""
     best, name, layer, head = max(known, key=lambda each: each[0]["mean"])
     usual = float(np.median([each["mean"] for each, *_ in known]))
-    figure = estimate(best) if best.get("ci95") else f"{number(best['mean'])}{of_few(count)}"
+    figure = f"{estimate(best)}{of_few(best)}"
     heads = len(places) // len(found)
     return (
         f"Of {heads} heads, head {head} of layer {layer} agrees most with an importance, "

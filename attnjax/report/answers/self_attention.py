@@ -72,7 +72,7 @@ def sentence(told: Told) -> str:
         return ""
     most, layer, head = max(known, key=lambda each: each[0]["mean"])
     usual = float(np.median([each["mean"] for each, *_ in known]))
-    figure = estimate(most) if most.get("ci95") else f"{number(most['mean'])}{of_few(count)}"
+    figure = f"{estimate(most)}{of_few(most)}"
     return (
         f"Of {len(places)} heads, head {head} of layer {layer} matters most: where its attention "
         f"is shuffled, the output changes by {figure}; the median over heads is {number(usual)}."
