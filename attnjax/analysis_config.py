@@ -201,7 +201,8 @@ class AnalysisConfig:
         0.01, "influence: added to the diagonal of the Hessian", least=0.0, most=1e6
     )
     influence_leverage: bool = option(
-        False, "influence: a removal takes Newton's step instead of its first order"
+        False,
+        "influence of the last layer: a removal takes Newton's step instead of its first order",
     )
     influence_check: int = option(
         0, "influence: removals that are retrained, to compare with", least=0, most=100_000

@@ -170,7 +170,14 @@ def _check_analysis(run: Any) -> None:
 
 def _check_influence(run: Any) -> None:
     analysis = run.analysis
-    if "influence" not in analysis.questions or analysis.influence_target != "attention":
+    if "influence" not in analysis.questions:
+        return
+    if analysis.influence_leverage and analysis.influence_scope != "last_layer":
+        raise UserError(
+            "analysis.influence_leverage=True is of the last layer; leave it out, or set "
+            "--config.analysis.influence_scope=last_layer"
+        )
+    if analysis.influence_target != "attention":
         return
     if analysis.influence_scope == "last_layer":
         raise UserError(

@@ -117,7 +117,7 @@ def both(asked: Asked, batches: list[Any], damping: float, rows: np.ndarray) -> 
     def measure(params: Any, batch: Any) -> jax.Array:
         return jnp.stack([quantity(params, batch, places) for quantity in each])
 
-    real = removals.retrained(asked.stages, asked.params, measure, batches, tests, damping, rows)
+    real, _ = removals.retrained(asked.stages, asked.params, measure, batches, tests, damping, rows)
     return real.swapaxes(0, 1)
 
 

@@ -91,7 +91,8 @@ def solve(
     missed = np.asarray(jnp.linalg.norm(right - multiply(state[0]), axis=-1))
     length = np.sqrt(np.asarray(size))
     residuals = np.where(length > 0, missed / np.where(length > 0, length, 1), 0)
-    lowest, highest = _met(np.array(inverse_steps), np.array(betas), iterations)
+    met = np.reshape(inverse_steps, (-1, len(right))), np.reshape(betas, (-1, len(right)))
+    lowest, highest = _met(*met, iterations)
     return Solution(state[0], residuals, iterations, lowest, highest, positive)
 
 
@@ -126,7 +127,8 @@ def damping_that_converges(found: Solution, damping: float, tolerance: float, mo
     """The damping, instead of the one within A, with which so many steps reach the tolerance.
 
     Whatever the eigenvalues between are: of condition r^2 the residual is no more than
-    2 r ((r - 1) / (r + 1))^steps of what it was. As far as the highest eigenvalue has been met.
+    2 r ((r - 1) / (r + 1))^steps of what it was. As far as the highest eigenvalue has been met;
+    infinite where so few steps can reach it with none.
     """
     from scipy import optimize  # imported late: slow to load
 
@@ -134,4 +136,4 @@ def damping_that_converges(found: Solution, damping: float, tolerance: float, mo
         return 2 * root * ((root - 1) / (root + 1)) ** most - tolerance
 
     root = float(optimize.brentq(left, 1.0, 1e9))  # pyright: ignore[reportArgumentType]
-    return (found.highest - damping) / (root**2 - 1)
+    return (found.highest - damping) / (root**2 - 1) if root > 1 else np.inf

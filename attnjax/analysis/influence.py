@@ -226,11 +226,15 @@ def fit(
 
 
 class Checked(NamedTuple):
-    """Predicted against retrained removals: Pearson's r and the slope through 0, None undefined."""
+    """Predicted against retrained removals: Pearson's r and the slope through 0, None undefined.
+
+    unfinished  of the trainings, how many have not come to a minimum
+    """
 
     removals: int
     pearson: float | None
     slope: float | None
+    unfinished: int = 0
 
 
 def removed(

@@ -6,6 +6,7 @@ was, as in the formula: with it the formula foretells this retraining, not one f
 et al., arXiv:2209.05364). In float64: the effects are small differences.
 """
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,9 @@ from attnjax.losses import cross_entropy
 from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
+logger = logging.getLogger(__name__)
 GRADIENT = 1e-7  # largest entry at which a minimum is reached
+NEAR = 1e-5  # an entry above it is told: rounding may end a search before GRADIENT
 STEPS = 3000
 MEMORY = 20  # pairs of L-BFGS
 
@@ -29,11 +32,12 @@ Measure = Callable[[Params, Batch], Any]  # of examples, [*several, batch]
 class Fit(NamedTuple):
     """What is minimised, once it is compiled.
 
-    run    (flat start, number of the row left out, -1 of none) -> flat minimum
+    run    (flat start, number of the row left out, -1 of none) -> flat minimum, and the largest
+           entry of the gradient there
     begin  the stored parameters, flat; unravel  flat -> as the model takes them
     """
 
-    run: Callable[[np.ndarray, int], np.ndarray]
+    run: Callable[[np.ndarray, int], tuple[np.ndarray, float]]
     begin: np.ndarray
     unravel: Callable[[Any], Params]
 
@@ -51,7 +55,7 @@ def settled(
     """
     with jax.enable_x64(True):
         fit = _fit(stages, params, training, damping, check)
-        found = fit.unravel(fit.run(fit.begin, -1))
+        found = fit.unravel(fit.run(fit.begin, -1)[0])
         return jax.tree.map(lambda leaf: np.asarray(leaf, np.float32), found)
 
 
@@ -64,9 +68,11 @@ def retrained(
     damping: float,
     rows: Int[np.ndarray, " removals"],
     check: Callable[[], None] = lambda: None,
-) -> Float[np.ndarray, "removals *tests"]:
+) -> tuple[Float[np.ndarray, "removals *tests"], int]:
     """Change of each test's measure when a training row is left out and the rest is trained on.
 
+    And how many of the trainings, that with all rows among them, have not come to a minimum: a line
+    says so.
     training  on the host, every row once; `Batch.rows` says which each is, -1 filler
     rows      those left out, one at a time
     """
@@ -74,10 +80,22 @@ def retrained(
         fit = _fit(stages, params, training, damping, check)
         told = jax.jit(lambda flat, batch: measure(fit.unravel(flat), batch))
         tested = jax.device_put(_wide(tests))
-        whole = fit.run(fit.begin, -1)
-        before = np.asarray(told(whole, tested))
-        found = [np.asarray(told(fit.run(whole, int(row)), tested)) - before for row in rows]
-        return np.stack(found)
+        whole, left = fit.run(fit.begin, -1)
+        before, found, slopes = np.asarray(told(whole, tested)), [], [left]
+        for row in rows:
+            minimum, left = fit.run(whole, int(row))
+            found.append(np.asarray(told(minimum, tested)) - before)
+            slopes.append(left)
+    if unfinished := sum(each > NEAR for each in slopes):
+        logger.warning(
+            "influence: %d of %d trainings have not come to a minimum in %d steps (largest entry "
+            "of a gradient %.1g); raise analysis.influence_damping",
+            unfinished,
+            len(slopes),
+            STEPS,
+            max(slopes),
+        )
+    return np.stack(found), unfinished
 
 
 def _fit(
@@ -102,7 +120,7 @@ def _fit(
 
     placed = [jax.device_put(_wide(each)) for each in training]
 
-    def run(start: np.ndarray, left: int) -> np.ndarray:
+    def run(start: np.ndarray, left: int) -> tuple[np.ndarray, float]:
         def objective(flat: np.ndarray) -> tuple[float, np.ndarray]:
             check()
             away = flat - begin
@@ -120,13 +138,13 @@ def _fit(
 
 def minimised(
     objective: Callable[[np.ndarray], tuple[float, np.ndarray]], start: np.ndarray
-) -> np.ndarray:
-    """The minimum of (value, gradient), by L-BFGS (Liu & Nocedal 1989)."""
+) -> tuple[np.ndarray, float]:
+    """The minimum of (value, gradient), by L-BFGS (Liu & Nocedal 1989), and the gradient's size."""
     from scipy import optimize  # imported late: slow to load
 
     options = {"gtol": GRADIENT, "ftol": 0.0, "maxiter": STEPS, "maxfun": STEPS, "maxcor": MEMORY}
     found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    return found.x
+    return found.x, float(np.abs(found.jac).max())
 
 
 def _wide(batch: Batch) -> Batch:

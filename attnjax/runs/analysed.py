@@ -138,14 +138,19 @@ def analyse(
 def kept_checkpoints(
     config: RunConfig, dataset: Dataset, folder: epath.Path, like: Params
 ) -> list[Kept]:
-    """The parameters of every checkpoint in the run's folder, by step, with the learning rate."""
+    """The parameters of every checkpoint in the run's folder, by step.
+
+    With the learning rate of the step that led there: that of the next is 0 after the last one.
+    """
     total = config.train.epochs * steps_per_epoch(dataset.splits["train"], config.train.batch_size)
     factor = make_schedule(config.train, total, attends(config.model.encoder))
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), like)
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         found = checkpoints.kept(shapes)
     return [
-        Kept(step, params, config.train.learning_rate * float(factor(jnp.asarray(step))))
+        Kept(
+            step, params, config.train.learning_rate * float(factor(jnp.asarray(max(step - 1, 0))))
+        )
         for step, params in sorted(found.items())
     ]
 

@@ -157,7 +157,7 @@ def test_effects_foretell_retraining_of_the_whole_model_that_the_damping_holds(d
         effects = every.effects_of(work, [every.Side(params, unravelled, 1 / 12)])
         rows = removed(effects, 4, np.random.default_rng(0))
         quantity = every.make_quantity(stages, target)
-        real = retrained(
+        real, unfinished = retrained(
             stages,
             params,
             lambda params, batch, quantity=quantity: quantity(params, batch, places),
@@ -166,6 +166,7 @@ def test_effects_foretell_retraining_of_the_whole_model_that_the_damping_holds(d
             20.0,
             rows,
         )
+        assert unfinished == 0
         assert np.corrcoef(real.ravel(), effects[rows].ravel())[0, 1] > 0.99
         slope = (real * effects[rows]).sum() / (effects[rows] ** 2).sum()
         assert abs(slope - 1) < 0.15

@@ -67,6 +67,18 @@ def test_what_is_positive_but_for_rounding_tells_the_damping_it_needs(lowest, do
     assert again.positive
 
 
+def test_a_matrix_that_is_nowhere_positive_is_told_at_once(double_precision):
+    for whole in (np.zeros((20, 20)), np.diag(np.where(np.arange(20) == 0, 1.0, 1e-17))):
+        found = solve(by(whole), sides(2, 20), 1e-4, 10)
+        assert not found.positive
+        assert damping_that_works(found, 0.0, EPS) >= 0
+
+
+def test_one_step_reaches_a_small_tolerance_with_no_damping(double_precision):
+    found = solve(by(matrix(np.geomspace(1e-3, 10, 20))), sides(1, 20), 1e-14, 1)
+    assert damping_that_converges(found, 0.0, 1e-14, 1) > 1e6
+
+
 def test_the_damping_that_converges_does(double_precision):
     whole = matrix(np.geomspace(1e-6, 10, 60))
     found = solve(by(whole), sides(2, 60), 1e-6, 20)

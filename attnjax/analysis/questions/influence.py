@@ -5,6 +5,8 @@ or by all parameters (`analysis.all_parameters`). Which look mislabelled, the la
 """
 
 import dataclasses
+import logging
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -21,6 +23,7 @@ from attnjax.config import AnalysisConfig
 from attnjax.data.batches import choose_shapes, sample
 from attnjax.errors import UserError
 
+logger = logging.getLogger(__name__)
 SUSPECTS = 100  # training texts of the highest self-influence that results.json lists
 
 
@@ -50,23 +53,24 @@ def ask(subject: Subject, config: AnalysisConfig, seed: int) -> dict[str, Any]:
         min(config.influence_texts, len(training)),
         subject.check,
     )
-    random = np.random.default_rng(seed)
-    last = last_layer(asked, config.influence_damping)
+    random, of_labels = np.random.default_rng(seed), np.random.default_rng([seed, 1])
+    last = _last_layer(asked, config)
     if config.influence_scope == "last_layer":
+        assert last is not None
         found = effects_of_last(asked, config, last, random)
     else:
         found = effects_of_all(asked, config, subject.kept, seed, random)
     planted = None
-    if config.influence_planted:
+    if config.influence_planted and last:
         planted = influence.planted(
-            last.problem, last.weights, last.damping, config.influence_planted, random
+            last.problem, last.weights, last.damping, config.influence_planted, of_labels
         )
     summary = {
         "target": config.influence_target,
         "training_examples": len(training),
         "examples": len(chosen),
         **found.summary,
-        "training_loss": float(last.found.losses.mean()),
+        "training_loss": float(last.found.losses.mean()) if last else None,
         "check": None if found.check is None else found.check._asdict(),
         "planted": None if planted is None else planted._asdict(),
     }
@@ -76,33 +80,43 @@ def ask(subject: Subject, config: AnalysisConfig, seed: int) -> dict[str, Any]:
     }
     if found.attended is not None:
         told["attended"] = [None] * len(split)
+    texts: list[list[Any]] = [[] for _ in chosen]  # most helpful first
+    for of, each in _told(subject, found):
+        texts[of].append(each)
     for place, row in enumerate(chosen.tolist()):
-        texts = _told(subject, found, place)
-        told["helpful"][row] = [each for each in texts if each["effect"] > 0]
-        told["harmful"][row] = [each for each in reversed(texts) if each["effect"] < 0]
+        helpful = [each for each in texts[place] if each["effect"] > 0]
+        harmful = [each for each in reversed(texts[place]) if each["effect"] < 0]
+        told["helpful"][row], told["harmful"][row] = helpful[: asked.most], harmful[: asked.most]
         if found.attended is not None:
             told["attended"][row] = int(found.attended[place])
     return {
         "influence": told,
         "effects": found.effects,
-        "self_influence": last.self_influence,
+        "self_influence": last.self_influence if last else np.full(len(training), np.nan),
         "summary": summary,
-        "suspects": _suspects(subject, last),
+        "suspects": _suspects(subject, last) if last else [],
     }
 
 
-def _told(subject: Subject, found: Found, place: int) -> list[dict[str, Any]]:
-    """The training texts of one test that are told, most helpful first, with their words."""
-    texts = []
+def _last_layer(asked: Asked, config: AnalysisConfig) -> Last | None:
+    """The last layer; None, with a line, where it is not what is asked for and has no inverse."""
+    try:
+        return last_layer(asked, config.influence_damping)
+    except UserError as error:
+        if config.influence_scope == "last_layer":
+            raise
+        logger.warning("influence: without self-influence, which is of the last layer: %s", error)
+        return None
+
+
+def _told(subject: Subject, found: Found) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Each test and a training text that is told of it, most helpful first, with its words."""
     for (row, of), words in found.words.items():
-        if of != place:
-            continue
         text = _text(subject, row) | {"effect": float(found.effects[row, of])}
         for name, values in words.items():
             segment, _, norm = name.partition("_")
             text["_".join(filter(None, (segment, "by_word", norm)))] = values.tolist()
-        texts.append(text)
-    return texts
+        yield of, text
 
 
 def _text(subject: Subject, row: int) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from attnjax.types import Params
 
 logger = logging.getLogger(__name__)
 
+DAMPING = 1e6  # the most that may be set
 ROUNDED = 10  # times the tolerance that rounding may leave
 
 # A group of tests, its gradients by given parameters -> the addends of its effects
@@ -57,7 +58,7 @@ def effects_of_all(
     batches = list(evaluation_batches(asked.training, asked.shapes, size))
     work = all_parameters.work_on(asked.stages, batches, len(asked.training), asked.check)
     if config.influence_scope == "tracin":
-        way = _tracin(work, kept())
+        way = _tracin(kept())
     else:
         way = _conjugate(work, params, asked, config, seed)
     slopes = jax.jit(all_parameters.make_slopes(asked.stages, target))
@@ -80,8 +81,9 @@ def effects_of_all(
     checked = None
     if config.influence_check:
         rows = influence.removed(whole, config.influence_check, random)
-        real = retrained_without(asked, config, rows)
+        real, unfinished = retrained_without(asked, config, rows)
         checked = influence.compared(rows, real.ravel(), whole[rows].ravel())
+        checked = checked._replace(unfinished=unfinished)
     summary = {
         "parameters": sum(leaf.size for leaf in jax.tree.leaves(params)),
         "leverage": False,
@@ -121,15 +123,20 @@ def _conjugate(work: Work, params: Params, asked: Asked, config: AnalysisConfig,
         return [Side(params, unravel(found.vectors), 1 / work.texts)]
 
     def summary() -> dict[str, Any]:
-        return _solved(solutions, len(rows), config)
+        return _solved(solutions, len(asked.tests), len(rows), config)
 
     return Way(sides, summary)
 
 
-def _solved(solutions: list[Solution], rows: int, config: AnalysisConfig) -> dict[str, Any]:
-    """What the search came to; warns where it did not come to its end."""
-    residuals = np.concatenate([each.residuals for each in solutions])
-    iterations = np.concatenate([each.iterations for each in solutions])
+def _solved(
+    solutions: list[Solution], tests: int, rows: int, config: AnalysisConfig
+) -> dict[str, Any]:
+    """What the search came to; warns where it did not come to its end.
+
+    tests  how many there are: the last group is filled up with others
+    """
+    residuals = np.concatenate([each.residuals for each in solutions])[:tests]
+    iterations = np.concatenate([each.iterations for each in solutions])[:tests]
     most, tolerance = config.influence_iterations, config.influence_tolerance
     # Rounding may leave a little more than the steps themselves knew of.
     allowed = np.where(iterations < most, ROUNDED, 1) * tolerance
@@ -138,13 +145,15 @@ def _solved(solutions: list[Solution], rows: int, config: AnalysisConfig) -> dic
         damping_that_converges(each, config.influence_damping, tolerance, most)
         for each in solutions
     )
+    possible = needed <= DAMPING
     if missed.any():
+        advice = f", or analysis.influence_damping to {needed:.2g}" if possible else ""
         logger.warning(
             "influence: conjugate gradients have not converged after %d iterations (residual "
-            "%.2g); raise analysis.influence_iterations, or analysis.influence_damping to %.2g",
+            "%.2g); raise analysis.influence_iterations%s",
             most,
             residuals.max(),
-            needed,
+            advice,
         )
     return {
         "scope": "all parameters",
@@ -152,19 +161,23 @@ def _solved(solutions: list[Solution], rows: int, config: AnalysisConfig) -> dic
         "residual": float(residuals.max(initial=0)),
         "iterations": int(iterations.max(initial=0)),
         "not_converged": int(missed.sum()),
-        "damping_that_converges": needed if missed.any() else None,
+        "damping_that_converges": needed if missed.any() and possible else None,
         "curvature_examples": rows,
     }
 
 
-def _tracin(work: Work, kept: Sequence[Kept]) -> Way:
+def _tracin(kept: Sequence[Kept]) -> Way:
     """The gradients themselves, at every checkpoint."""
     if not kept:
         raise UserError(
             "analysis.influence_scope=tracin sums over the checkpoints that a run kept, and here "
             "are none; use python -m attnjax.analyze on the run's folder"
         )
-    del work
+    if not any(each.rate for each in kept):
+        raise UserError(
+            "analysis.influence_scope=tracin weighs checkpoints by their learning rates, and those "
+            "of all that the run kept are 0; set analysis.influence_scope to all, or to last_layer"
+        )
 
     def sides(slopes: Callable[[Params], Many]) -> list[Side]:
         return [Side(each.params, slopes(each.params), each.rate) for each in kept]
@@ -200,8 +213,8 @@ def _by_word(
 
 def retrained_without(
     asked: Asked, config: AnalysisConfig, rows: Int[np.ndarray, " removals"]
-) -> Float[np.ndarray, "removals tests"]:
-    """Changes of what is asked of the tests when the whole model is retrained without a row."""
+) -> tuple[Float[np.ndarray, "removals tests"], int]:
+    """`removals.retrained`: changes of what is asked of the tests without each of the rows."""
     quantity = all_parameters.make_quantity(asked.stages, config.influence_target)
     size, count = min(asked.chunk, len(asked.training)), len(asked.tests)
     tests = collate(asked.tests, np.arange(count), count, asked.shapes)

@@ -57,7 +57,7 @@ NAMELESS = Names()
 
 
 class Kept(NamedTuple):
-    """A checkpoint that a run kept: after which step, and the learning rate of the next."""
+    """A checkpoint that a run kept: after which step, and the learning rate of that step."""
 
     step: int
     params: Params

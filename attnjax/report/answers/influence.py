@@ -92,9 +92,10 @@ def lead(found: dict[str, Any]) -> str:
     if missed := found.get("not_converged"):
         said += (
             f" The search has not come to its end for {counted(missed)}: look at the residual. "
-            "More iterations would do, or a damping of about "
-            f"{found['damping_that_converges']:.2g}."
+            "More iterations would do"
         )
+        damping = found["damping_that_converges"]
+        said += f", or a damping of about {damping:.2g}." if damping else "."
     return said
 
 
@@ -118,9 +119,11 @@ def blocks(told: Told) -> list[Block]:
     if rest := names[TEXTS : TEXTS + FOLDED]:
         more = [block for name in rest for block in _of_example(told, texts, name)]
         shown.append(Folded(counted(len(rest), "more example"), more))
+    shown.append(Files(texts))
+    if not suspects.rows:  # the last layer had no inverse, as a line has told
+        return shown
     return [
         *shown,
-        Files(texts),
         Heading("Training texts whose label may be wrong"),
         Shown(suspects._replace(rows=suspects.rows[:SUSPECTS]), suspects.caption),
         Files(suspects),
@@ -156,6 +159,7 @@ def premises_table(found: dict[str, Any]) -> Table:
         "iterations": found.get("iterations"),
         "checkpoints": len(found["checkpoints"]) if found.get("checkpoints") else None,
         "retrained removals": checked.get("removals"),
+        "not at a minimum": checked.get("unfinished") or None,
         "Pearson's r": checked.get("pearson"),
         "slope": checked.get("slope"),
         "planted labels": planted.get("labels"),

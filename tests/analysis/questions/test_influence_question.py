@@ -287,6 +287,8 @@ def test_tracin_sums_products_of_gradients_over_the_checkpoints(target):
     assert summary["rates"] == [0.1, 0.02]
     with pytest.raises(UserError, match="sums over the checkpoints that a run kept"):
         asked(config, stages, params, training, split)
+    with pytest.raises(UserError, match="those of all that the run kept are 0"):
+        asked(config, stages, params, training, split, lambda: [Kept(10, params, 0.0)])
 
 
 def attention_gradients(stages, params, split, last):
@@ -312,12 +314,19 @@ def test_retrained_removals_stand_beside_the_effects():
     assert checked["pearson"] > 0.95
 
 
-def test_a_search_without_end_is_told_and_a_matrix_that_is_not_positive_refused(caplog):
+def test_a_search_without_end_is_told_and_a_matrix_that_is_not_positive_refused(
+    caplog, monkeypatch
+):
     stages, params = small_model("average", "dot", classes=2)
     training, split = splits()
     config = dataclasses.replace(WHOLE, influence_iterations=6)
     summary = asked(config, stages, params, training, split).found["influence"]["summary"]
     assert summary["not_converged"] == 6
+    size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    with monkeypatch.context() as patch:
+        patch.setattr(all_parameters, "LARGEST", 4 * size)  # two groups, of 4 and of 2 tests
+        grouped = asked(config, stages, params, training, split).found["influence"]["summary"]
+    assert grouped["not_converged"] == 6
     assert summary["residual"] > config.influence_tolerance
     assert "have not converged after 6 iterations" in caplog.text
     enough = dataclasses.replace(config, influence_damping=1.1 * summary["damping_that_converges"])
@@ -329,6 +338,45 @@ def test_a_search_without_end_is_told_and_a_matrix_that_is_not_positive_refused(
     least = float(str(caught.value).split()[-1])
     works = dataclasses.replace(config, influence_damping=least, influence_iterations=50)
     asked(works, stages, params, training, split)
+
+
+def test_other_scopes_do_without_a_last_layer_that_has_no_inverse(caplog):
+    stages, params = small_model("average", "dot", classes=3)
+    training, split = splits()
+    config = dataclasses.replace(
+        WHOLE, influence_scope="tracin", influence_damping=0.0, influence_planted=0.1
+    )
+    whole = asked(config, stages, params, training, split, lambda: [Kept(20, params, 0.1)])
+    assert "without self-influence, which is of the last layer" in caplog.text
+    answer = summarise(whole, config, ("a", "b", "c"), split.labels)["analysis"]["influence"]
+    assert np.isfinite(answer["helps"]["mean"])
+    assert answer["planted"] is answer["self_influence"]["mean"] is None
+    assert answer["suspects"] == []
+
+
+def test_removals_do_not_change_the_labels_that_are_planted():
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    config = dataclasses.replace(CONFIG, influence_planted=0.2)
+    planted = [
+        asked(
+            dataclasses.replace(config, influence_check=count), stages, params, training, split
+        ).found["influence"]["summary"]["planted"]
+        for count in (0, 4)
+    ]
+    assert planted[0] == planted[1]
+
+
+def test_the_helpful_are_not_filled_up_with_the_least_helpful():
+    """Of 30 texts more than 20 help, or harm, some example: 20 are told, the ends of both."""
+    stages, params = small_model("average", "dot", classes=2)
+    training, split = splits()
+    config = dataclasses.replace(CONFIG, influence_texts=20, influence_check=0)
+    found = asked(config, stages, params, training, split).found["influence"]
+    lengths = {len(row) for side in ("helpful", "harmful") for row in found["influence"][side]}
+    most = max((sign * found["effects"] > 0).sum(axis=0).max() for sign in (1, -1))
+    assert most > 20
+    assert max(lengths) == 20
 
 
 def test_examples_of_a_label_that_no_training_text_has_are_not_asked_about():
