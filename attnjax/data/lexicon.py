@@ -11,6 +11,8 @@ from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
 from attnjax.types import EOS
 
+FIELD = "analysis.concepts"
+
 
 class Lexicon(NamedTuple):
     """concepts  name -> ids of its words; words  ids of all words that the vocabulary knows."""
@@ -22,13 +24,15 @@ class Lexicon(NamedTuple):
 def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
     """The concepts of a file, as far as the vocabulary knows their words.
 
-    A line is a name, a colon and words; empty lines, and those that begin with #, say nothing.
+    A line is a name, a colon and words; empty lines, and those that begin with #, say nothing. Of
+    "good, top-notch." commas, hyphens and full stops are no members; of ". ! ?" all are.
     Raises UserError, naming file and line, where there is no concept, or one without a known word.
     """
-    name = Path(path).name
+    place = Path(path).expanduser()
+    name = f"{FIELD}: {place.name}"
     concepts: dict[str, np.ndarray] = {}
-    for number, line in read_lines(Path(path)):
-        if not line.strip() or line.startswith("#"):
+    for number, line in read_lines(place, name):
+        if not line.strip() or line.strip().startswith("#"):
             continue
         concept, colon, words = line.partition(":")
         concept = concept.strip()
@@ -37,7 +41,7 @@ def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
                 f"{name}, line {number}: a line of a lexicon is a concept's name, once in the "
                 "file, a colon, and its words: 'positive: good fine'"
             )
-        both = (tokenize(words, keep_numbers=kept) for kept in (False, True))  # models differ
+        both = (_words(words, kept) for kept in (False, True))  # models differ
         ids = np.unique(np.concatenate([vocabulary.ids(each)[1:-1] for each in both]))
         known = ids[ids > EOS]
         if not len(known):
@@ -49,3 +53,16 @@ def read_lexicon(path: str, vocabulary: Vocabulary) -> Lexicon:
     if not concepts:
         raise UserError(f"{name} names no concept; write a line for each: 'positive: good fine'")
     return Lexicon(concepts, np.arange(EOS + 1, len(vocabulary), dtype=np.int32))
+
+
+def _words(text: str, keep_numbers: bool) -> list[str]:
+    """The words between blanks, as texts are read, without the marks that stand beside a word."""
+    found = []
+    for piece in text.split():
+        read, marks = tokenize(piece, keep_numbers=keep_numbers), not _speaks(piece)
+        found += [word for word in read if marks or _speaks(word)]
+    return found
+
+
+def _speaks(word: str) -> bool:
+    return any(each.isalnum() for each in word)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from attnjax.data.tokens import tokenize
+from attnjax.data.tokens import NUMBER, tokenize
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.data.word_values import read_word_numbers
 from attnjax.errors import UserError
@@ -61,6 +61,11 @@ def read_listed(path: str) -> dict[str, Values]:
             raise UserError(f"{FIELD}: '{word}' has {wrong}; write {FORM}")
         read = tokenize(word)
         name = read[0] if len(read) == 1 else word
+        if name == NUMBER != word:
+            raise UserError(
+                f"{FIELD}: '{word}' is read as '{NUMBER}', as every number is; write '{NUMBER}' "
+                "for all of them, or take it out"
+            )
         if found.setdefault(name, values) != values:
             raise UserError(
                 f"{FIELD}: '{written[name]}' and '{word}' are both read as '{name}', and have "

@@ -25,6 +25,24 @@ def test_words_are_those_of_texts_and_unknown_ones_are_left_out(tmp_path):
     assert VOCABULARY.words(found.words) == list(VOCABULARY.tokens[4:])
 
 
+def test_marks_beside_words_are_no_members(tmp_path):
+    vocabulary = Vocabulary.build([["good", "fine", "top", "notch", ",", ".", "-", "!"]])
+    text = "  # a note\npositive: good, top-notch; fine.\nmarks: , !\n"
+    (tmp_path / "words.txt").write_text(text)
+    found = read_lexicon(str(tmp_path / "words.txt"), vocabulary)
+    words = {name: set(vocabulary.words(ids)) for name, ids in found.concepts.items()}
+    assert words == {"positive": {"good", "top", "notch", "fine"}, "marks": {",", "!"}}
+
+
+def test_the_home_folder_is_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "words.txt").write_text("a: good\n")
+    assert list(read_lexicon("~/words.txt", VOCABULARY).concepts) == ["a"]
+    (tmp_path / "words").mkdir()
+    with pytest.raises(UserError, match=r"analysis\.concepts: words: it is a folder"):
+        read_lexicon("~/words", VOCABULARY)
+
+
 def test_numbers_are_words_where_a_model_reads_them_as_such(tmp_path):
     (tmp_path / "words.txt").write_text("numbers: 1998 7 good\n")
     found = read_lexicon(str(tmp_path / "words.txt"), Vocabulary.build([["1998", "good", "x"]]))

@@ -42,6 +42,7 @@ def test_without_strengths_and_without_a_list(tmp_path):
         ("good 1\ngood -1\n", "line 2: 'good' has -1 here and 1 before; keep one"),
         ("good 1\nGood -1\n", "'good' and 'Good' are both read as 'good', and have other"),
         ("good 1 1e39\n", "'good' has 1 1e+39; write a word and 1 or -1"),
+        ("10 1\ngood 1\n", "'10' is read as '<num>', as every number is; write '<num>' for all"),
         ("good 2\n", "'good' has 2; write a word and 1 or -1"),
         ("good 1 0\n", "'good' has 1 0; write a word and 1 or -1"),
         ("good 1\nbad -1 2\n", "line 2: the lines before have another number of cells"),

@@ -35,14 +35,14 @@ from attnjax.errors import UserError
 from attnjax.model.stages import mean_vectors, sees_pieces
 from attnjax.types import Batch, Params, Stages
 
-WORDS = 12  # that replace one: of a concept, and of all words
+WORDS = 12  # that replace one, at most: of a concept, and of all words
 
 
 class Learnt(NamedTuple):
     """What the question is asked with.
 
     sample  of the text's states; members  concept -> [words of the vocabulary], True on its own
-    others  concept -> [WORDS] ids that stand for it; random  [WORDS] ids of any words
+    others  concept -> [at most WORDS] ids that stand for it; random  the same of any words
     """
 
     sample: Sample
@@ -60,12 +60,15 @@ def fit_concepts(config: AnalysisConfig, names: Names) -> Callable[..., Learnt]:
         lexicon = names.concepts
         assert lexicon is not None, "checked with the configuration"
         sample = fit_sample(config.information_whiten)(stages, params, batches, key)["text"]
-        random, size = np.random.default_rng(0), 1 + int(lexicon.words.max())
+        size = 1 + int(lexicon.words.max())
         fits = _fitting(stages, params, size)
 
         def drawn(ids: np.ndarray) -> Int[Array, " words"]:
+            """All of few, each as often; a draw hangs on these words alone, not on other lists."""
             ids = ids[fits[ids]]
-            return jnp.asarray(random.choice(ids, WORDS, replace=len(ids) < WORDS), jnp.int32)
+            if len(ids) > WORDS:
+                ids = np.random.default_rng(0).choice(ids, WORDS, replace=False)
+            return jnp.asarray(ids, jnp.int32)
 
         for name, ids in lexicon.concepts.items():
             if not fits[ids].any():

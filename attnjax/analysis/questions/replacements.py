@@ -6,6 +6,7 @@ the text at most so many nats under the bigram model of the training texts; thos
 first order lower the explained logit most (Ebrahimi et al. 2018, arXiv:1712.06751, eq. 10).
 """
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,11 +22,14 @@ from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import BUCKETS
 from attnjax.config import AnalysisConfig
 from attnjax.data.batches import EncodedSplit, choose_shapes, map_rows
+from attnjax.data.tokens import NUMBER, tokenize
 from attnjax.data.word_values import read_word_values
 from attnjax.errors import UserError
 from attnjax.model.stages import mean_vectors, pieces_of, sees_pieces, vocabulary_size
 from attnjax.perturb.differences import nearest_words
 from attnjax.types import EOS, PAD, Batch, Params, Stages
+
+logger = logging.getLogger(__name__)
 
 DIGITS = 6  # to which the change of a logit is compared
 WIDER = 5  # times as many near words are looked at where some have too many pieces
@@ -62,6 +66,8 @@ def prepare(
     """
     words = vocabulary_size(stages, params)
     costs = jnp.asarray(costs_of(config, names, words))
+    if config.flip_costs:
+        logger.info("flips: costs of %d words that the model knows", int((costs != 1).sum()))
     vectors, pieces = (np.asarray(each) for each in mean_vectors(stages, params, words))
     if config.flip_prior < 0:
         return Prepared(jnp.asarray(_nearest(vectors, pieces, split, config)), costs)
@@ -247,7 +253,11 @@ def costs_of(config: AnalysisConfig, names: Names, words: int) -> np.ndarray:
     if least := [word for word, cost in given.items() if cost <= 0]:
         raise UserError(f"analysis.flip_costs: the cost of '{least[0]}' must be above 0")
     numbers = {word: number for number, word in enumerate(names.words) if number > EOS}
-    known = {numbers[word]: cost for word, cost in given.items() if word in numbers}
+    known: dict[int, float] = {}
+    for word, cost in given.items():
+        read = [word] if word in numbers else tokenize(word)  # 'Good' is 'good' where texts are
+        if len(read) == 1 and read[0] in numbers and read[0] != NUMBER:
+            known.setdefault(numbers[read[0]], cost)
     if not known:
         raise UserError(
             "analysis.flip_costs: none of the file's words is one that the model knows; write "

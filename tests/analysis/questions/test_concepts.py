@@ -65,6 +65,18 @@ def test_it_equals_running_every_changed_text(asked):
         np.testing.assert_allclose(rows["concept"][row], word - beyond, rtol=1e-3, atol=1e-5)
 
 
+def test_a_list_stands_by_itself_and_few_words_count_alike(asked):
+    _, stages, params, _, training = asked
+    other = Lexicon({"a": np.array([10, 11]), **LEXICON.concepts}, LEXICON.words)
+    one, two = (
+        fit_concepts(SETTINGS, Names(concepts=each))(stages, params, training, jax.random.key(0))
+        for each in (LEXICON, other)
+    )
+    assert one.others["low"].tolist() == LEXICON.concepts["low"].tolist()
+    np.testing.assert_array_equal(one.random, two.random)
+    assert len(set(one.random.tolist())) == len(one.random) == 12
+
+
 def test_of_a_word_that_is_all_its_concept_nothing_is_beyond(asked):
     found, _, _, split, _ = asked
     rows = found.found["concepts"]["concepts"]["nine"]
@@ -86,8 +98,9 @@ def test_results_and_section_tell_of_every_concept_and_state(asked, tmp_path):
         "low": 5, "nine": 1}  # fmt: skip
     run = Told(epath.Path(tmp_path), {"analysis": analysis}, analysis, [])
     (shown,) = (each for each in ANSWERS["concepts"].blocks(run) if isinstance(each, Shown))
-    assert [row[:3] for row in shown.table.text()][:2] == [
-        ["low", "5", "embedding"], ["low", "5", "encoder"]]  # fmt: skip
+    texts = sum(bool({EOS + 1, EOS + 2, 6, 7, 8} & set(each.tolist())) for each in split.tokens)
+    assert [row[:4] for row in shown.table.text()][:2] == [
+        ["low", "5", str(texts), "embedding"], ["low", "5", str(texts), "encoder"]]  # fmt: skip
     said = ANSWERS["concepts"].sentence(run)
     assert said.startswith(
         "Of what the attended state knows of a word, this is beyond its concept: "

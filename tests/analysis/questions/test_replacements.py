@@ -11,10 +11,18 @@ from test_flips import CONFIG, LENGTHS, NAMES, balanced, reader, split_of
 
 from attnjax.analysis.bigrams import count_bigrams, log_probability
 from attnjax.analysis.importance.target import class_logit
-from attnjax.analysis.questions.replacements import at_tokens, nats_lost, prepare, taken_apart
+from attnjax.analysis.questions.question import Names
+from attnjax.analysis.questions.replacements import (
+    at_tokens,
+    costs_of,
+    nats_lost,
+    prepare,
+    taken_apart,
+)
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
 from attnjax.analysis.summary import summarise
+from attnjax.config import AnalysisConfig
 from attnjax.data.batches import choose_shapes, evaluation_batches
 from attnjax.errors import UserError
 from attnjax.training.parallel import remembered
@@ -126,3 +134,11 @@ def test_bounds_that_leave_nothing_and_a_prior_without_texts_are_told():
     engine = engine_for(params, remembered(quick_jit))
     with pytest.raises(UserError, match="'flips' asks about training data, which is not at hand"):
         study(PRIOR, stages, split_of([3]), 0, engine)
+
+
+def test_costs_are_of_words_as_texts_are_read(tmp_path):
+    path = tmp_path / "costs.txt"
+    path.write_text("Good 5\nfine 3\n10 7\nunheard 2\n")
+    names = Names(("<pad>", "<unk>", "<sos>", "<eos>", "good", "fine", "<num>", "bad"))
+    found = costs_of(AnalysisConfig(flip_costs=str(path)), names, 8)
+    assert found[4:].tolist() == [5, 3, 1, 1]
