@@ -7,9 +7,10 @@ import numpy as np
 from etils import epath
 
 from attnjax.analysis.findings import describe
+from attnjax.analysis.importance import METHODS, method_named
 from attnjax.analysis.questions.agreement import agree
 from attnjax.analysis.rows import Ragged
-from attnjax.config import RunConfig, differences, to_dict
+from attnjax.config import RunConfig, changed, differences, to_dict
 from attnjax.data.dataset import Dataset, load_dataset
 from attnjax.data.tested import load_test
 from attnjax.errors import UserError
@@ -112,13 +113,22 @@ def _other_seed(config: RunConfig, other: epath.Path) -> epath.Path:
             "seed"
         )
     for name, (here, there) in found.items():
-        changes = not name.startswith("analysis.") or name == "analysis.detach_attention"
+        changes = not name.startswith("analysis.") or _tunes(config, name, there)
         if changes and name not in WITHIN_CONDITION:
             raise UserError(
                 f"--second={other} has {name}={there!r}, and this run {here!r}; give a run "
                 "that differs in its seed alone"
             )
     return other
+
+
+def _tunes(config: RunConfig, name: str, other: Any) -> bool:
+    """Whether an explanation of the run is another one with this other value of the field."""
+    if name == "analysis.detach_attention":
+        return True
+    one, two = config.analysis, changed(config, {name: other}).analysis
+    records = [method_named(each) for each in one.methods if each in METHODS]
+    return any(each.under(one) != each.under(two) for each in records)
 
 
 def _require_same_examples(other: epath.Path, config: RunConfig, dataset: Dataset) -> None:
