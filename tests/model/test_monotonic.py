@@ -7,6 +7,7 @@ import pytest
 from helpers import WORDS, batch_of, quick_jit, small_model
 
 from attnjax.analysis.importance import method_named
+from attnjax.analysis.importance.bottleneck import fit_noise
 from attnjax.analysis.importance.information import known_in
 from attnjax.analysis.information.measure import Settings
 from attnjax.analysis.information.states import fit_sample, tokens_read
@@ -269,3 +270,15 @@ def test_information_counts_the_tokens_that_the_network_sees():
     asked = stages, params, batch, jax.random.key(1), "text", "encoder", sample, settings
     found = known_in(*asked).distortion / 0.05
     np.testing.assert_allclose(found, 1, atol=0.15)
+
+
+def test_the_noise_of_a_bottleneck_is_that_of_words_with_states():
+    stages, params, _, listed = models("bilstm", "additive")
+    batch = batch_of(rows_of([[4, 5, 7, 8], [9, 10, 7]] * 3))
+    noise = fit_noise(stages, params, [batch], jax.random.key(0))
+    trace = forward(stages, params, batch)
+    seen = np.asarray(batch.words) & (listed.signs[np.asarray(batch.tokens)] == 0)
+    states = np.asarray(trace.encoded.states)
+    assert not states[np.asarray(batch.words) & ~seen].any()
+    np.testing.assert_allclose(noise.mean, states[seen].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(noise.deviation, states[seen].std(axis=0), rtol=1e-4)

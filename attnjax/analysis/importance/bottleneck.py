@@ -41,7 +41,8 @@ def fit_noise(
     @jax.jit
     def collect(params: Params, batch: Batch) -> Any:
         states = stages.encode(params, stages.embed(params, batch), batch).states
-        real = (batch.words & (batch.weight > 0)[:, None]).reshape(-1)
+        # Listed words, and those without a piece, have no state.
+        real = (stages.attended(batch) & (batch.weight > 0)[:, None]).reshape(-1)
         return moments(states.reshape(-1, states.shape[-1]), real, False)
 
     total: Any = None
@@ -84,11 +85,12 @@ def bottleneck(price: float, steps: int, draws: int) -> Any:
     def find(
         stages: Stages, params: Params, batch: Batch, key: Key[Array, ""], fitted: Noise
     ) -> Float[Array, "batch length"]:
-        trace, words = forward(stages, params, batch), batch.words[..., None]
+        trace, seen = forward(stages, params, batch), stages.attended(batch)
+        words = seen[..., None]
         encoded, classes = trace.encoded, trace.logits.argmax(axis=-1)
         mean, deviation = fitted.mean[None, None], fitted.deviation[None, None]
         offset = (encoded.states - mean) / deviation
-        count = jnp.maximum(batch.words.sum(axis=-1), 1).astype(offset.dtype) * offset.shape[-1]
+        count = jnp.maximum(seen.sum(axis=-1), 1).astype(offset.dtype) * offset.shape[-1]
 
         def told(alpha: Array) -> Array:
             return jnp.where(words, information(alpha, offset), 0)

@@ -7,7 +7,7 @@ U-Net). A new text then costs passes, not an optimisation; what that loses is th
 objectives.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -27,6 +27,7 @@ from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
 HIDDEN = 64
+SEEN = 100  # words whose states say what the network starts from
 RATE = 0.01  # of Adam at the start; it falls to 0
 START = 0.9  # of every mask, before anything is learnt
 RISE = 0.5  # share of the steps over which the price of a word rises to its value
@@ -63,6 +64,7 @@ def initial(
     )
     varies = deviation > DEAD * deviation.max()
     scale = jnp.where(varies, 1 / jnp.where(varies, deviation, 1), 0)
+    scale = jnp.where(varies.any(), scale, 1)  # of equal words nothing is known, and all may matter
     kernel = kernel * (scale * jnp.maximum(varies.sum(), 1).astype(scale.dtype) ** -0.5)[:, None]
     return Head(
         kernel,
@@ -70,6 +72,22 @@ def initial(
         jnp.zeros((classes, HIDDEN), states.dtype),
         jnp.full(classes, logit(START), states.dtype),
     )
+
+
+def _first_words(
+    stages: Stages, params: Params, batches: Sequence[Batch]
+) -> tuple[Float[Array, "one tokens width"], Bool[Array, "one tokens"], int]:
+    """States of as many batches as have SEEN words, which are them, and the number of classes."""
+    states, words, count, classes = [], [], 0, 0
+    for batch in batches:
+        trace = forward(stages, params, batch)
+        real = batch.words & (batch.weight > 0)[:, None]
+        states.append(trace.encoded.states.reshape(-1, trace.encoded.states.shape[-1]))
+        words.append(real.reshape(-1))
+        count, classes = count + int(real.sum()), trace.logits.shape[-1]
+        if count >= SEEN:
+            break
+    return jnp.concatenate(states)[None], jnp.concatenate(words)[None], classes
 
 
 def masked(stages: Stages, params: Params, batch: Batch, head: Head) -> Keep:
@@ -120,10 +138,8 @@ def make_fit(settings: Settings) -> Callable[..., Head]:
         rounds = -(-settings.steps // len(rows))
         order = np.concatenate([random.permutation(len(rows)) for _ in range(rounds)])
 
-        first = rows[order[0]]
-        trace = forward(stages, params, first)
-        words = first.words & (first.weight > 0)[:, None]
-        head = initial(key, trace.encoded.states, words, trace.logits.shape[-1])
+        states, words, classes = _first_words(stages, params, [rows[each] for each in order])
+        head = initial(key, states, words, classes)
         state = head, at_rest(head)
         for taken, number in enumerate(order[: settings.steps].tolist()):
             turn = jnp.asarray(taken, jnp.int32)

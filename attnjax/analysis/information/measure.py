@@ -46,7 +46,8 @@ class Known(NamedTuple):
 
     sigma       [batch, length] noise that it does not notice, at most BOUND sigma_X
     retained    [batch, length] 1/2 log(1 + sigma_X^2 / sigma^2), nats per dimension; 0 on padding
-    distortion  [batch] D(sigma), rate / 2 where it is right
+    distortion  [batch] D(sigma) by the share of tokens with a sigma below the bound, on which the
+                state hangs: rate / 2 where it is right
     """
 
     sigma: Float[Array, "batch length"]
@@ -81,10 +82,13 @@ def measure(state: State, words: Words, key: Key[Array, ""], settings: Settings)
     sigma = jnp.minimum(jax.lax.rsqrt(jnp.maximum(precision, TINY)), bound)
     if settings.steps:
         sigma = optimise(state, words, sigma, keys[1], settings)
-        precision = 1 / jnp.square(sigma)
+        # Of a word at the bound nothing more is known than that: perhaps nothing is kept.
+        precision = jnp.where(sigma < bound, 1 / jnp.square(sigma), precision)
     retained = jnp.log1p(jnp.square(words.deviation) * precision) / 2
     distorted = distortion(state, words, sigma, keys[2], settings.draws)
-    return Known(sigma, jnp.where(words.mask, retained, 0), distorted)
+    heard = jnp.sum((sigma < bound) & words.mask, axis=-1, keepdims=True).astype(sigma.dtype)
+    share = jnp.where(heard > 0, heard / words.lengths, 1)[:, 0]
+    return Known(sigma, jnp.where(words.mask, retained, 0), distorted / share)
 
 
 def squared_jacobian(

@@ -23,7 +23,8 @@ from attnjax.config import AnalysisConfig
 from attnjax.model.attention import forward
 from attnjax.types import Batch, Params, Stages
 
-STEPS = 100  # of the fit among candidates
+STEPS = 10_000  # of the fit among candidates, at most
+GAIN = 1e-9  # nats an example by which a step raises the likelihood, so that another is taken
 HARDEST = 20  # texts of least information whose numbers results.json has
 
 
@@ -43,10 +44,14 @@ def without_text(
     shares = counts / max(counts.sum(), 1)
     if candidates is None:
         return shares
-    allowed = candidates.astype(np.float64)
+    allowed, before = candidates.astype(np.float64), -np.inf
     for _ in range(STEPS):
-        rivals = allowed.T @ (1 / np.maximum(allowed @ shares, 1e-30))
-        shares = counts / np.maximum(rivals, 1e-30)
+        among = np.maximum(allowed @ shares, 1e-30)
+        likelihood = float(np.mean(np.log(shares[labels]) - np.log(among))) if len(labels) else 0.0
+        if likelihood - before < GAIN:
+            break
+        before = likelihood
+        shares = counts / np.maximum(allowed.T @ (1 / among), 1e-30)
         shares /= max(shares.sum(), 1e-30)
     return shares
 

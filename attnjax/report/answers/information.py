@@ -67,8 +67,9 @@ TERMS = [
     ("discarded", "log(σ/σX), nats per dimension; at most log 10."),
     (
         "distortion",
-        "The variance that the noise brings into a state, as a share of its own: half the rate "
-        "where the measure is right. Far from that, the state is saturated or σ not converged. "
+        "The variance that the noise brings into a state, as a share of its own and by the share "
+        "of tokens on which the state hangs: half the rate where the measure is right. Far from "
+        "that, the state is saturated or σ not converged. "
         "Texts outside: the share for which it is not 0.5 to 1.5 times half the rate; of a text "
         "it is a mean of few draws, so that some are by chance, of one logit about a seventh.",
     ),

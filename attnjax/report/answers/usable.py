@@ -81,9 +81,10 @@ def sentence(told: Told) -> str:
     known = usable(found and found["bits"], count)
     if not found or known is None:
         return ""
+    texts = counted(known["defined"] or found["texts"], "text")
     return (
         f"A text tells {estimate(known)} of the {number(found['of_label']['mean'])} bits of its "
-        f"label, mean of {counted(found['texts'], 'text')}; {share(found['negative_fraction'])} of "
+        f"label, mean of {texts}; {share(found['negative_fraction'])} of "
         "them mislead the model."
     )
 

@@ -11,6 +11,7 @@ from attnjax.analysis.importance.mask import masks, objective, probability_under
 from attnjax.analysis.importance.mask_model import (
     Settings,
     deleted,
+    initial,
     make_fit,
     masked,
     preserved,
@@ -105,3 +106,15 @@ def test_the_query_is_left_as_it_is():
     assert (keep[:, batch.tokens.shape[1] :] == 1).all()
     assert (keep[~np.asarray(features(batch))] == 1).all()
     assert (keep[:, : batch.tokens.shape[1]][np.asarray(batch.words)] < 1).all()
+
+
+def test_a_first_batch_of_one_word_does_not_stop_the_network():
+    stages, params, _ = additive()
+    single = [batch_of([np.array([SOS, word, EOS], np.int32)]) for word in (5, 6, 7, 8)]
+    settings = Settings(PRICE, 30, "deletion", "zero")
+    for batches in (single, single[:1]):
+        head = make_fit(settings)(stages, params, batches, KEY)
+        assert np.abs(np.asarray(head.kernel)).max() > 0
+    words = jnp.ones((1, 3), bool)
+    equal = initial(KEY, jnp.ones((1, 3, 4), jnp.float32), words, 2)
+    assert (np.asarray(equal.kernel) != 0).all()

@@ -204,3 +204,24 @@ def test_shares_by_distance_do_not_depend_on_padding():
         for each in (alone, longer)
     )
     np.testing.assert_allclose(one, two, rtol=1e-12)
+
+
+@pytest.mark.parametrize("steps", [0, 20])
+def test_tokens_on_which_a_state_does_not_hang_are_no_distortion_and_kept_not_at_all(steps):
+    """Of a sum of a text's words without its ends, as short as the text may be."""
+    random = np.random.default_rng(3)
+    units = spread(random.normal(size=(50, 8)))
+    matrix = jnp.asarray(random.normal(size=(6, 8)))
+    settings = Settings(rate=0.1, probes=0, steps=steps, draws=2000)
+    for length in (3, 4, 10):
+        words = words_of(random.normal(size=(1, length, 6)))
+        ends = jnp.zeros(length, bool).at[jnp.array([0, length - 1])].set(True)
+
+        def state(vectors, ends=ends, words=words):
+            summed = jnp.where(ends[None, :, None], 0, vectors).sum(axis=1) @ matrix
+            return scaled(summed, units, words.mask)
+
+        found = measured(state, words, settings)
+        np.testing.assert_allclose(found.distortion, 0.05, rtol=0.1)
+        assert found.retained[0, 0] == found.retained[0, -1] == 0
+        assert (found.retained[0, 1:-1] > 0.05).all()

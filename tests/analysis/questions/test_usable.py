@@ -42,6 +42,22 @@ def test_shares_among_candidates_are_the_likeliest():
         assert likelihood(moved) < best
 
 
+def test_candidates_that_overlap_little_are_fitted_to_the_end():
+    """Chains of neighbouring pairs, which a fixed number of steps does not reach along."""
+    random = np.random.default_rng(0)
+    for classes in (20, 30):
+        first = np.repeat(np.arange(classes - 1), 40)
+        labels = first + (random.random(len(first)) < 0.25)
+        allowed = np.zeros((len(first), classes), bool)
+        allowed[np.arange(len(first)), first] = allowed[np.arange(len(first)), first + 1] = True
+        found = without_text(labels, classes, allowed)
+        # In a chain each pair's odds are free: the likeliest are the shares within the pair.
+        for pair in range(classes - 1):
+            share = np.mean(labels[first == pair] == pair)
+            odds = found[pair] / (found[pair] + found[pair + 1])
+            assert odds == pytest.approx(share, abs=0.01)
+
+
 @pytest.fixture(scope="module")
 def model():
     config = ModelConfig(encoder="average", embed_dim=4, hidden_dim=4)
