@@ -228,9 +228,10 @@ class Checkpoints:
         if jax.process_count() > 1:
             self.wait()  # two saves under way would meet each other's barriers
         manager = self._manager(name)
-        if step in manager.all_steps():
-            # Left by a run that was killed between saving the best and the latest.
-            manager.delete(step)
+        for later in [each for each in manager.all_steps() if each >= step]:
+            # Left by a run that was killed between saving the best and the latest, or that went
+            # further than the checkpoint that this one goes on from: Orbax would save nothing.
+            manager.delete(later)
         items = {"state": ocp.args.StandardSave(arrays), "meta": ocp.args.JsonSave(meta)}
         if self._record:
             items[RECORD] = ocp.args.JsonSave(self._record)

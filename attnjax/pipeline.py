@@ -155,6 +155,8 @@ def refuse_other_run(config: RunConfig, folder: epath.Path, record: dict[str, An
         option = OPTIONS[name]
         if name.startswith("analysis.") or option.resumable or option.incidental:
             continue
+        if name == "data.path":  # an analysis has found the data elsewhere; its words are compared
+            continue
         raise UserError(
             f"workdir {folder} holds a run with {name}={stored!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"

@@ -176,6 +176,16 @@ def test_damaged_metadata_of_orbax_is_named(folder):
         checkpoints.restore_best(PARAMS)
 
 
+def test_the_best_of_an_earlier_step_takes_the_place_of_a_later_one(folder):
+    """Of a run that goes on from before the best that an earlier one has left."""
+    with Checkpoints(folder) as checkpoints:
+        checkpoints.save_best({"weights": 3 * PARAMS["weights"]}, 10, {"auc": 0.7})
+    with Checkpoints(folder) as checkpoints:
+        found = checkpoints.restore_best(PARAMS)
+    assert found.step == 10
+    np.testing.assert_array_equal(found.params["weights"], 3 * PARAMS["weights"])
+
+
 def test_what_was_just_restored_is_not_saved_again(folder):
     with Checkpoints(folder) as checkpoints:
         checkpoints.restore_best(PARAMS)

@@ -97,7 +97,7 @@ def write_report(folder: epath.Path) -> None:
         groups=chosen(examples, heads),
         legend=legend(bool(signed_names(examples))),
         training_figures=inline(draw_training(folder, metrics)),
-        command=_command(config, folder),
+        command=_command(results, folder),
         config=json.dumps(config, indent=2),
         versions=json.dumps(
             {name: results.get(name) for name in ("data", "versions", "devices")}, indent=2
@@ -167,11 +167,16 @@ def _timing(timing: dict[str, float | None]) -> str:
     )
 
 
-def _command(config: dict[str, Any], folder: epath.Path) -> str:
+def _command(results: dict[str, Any], folder: epath.Path) -> str:
     """A command that needs no config file: every field that differs from the defaults."""
     from attnjax.config import RunConfig, flatten, to_dict
 
-    defaults = flatten(to_dict(RunConfig()))
+    config, defaults = results["config"], flatten(to_dict(RunConfig()))
+    if scored := results.get("explanations"):
+        given = {"workdir": scored.get("run", "RUN"), "explanations": scored["file"]}
+        given |= {"output": folder.name}
+        flags = [shlex.quote(f"--{name}={value}") for name, value in given.items()]
+        return " ".join(["python", "-m", "attnjax.analyze", *flags])
     elsewhere = config["model"]["attention"] == CLS
     command = "analyze" if elsewhere else "main"
     parts = ["python", "-m", f"attnjax.{command}", f"--workdir={shlex.quote(folder.name)}"]

@@ -1,5 +1,6 @@
 """Texts of the user's explained by a finished run: of a file, of a stream, or one."""
 
+import dataclasses
 import hashlib
 import logging
 import os
@@ -8,7 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attnjax.config import RunConfig
+from attnjax.analysis.importance import method_named
+from attnjax.analysis.questions import wanted as wanted_questions
+from attnjax.config import AnalysisConfig, RunConfig
 from attnjax.data.examples import Example
 from attnjax.data.files import read_unlabelled
 from attnjax.data.lines import BOM
@@ -131,7 +134,7 @@ def explain_texts(
             raise UserError(
                 f"{folder} holds what was found for {stored}; choose another folder with --output"
             )
-    explained = run.study_examples(examples, config.analysis)
+    explained = run.study_examples(examples, of_texts(config.analysis))
     columns = [storable(each.columns or {}) for each in examples]
     rows = finite([{**row, "columns": columns[row["id"]]} for row in explained.rows(run.labels)])
     skipped = [
@@ -146,6 +149,27 @@ def explain_texts(
     print(f"examples: {folder / EXPLAINED}\npage:     {folder / 'examples.html'}")
     if skipped:
         print(f"skipped:  {folder / SKIPPED}")
+
+
+def of_texts(config: AnalysisConfig) -> AnalysisConfig:
+    """Without what needs training examples, which are not at hand beside texts; a line names it."""
+    methods = [name for name in config.methods if method_named(name).under(config).fit]
+    questions = [
+        name
+        for name, each in wanted_questions(config).items()
+        if each.over == "train" or each.fit or (name == "flips" and config.flip_prior >= 0)
+    ]
+    if left := [*methods, *questions]:
+        logger.warning(
+            "analysis: %s: need the training examples, and are left out for texts", ", ".join(left)
+        )
+    pairs = tuple(each for each in config.pairs if not {*each.split("~")} & {*methods})
+    return dataclasses.replace(
+        config,
+        methods=tuple(name for name in config.methods if name not in methods),
+        questions=tuple(name for name in config.questions if name not in questions),
+        pairs=pairs or AnalysisConfig().pairs,
+    )
 
 
 def storable(value: Any) -> Any:

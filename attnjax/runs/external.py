@@ -132,6 +132,7 @@ def score_explanations(config: RunConfig, workdir: str, path: str, output: str, 
         stored |= {"config": to_dict(config), "data": dataset.summary, "timing": None}
         stored["explanations"] = {
             "file": file.name,
+            "run": find_workdir(workdir).name,
             "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
             "methods": [each.name for each in externals],
         }
@@ -146,7 +147,8 @@ def _write(folder: epath.Path, results: dict[str, Any], analysed: Analysed) -> N
     """Writes examples.jsonl and results.json of such an analysis."""
     summary = dict(analysed.summary["analysis"])
     summary["examples_sha256"] = write_json_lines(folder / EXAMPLES, analysed.rows)
-    write_json(folder / RESULTS, {**results, "analysis": summary})
+    found = {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
+    write_json(folder / RESULTS, {**results, **found})
 
 
 def refuse_taken(foreign: Sequence[Foreign]) -> None:
@@ -292,11 +294,21 @@ def export(workdir: str, output: str) -> None:
     examples = read_examples(folder)
     if not examples:
         raise UserError(f"{folder / EXAMPLES} has no explanations; analyse that run first")
-    there = open_workdir(output, "--export")
-    write_json_lines(there / "explanations.jsonl", as_lines(examples))
+    there, source = open_workdir(output, "--export"), {"exported": os.path.abspath(workdir)}
+    lines = there / "explanations.jsonl"
+    if (lines.exists() or (there / SOURCE).exists()) and (
+        not (there / SOURCE).exists() or read_json(there / SOURCE) != source
+    ):
+        raise UserError(
+            f"{there} holds explanations of something else; choose another folder with --export"
+        )
+    for each in (*there.glob("inseq_*.json"), *there.glob("rationales_*.jsonl")):
+        each.unlink()  # perhaps of a method that was left out since
+    write_json(there / SOURCE, source)
+    write_json_lines(lines, as_lines(examples))
     share = people_share(examples)
     for name in ("attention", *examples[0]["importance"]):
         write_json(there / f"inseq_{name}.json", as_inseq(examples, name))
-        lines = rationales(examples, name, None, share)
-        write_json_lines(there / f"rationales_{name}.jsonl", lines)
+        marked = rationales(examples, name, None, share)
+        write_json_lines(there / f"rationales_{name}.jsonl", marked)
     print(f"explanations: {there}")

@@ -13,7 +13,6 @@ import numpy as np
 from etils import epath
 
 from attnjax.analysis.importance import METHODS, method_named
-from attnjax.analysis.questions import wanted
 from attnjax.analysis.questions.question import Names
 from attnjax.analysis.rows import engine_for
 from attnjax.analysis.study import study
@@ -259,16 +258,9 @@ class Run(NamedTuple):
         kept = checked.readable
         words = [checked.words[number] for number in kept]
         split = encode([examples[number] for number in kept], words, run.vocab, self.labels)
+        # What is drawn at random for a text hangs on its own place, not on whether others are read.
+        split = dataclasses.replace(split, numbers=np.array(kept))
         engine = engine_for(self.params, self.compile)
-        # Of texts, what is asked about training examples says nothing.
-        every = wanted(settings).items()
-        asked = tuple(name for name, each in every if each.over != "train")
-        if left := [name for name, each in every if each.over == "train"]:
-            logger.warning(
-                "analysis: %s: asked about the training examples, and left out for texts",
-                ", ".join(left),
-            )
-        settings = dataclasses.replace(settings, questions=asked)
         names = Names(run.vocab.tokens, self.labels)
         (found,) = study(settings, run.stages, split, self.config.seed, engine, names=names)
         return Explained(checked, found)

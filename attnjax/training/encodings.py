@@ -79,7 +79,7 @@ def with_encodings(
     count = sum(map(len, read.values()))
     advance = progress("encoding", count) if progress else lambda _: None
     call = _told(parallel.bind(params)(make_encode, stages), advance)
-    size = config.train.batch_size
+    size = parallel.fit(config.train.batch_size)  # a sweep has a device a core
     for name, split in read.items():
         found = map_rows(_cut(call), split, dataset.shapes, size, check)
         read[name] = replace(split, states=found["states"], summaries=found["query"])

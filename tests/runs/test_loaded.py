@@ -16,6 +16,7 @@ from attnjax.data.examples import Example
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError
 from attnjax.runs import texts
+from attnjax.runs.explained import of_texts
 from attnjax.runs.loaded import Run, compile_in_full, require_list
 from attnjax.training.parallel import remembered
 
@@ -132,13 +133,30 @@ def test_a_fitted_method_has_no_training_data_here(monkeypatch):
         small_run().explain(["a film"], methods=["patterns"])
 
 
-def test_what_is_asked_about_training_examples_is_left_out_of_texts_with_a_line(caplog):
+def test_what_needs_training_examples_is_left_out_of_texts_with_a_line(caplog):
     run = small_run()
-    asked = {"questions": ("prototypes", "permutation"), "methods": ("gradient",)}
+    questions = ("prototypes", "permutation", "usable_information", "flips")
+    asked = {"questions": questions, "methods": ("gradient", "information", "mask_model")}
     settings = dataclasses.replace(run.config.analysis, permutations=2, **asked)
-    found = run.study_examples([Example("a film", None, "", place="text 0")], settings)
-    assert "analysis: prototypes: asked about the training examples, and left out" in caplog.text
+    settings = dataclasses.replace(settings, flip_prior=1.0, pairs=("information~gradient",))
+    left = of_texts(settings)
+    told = "analysis: information, mask_model, flips, prototypes, usable_information: need the"
+    assert told in caplog.text
+    assert left.questions == ("permutation",)
+    assert left.methods == ("gradient",)
+    assert left.pairs == ("attention",)
+    found = run.study_examples([Example("a film", None, "", place="text 0")], left)
     assert "permutation" in found.found.found
+    caplog.clear()
+    assert of_texts(left) == left
+    assert not caplog.text
+
+
+def test_what_is_drawn_for_a_text_hangs_on_its_own_place():
+    run = small_run()
+    texts = ["good film", "a film good a film"]
+    whole, marked = (run.explain([one, texts[1]], ["lime"]) for one in (texts[0], None))
+    np.testing.assert_allclose(whole.importance["lime"][1], marked.importance["lime"][1], rtol=1e-6)
 
 
 @pytest.mark.parametrize("value", [None, 5, "a", b"a", {"text": "a"}])

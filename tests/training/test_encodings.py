@@ -1,5 +1,6 @@
 """A frozen encoder that reads each text once: runs are those of one that reads at every step."""
 
+import dataclasses
 import json
 import logging
 import re
@@ -19,7 +20,7 @@ from attnjax.pipeline import model_of
 from attnjax.stop import Stop, Stopped
 from attnjax.training.encodings import GIB, SPLITS, size_of, with_encodings
 from attnjax.training.loop import train
-from attnjax.training.parallel import make_parallel
+from attnjax.training.parallel import make_parallel, make_row_parallel
 from attnjax.training.setup import starting_state
 from attnjax.types import Encoded, Perturbation
 
@@ -41,6 +42,17 @@ def folder(tmp_path_factory):
         ]
         (folder / "pairs" / path.name).write_text("\n".join(map(json.dumps, pairs)))
     return folder
+
+
+def test_devices_that_do_not_divide_a_batch_read_the_same(folder):
+    """Those of a sweep, which has one a core."""
+    config = config_of(folder)
+    dataset, stages, parallel, params = prepared(config)
+    expected = with_encodings(config, dataset, stages, parallel, params).splits["train"].states
+    three = make_row_parallel(dataclasses.replace(config.train, devices=3))
+    found = with_encodings(config, dataset, stages, three, params).splits["train"].states
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-5)
 
 
 def config_of(folder, pair=False, **more):
