@@ -14,6 +14,7 @@ NORMAL = NormalDist()  # of the standard library: scipy takes most of a second t
 
 Range = tuple[float, float]
 UNBOUNDED: Range = (-np.inf, np.inf)
+POSITIVE: Range = (0.0, np.inf)
 RANGES: dict[str, Range] = {
     "accuracy": (0.0, 1.0),
     "kendall": (-1.0, 1.0),
@@ -31,6 +32,10 @@ RANGES: dict[str, Range] = {
     "average_precision": (0.0, 1.0),
     "f1": (0.0, 1.0),
     "iou": (0.0, 1.0),
+    **dict.fromkeys(("decode", "score", "encode", "embed"), (-1.0, 1.0)),  # of randomisation
+    **dict.fromkeys(("infidelity_scaled", "flip"), (0.0, 1.0)),
+    **dict.fromkeys(("max_sensitivity", "lipschitz", "replacement", "infidelity"), POSITIVE),
+    **dict.fromkeys(("changed_words", "distance", "radius"), POSITIVE),
 }
 
 

@@ -86,9 +86,10 @@ def _tests(rows: Sequence[Found], alpha: float) -> str:
     if not tested:
         return "Nothing is tested: of one run against one, a difference may be of the seed alone."
     kept = sum(each <= alpha for each in tested)
+    verb = "is" if 1 in (kept, len(tested)) else "are"
     return (
-        f"{kept or 'None'} of {counted(len(tested), 'difference')} "
-        f"{'is' if kept == 1 else 'are'} beyond chance at {alpha:g} after Holm's correction."
+        f"{kept or 'None'} of {counted(len(tested), 'difference')} {verb} beyond chance at "
+        f"{alpha:g} after Holm's correction."
     )
 
 

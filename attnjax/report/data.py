@@ -41,7 +41,7 @@ def _blocks(told: Told) -> list[Block]:
         ),
     ]
     shared = [
-        (pair.replace("~", " and "), f"{count:,} rows of the second have a text of the first")
+        (pair.replace("~", " and "), f"rows of the second that have a text of the first: {count:,}")
         for pair, count in (data.get("shared") or {}).items()
         if count
     ]

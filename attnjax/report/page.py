@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 from attnjax.report.figures import INK, PAPER, Drawn
 from attnjax.report.heatmap import style_sheet
 from attnjax.report.latex import as_latex
+from attnjax.report.sentences import counted
 from attnjax.report.tables import Table, as_csv
 from attnjax.workdir import TABLES, write_text
 
@@ -41,13 +42,15 @@ def write_page(path: epath.Path, template: str, **values: Any) -> None:
 
 def environment() -> jinja2.Environment:
     """Escapes everything that is not marked as HTML; templates come from this package."""
-    return jinja2.Environment(
+    found = jinja2.Environment(
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
         loader=jinja2.FunctionLoader(asset),
     )
+    found.globals["counted"] = counted
+    return found
 
 
 def asset(name: str) -> str:

@@ -9,6 +9,7 @@ from attnjax.report.conclusions import of_sweep
 from attnjax.report.figures import COLOURS, Drawn, draw_legend, label_axes, new_axes, save_figure
 from attnjax.report.latex import as_latex
 from attnjax.report.page import inline, write_page
+from attnjax.report.sentences import counted
 from attnjax.report.tables import Table, as_csv
 from attnjax.workdir import write_json_lines, write_text
 
@@ -64,7 +65,7 @@ def write_sweep(
     write_page(
         folder / FILES["page"],
         "sweep.html.j2",
-        title=f"Sweep of {len(rows)} runs",
+        title=f"Sweep of {counted(len(rows), 'run')}",
         subtitle=_subtitle(rows, varied),
         said=of_sweep(rows, monitor, test),
         figures=inline(figures),

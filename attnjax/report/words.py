@@ -8,6 +8,7 @@ from etils import epath
 from attnjax.report.examples import shown, signed_names
 from attnjax.report.heatmap import legend
 from attnjax.report.page import environment, write_page
+from attnjax.report.sentences import counted
 
 CELL = 40  # letters of a column's value that is shown beside the text
 PAGE = 500  # most texts that a page shows; examples.jsonl has all
@@ -40,7 +41,7 @@ def _with_facts(row: dict[str, Any], signed: Any) -> dict[str, Any]:
     columns = (row.get("columns") or {}).items()
     short = [(name, str(each)) for name, each in columns if len(str(each)) <= CELL]
     facts = [f"{name}: {each}" for name, each in short if each.lower() not in words]
-    cut = [f"{row['cut']} more words, not read"] if row.get("cut") else []
+    cut = [f"{counted(row['cut'], 'more word')}, not read"] if row.get("cut") else []
     return {**found, "facts": [*found["facts"], *cut, *facts]}
 
 

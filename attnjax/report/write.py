@@ -133,7 +133,11 @@ def _data_name(data: dict[str, Any]) -> str:
         return f"bAbI task {data['name']}, simulated"
     if data["source"] == "reverse_simulator":
         return f"Reversed sequences of {data['name']} symbols, simulated"
-    return data["name"] or data["path"]
+    from attnjax.data_config import DataConfig
+
+    if data["source"] == "files" and data["name"] == DataConfig().name:  # that was not given
+        return epath.Path(data["path"]).name
+    return data["name"]
 
 
 def _cards(scores: Table) -> list[tuple[str, str, str]]:

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import logging
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,7 @@ def explain_stream(config: RunConfig, workdir: str, content: bytes, output: str 
 def _kind(content: bytes, config: RunConfig) -> str:
     """How the name of a file with this content would end."""
     first = content.removeprefix(BOM).lstrip()[:100_000].split(b"\n")[0]
-    if first[:1] in (b"[", b"{"):
+    if re.match(rb'[\[{]\s*(["\[{\]}]|$)', first):  # a text may begin with a bracket, too
         return ".json"
     header = first.decode("utf-8", "replace").strip("\r").lower()
     fields = config.data.fields

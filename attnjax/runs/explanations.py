@@ -30,7 +30,8 @@ class Explanations(NamedTuple):
     tokens      the words of each text; queries  those of its question or hypothesis, or None
     labels      the likeliest class; probabilities  [texts, classes]
     attention   one array over the words of each text, sums to 1
-    importance  method -> one array over the words of each text; of signed ones + speaks for the class
+    importance  method -> one array over the words of each text; signed ones are above 0 where a
+                word speaks for the class
     query_importance  likewise over the query's words; empty for one sequence
     agreement   "attention~gradient" -> measure -> [texts], NaN where undefined
     rows        all of this as one object a text, in the form of analysis/examples.jsonl, and "cut"

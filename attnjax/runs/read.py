@@ -26,7 +26,7 @@ from attnjax.workdir import (
 Quantity = tuple[str, str]  # what is measured and how: ("attention~gradient", "kendall")
 ACCURACY: Quantity = ("score", "accuracy")
 # Of tables whose other columns are named after runs; the last is no column, but a key of rows.
-HEADINGS = ("of", "measure", "field", "class", "method", MARKED)
+HEADINGS = ("of", "measure", "field", "class", "method", "state", MARKED)
 NO_MEASURE = {"p_value"}  # of one tau: a mean of it over examples says nothing about runs
 
 # What runs of one condition may differ in. Other word vectors or unlabelled texts are another one.

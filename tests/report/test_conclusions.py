@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from attnjax.analysis.intervals import range_of
 from attnjax.report.conclusions import of_comparison, of_sweep
 
 
@@ -127,3 +128,10 @@ def test_the_interval_over_seeds_is_students_and_stays_in_the_range(values):
     else:
         assert np.mean(values) + half > 1
     assert f"[{len(values)} seeds]" in found["scores"]
+
+
+def test_ranges_over_seeds_are_those_of_the_measures():
+    assert range_of("randomisation_embed") == (-1, 1)
+    assert range_of("continuity_max_sensitivity") == (0, np.inf)
+    assert range_of("continuity_infidelity_scaled") == (0, 1)
+    assert range_of("flips_changed_words") == (0, np.inf)

@@ -27,7 +27,7 @@ def test_what_was_read_shared_and_noted():
         ["validation", "2", "–", "0", "1", "0.250", "cut from train"],
     ]
     assert [each.terms for each in found if isinstance(each, Terms)] == [
-        [("train and validation", "1 rows of the second have a text of the first")],
+        [("train and validation", "rows of the second that have a text of the first: 1")],
         [("Note 1", "odd")],
     ]
 

@@ -101,7 +101,7 @@ def test_measures_by_class_are_folded_away_and_have_a_file(told):
     (folded,) = [each for each in blocks if isinstance(each, Folded)]
     members = folded.blocks[0].table.rows
     assert [(row["class"], row["explanation"]) for row in members] == [
-        *(("neg", "lrp"), ("pos", "lrp"))
+        *(("pos", "lrp"), ("neg", "lrp"))  # in the order of the labels
     ]
     assert members[0]["largest change"].mean == 0.2
     assert {each.table.name for each in blocks if isinstance(each, Files)} == {

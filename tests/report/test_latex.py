@@ -142,3 +142,9 @@ def test_they_compile_and_none_is_too_wide(reported, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:]
     assert "Overfull \\hbox" not in done.stdout
     assert "Float too large" not in done.stdout
+
+
+def test_what_pages_write_beyond_ascii_is_known_to_latex():
+    """Arrows of replaced words among it: a compiler without them would stop there."""
+    found = latex("[a → b] 2 × σ² ≤ ± − – … ε τ λ")
+    assert found.isascii(), found

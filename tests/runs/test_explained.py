@@ -12,6 +12,7 @@ from attnjax.runs import explained
         (b"id,TEXT\n1,fine\n", "standard input, line 2", "column 'TEXT' is read as 'text'"),
         (b'[{"Text": "fine"}]', "standard input, row 1", "column 'Text' is read as 'text'"),
         (b"fine\n", "standard input, line 1", "is read as a text a line"),
+        (b'[\n{"text": "fine"}\n]', "standard input, row 1", "standard input is read as"),
     ],
 )
 def test_standard_input_is_called_so(monkeypatch, caplog, tmp_path, content, place, note):
@@ -27,3 +28,14 @@ def test_standard_input_is_called_so(monkeypatch, caplog, tmp_path, content, pla
     assert found["title"] == "standard input"
     assert note in caplog.text
     assert "standard input." not in caplog.text
+
+
+@pytest.mark.parametrize("text", ["[Applause] a quiet film", "{sic} a film", "(a) film"])
+def test_a_text_may_begin_with_a_bracket(monkeypatch, tmp_path, text):
+    found = []
+    monkeypatch.setattr(explained, "explain_texts", lambda *given: found.extend(given[2]))
+    config = from_config_dict(
+        {"task": "classification", "data": {"source": "files", "path": str(tmp_path)}}
+    )
+    explained.explain_stream(config, str(tmp_path), f"{text}\n".encode(), None)
+    assert [each.text for each in found] == [text]

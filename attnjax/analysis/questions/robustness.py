@@ -59,7 +59,7 @@ def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
             predicted = logits(delta).argmax(axis=-1).astype(batch.labels.dtype)
             return (predicted == batch.labels).astype(trace.scores.dtype)
 
-        grid = jnp.asarray(config.robustness, trace.scores.dtype)
+        grid = jnp.asarray(sorted(config.robustness), trace.scores.dtype)
         return {
             kind: jax.lax.map(lambda epsilon, kind=kind: right(kind, epsilon), grid).T
             for kind in kinds
@@ -71,7 +71,7 @@ def make_robustness(stages: Stages, config: AnalysisConfig, seed: int) -> Any:
 def _answer(found: dict[str, np.ndarray], about: About) -> dict[str, Any]:
     """Accuracy of each kind at each epsilon."""
     accuracies = {kind: [float(v) for v in np.mean(rows, axis=0)] for kind, rows in found.items()}
-    return {"robustness": {"epsilon": list(about.config.robustness), **accuracies}}
+    return {"robustness": {"epsilon": sorted(about.config.robustness), **accuracies}}
 
 
 ROBUSTNESS = Question(

@@ -32,9 +32,9 @@ from attnjax.report.figures import (
     width_of,
 )
 from attnjax.report.page import inline
-from attnjax.report.sentences import estimate, grade, joined, number, of_few, usable
+from attnjax.report.sentences import counted, estimate, grade, joined, number, of_few, usable
 from attnjax.report.summaries import DESCRIBED, described, mean_of
-from attnjax.report.tables import Estimate, Table, formatted
+from attnjax.report.tables import Estimate, Table
 from attnjax.report.wording import MEASURES, measure, measures_of, pair_label, spaced
 
 FLOOR, CEILING = ("floor", "floor, p ≤ 0.05"), ("ceiling, first", "ceiling, second")
@@ -130,7 +130,7 @@ def _how_much(tau: dict[str, Any], floor: float) -> str:
 def _meaning(told: Told, overall: Table) -> list[Block]:
     """What the columns are, before the first of them."""
     run = (told.analysis.get("ceiling") or {}).get("run")
-    count = formatted(told.analysis.get("examples", len(told.examples)))
+    count = counted(told.analysis.get("examples", len(told.examples)), "test example")
     settings = told.results["config"].get("analysis") or {}
     gradients = "Gradients flow through attention."
     if settings.get("detach_attention"):
@@ -148,7 +148,7 @@ def _meaning(told: Told, overall: Table) -> list[Block]:
         ceiling += " Not known here: no second run was given."
     return [
         Paragraph(
-            f"Means over {count} test examples, with the standard deviation over examples and a "
+            f"Means over {count}, with the standard deviation over examples and a "
             f"95 % bootstrap interval of the mean. {gradients}"
             + (f" Top-k measures look at k = {top_k} words." if top_k else "")
         ),

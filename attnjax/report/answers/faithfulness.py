@@ -141,10 +141,11 @@ def _class_blocks(table: Table, found: dict[str, Any], columns: dict[str, str]) 
     ]
     if not rows:
         return []
-    rows.sort(key=lambda row: row["class"])
+    classes = list(dict.fromkeys(row["class"] for row in rows))  # in the order of the labels
+    rows.sort(key=lambda row: classes.index(row["class"]))
     caption = f"{table.caption[:-1]}, by predicted class."
-    classes = Table(f"{table.name}_by_class", caption, ("class", *table.columns), rows)
-    return [Folded("By predicted class", [Shown(classes, caption)]), Files(classes)]
+    members = Table(f"{table.name}_by_class", caption, ("class", *table.columns), rows)
+    return [Folded("By predicted class", [Shown(members, caption)]), Files(members)]
 
 
 def _draw(told: Told, curves: dict[str, Any], found: dict[str, Any]) -> list[Drawn]:

@@ -24,8 +24,8 @@ from attnjax.report.figures import (
     save_figure,
 )
 from attnjax.report.page import inline
-from attnjax.report.sentences import accuracy, share
-from attnjax.report.tables import Table, formatted
+from attnjax.report.sentences import accuracy, counted, share
+from attnjax.report.tables import Table
 from attnjax.report.wording import spaced
 
 
@@ -34,13 +34,13 @@ def blocks(told: Told) -> list[Block]:
     robustness = with_undisturbed(told.results)
     if not robustness:
         return []
-    count = formatted(told.analysis.get("examples", len(told.examples)))
+    count = counted(told.analysis.get("examples", len(told.examples)), "analysed test example")
     table = robustness_table(robustness)
     return [
         Paragraph(
-            f"Share of the {count} analysed test examples that are predicted right when each is "
-            "disturbed by a perturbation of norm ε: at random, one draw each, or towards the "
-            "steepest rise of its loss. Norm 0 is the model as it is, on these examples."
+            f"Share of {count} predicted right when each is disturbed by a perturbation of norm ε: "
+            "at random, one draw each, or towards the steepest rise of its loss. Norm 0 is the "
+            "model as it is, on these examples."
         ),
         Figures(inline(draw_robustness(told.folder, robustness))),
         Folded("Numbers", [Shown(table, "Accuracy on the analysed examples")]),
@@ -72,7 +72,8 @@ def sentence(told: Told) -> str:
         return ""
     whole = ((told.analysis.get("model") or {}).get("accuracy"),)
     undisturbed = "".join(f", undisturbed {share(each)}" for each in whole if each is not None)
-    gap, epsilon, kind, worst, noise = max(gaps)
+    # Of as much harm that of the smallest norm.
+    gap, epsilon, kind, worst, noise = max(gaps, key=lambda each: (each[0], -each[1]))
     if gap < GAP:
         largest, least = max(each[1] for each in gaps), min(min(each[3:]) for each in gaps)
         return (
