@@ -62,7 +62,10 @@ def _margin(
     """ln(p / (1 - p)) of the class: its logit less ln of the sum of the others' exponentials."""
     numbers = jnp.arange(logits.shape[-1], dtype=classes.dtype)
     others = jnp.where(numbers[None] == classes[:, None], -jnp.inf, logits)
-    return of_classes(logits, classes) - jax.nn.logsumexp(others, axis=-1)
+    alone = ~jnp.isfinite(others).any(axis=-1)  # the one candidate: certain, whatever its logit
+    others = jnp.where(alone[:, None], 0, others)
+    rest = jnp.where(alone, -jnp.inf, jax.nn.logsumexp(others, axis=-1))
+    return of_classes(logits, classes) - rest
 
 
 def logit_of(

@@ -53,3 +53,15 @@ def test_a_fall_keeps_its_digits(margin, classes):
         given = [jnp.asarray(each, jnp.float32) for each in (before, after)]
         found = fall(*given, jnp.asarray(leading))
         np.testing.assert_allclose(found, exact[1] - exact[0], rtol=1e-4)
+
+
+def test_of_answers_that_are_no_candidates_none_counts():
+    """And one candidate alone is certain: nothing raises its probability."""
+    logits = jnp.array([[0.3, -jnp.inf, 1.0], [-jnp.inf, 2.0, -jnp.inf]], jnp.float32)
+    classes = jnp.array([2, 1])
+    odds = 1 / (1 + np.exp(-0.7))
+    np.testing.assert_allclose(probability_of(logits, classes), [odds, 1], rtol=1e-6)
+    slope = jax.grad(lambda each: probability_of(each, classes).sum())(logits)
+    expected = odds * (1 - odds) * np.array([-1, 0, 1])
+    np.testing.assert_allclose(slope, [expected, [0, 0, 0]], rtol=1e-6, atol=1e-30)
+    np.testing.assert_allclose(fall(logits, logits, classes), 0, atol=1e-7)
