@@ -8,10 +8,12 @@ from etils import epath
 
 from attnjax.analysis.progress import progress
 from attnjax.config import OPTIONS, RunConfig, differences, flatten, to_dict
-from attnjax.data.dataset import Dataset, brief, load_dataset, shared
+from attnjax.data.dataset import Dataset, brief, load_dataset, reads_pieces, shared
 from attnjax.data.listed import listed_of
 from attnjax.errors import UserError
+from attnjax.geometry import read_geometry
 from attnjax.hosts import is_first_process, require_same
+from attnjax.model.pretrained import sums_of
 from attnjax.model.stages import build_stages
 from attnjax.model_checks import refuse_training
 from attnjax.report.wording import in_words
@@ -110,6 +112,9 @@ def _run(config: RunConfig, folder: epath.Path, stop: Stop) -> None:
             "analysis_peak_bytes": peak_memory(),
         },
     }
+    if reads_pieces(config):
+        geometry = read_geometry(config.model.pretrained)
+        results["pretrained"] = {"folder": geometry.folder, "sha256": sums_of(geometry)}
     write_results(folder, results, analysed, stop)
     if not is_first_process():
         return

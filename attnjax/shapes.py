@@ -23,6 +23,7 @@ RESULTS_SHAPE = {
     "test": (_SCORES, None),
     "analysis": dict,
     "best?": _BEST,
+    "pretrained?": {"sha256": {str: str}},  # of the files in the folder of a pretrained model
     "timing?": {str: (float, None)},
     "failed?": bool,
     "failed_step?": (int, None),

@@ -109,6 +109,14 @@ def test_a_moved_folder_is_named_and_can_be_given(folder, tmp_path, capsys):
     assert analyze([*text, f"--config.model.pretrained={moved}"]) == 0
     again = ["attnjax", f"--workdir={run}", f"--config.model.pretrained={moved}"]
     assert analyze([*again, "--config.analysis.methods=lrp"]) == 0
+    assert json.loads((run / "results.json").read_text())["pretrained"]["sha256"]["vocab.txt"]
+    # Another model's words would be read without a sound: the parameters are the run's own.
+    other = shutil.copytree(moved, tmp_path / "other")
+    lines = (other / "vocab.txt").read_text().split("\n")
+    lines[-3:-1] = lines[-2:-4:-1]
+    (other / "vocab.txt").write_text("\n".join(lines))
+    with pytest.raises(UserError, match=r"vocab.txt in .*other is not what .*run was made with"):
+        attnjax.load_run(run, pretrained=str(other))
 
 
 @pytest.mark.slow

@@ -5,7 +5,7 @@ Folders are laid out as Hugging Face's are. Torch keeps a linear map as [out, in
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -18,7 +18,8 @@ from attnjax.workdir import absolute
 
 TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "BF16": jnp.bfloat16}
 FILE, PICKLE = "model.safetensors", "pytorch_model.bin"
-FILES = ("config.json", FILE, "tokenizer.json", "vocab.txt", "tokenizer_config.json")
+TOKENIZER = ("tokenizer.json", "vocab.txt", "tokenizer_config.json")
+FILES = ("config.json", FILE, *TOKENIZER)
 POOLER = "bert.pooler.dense"
 MAPS = {  # ours -> theirs, in every layer
     "query": "attention.self.query",
@@ -57,10 +58,10 @@ def read_classifier(geometry: Geometry, classes: int) -> dict[str, Any]:
     return {"embed": table, "encode": {"text": weights}, "score": {}, "decode": head}
 
 
-def sums_of(geometry: Geometry) -> dict[str, str]:
-    """The SHA-256 of each file of the model: by them it is known again."""
+def sums_of(geometry: Geometry, names: Sequence[str] = FILES) -> dict[str, str]:
+    """The SHA-256 of each of these files of the model: by them it is known again."""
     folder, found = absolute(geometry.folder), {}
-    for name in FILES:
+    for name in names:
         if (folder / name).exists():
             found[name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     return found

@@ -84,8 +84,8 @@ def training_sentence(metrics: list[dict[str, Any]], best: dict[str, Any]) -> st
         return ""
     row, last = here[-1], max(each["epoch"] for each in rows)
     return (
-        f"Best by validation: step {row['step']:,}, after {row['epoch']:.3g} of {last:.3g} epochs, "
-        f"accuracy {accuracy_of(row['accuracy'], row.get('examples'))}."
+        f"Best by validation: step {row['step']:,}, after {round(row['epoch'], 2):,.9g} of "
+        f"{round(last, 2):,.9g} epochs, accuracy {accuracy_of(row['accuracy'], row.get('examples'))}."
     )
 
 

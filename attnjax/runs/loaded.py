@@ -26,7 +26,7 @@ from attnjax.data.pieces import Reader, pieces_of, read_reader
 from attnjax.data.vocabulary import Vocabulary
 from attnjax.errors import UserError, suggest
 from attnjax.geometry import Pieces
-from attnjax.model.pretrained import read_classifier, sums_of
+from attnjax.model.pretrained import TOKENIZER, read_classifier, sums_of
 from attnjax.model.stages import build_stages
 from attnjax.model_checks import check_asked, refuse_encoder, trained_elsewhere
 from attnjax.runs.configured import config_of, recorded
@@ -315,6 +315,8 @@ def load_run(workdir: str | os.PathLike[str], pretrained: str = "") -> Run:
         _require_same_files(reader, stored, folder)
         params = classifier_params(reader, len(labels))
         return Run(params, stages, vocabulary, labels, config, compiled, folder, reader)
+    if reader is not None:
+        _require_same_tokenizer(reader, folder)
     like = jax.eval_shape(stages.init, jax.random.key(config.seed))
     with Checkpoints(folder / CHECKPOINTS, read_only=True) as checkpoints:
         best = checkpoints.restore_best(like)
@@ -333,11 +335,29 @@ def classifier_params(reader: Reader, classes: int) -> Params:
 
 def _require_same_files(reader: Reader, stored: dict[str, Any], folder: epath.Path) -> None:
     """Raises UserError where the classifier's files are others than they were."""
-    known, found = stored.get("pretrained", {}), sums_of(reader.geometry)
+    _require_same(stored.get("pretrained", {}), sums_of(reader.geometry), reader, folder)
+
+
+def _require_same_tokenizer(reader: Reader, folder: epath.Path) -> None:
+    """Raises UserError where words are cut otherwise than in training, if the run's results tell.
+
+    The parameters lie in the run's own checkpoints.
+    """
+    if not (folder / RESULTS).exists():
+        return
+    known = read_json(folder / RESULTS, RESULTS_SHAPE).get("pretrained", {}).get("sha256")
+    if known:
+        known = {name: value for name, value in known.items() if name in TOKENIZER}
+        _require_same(known, sums_of(reader.geometry, TOKENIZER), reader, folder)
+
+
+def _require_same(
+    known: dict[str, str], found: dict[str, str], reader: Reader, folder: epath.Path
+) -> None:
     for name in (*known, *found):
         if known.get(name) != found.get(name):
             raise UserError(
-                f"{name} in {reader.geometry.folder} is not what {folder} was analysed with; say "
+                f"{name} in {reader.geometry.folder} is not what {folder} was made with; say "
                 "where that model is with --config.model.pretrained=DIR, or load_run(..., "
                 "pretrained=DIR)"
             )
