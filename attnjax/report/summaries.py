@@ -83,9 +83,10 @@ def training_sentence(metrics: list[dict[str, Any]], best: dict[str, Any]) -> st
     if not here or here[-1].get("accuracy") is None:
         return ""
     row, last = here[-1], max(each["epoch"] for each in rows)
+    taken, whole = (f"{round(each, 2):,.9g}" for each in (row["epoch"], last))
     return (
-        f"Best by validation: step {row['step']:,}, after {round(row['epoch'], 2):,.9g} of "
-        f"{round(last, 2):,.9g} epochs, accuracy {accuracy_of(row['accuracy'], row.get('examples'))}."
+        f"Best by validation: step {row['step']:,}, after {taken} of {whole} epochs, accuracy "
+        f"{accuracy_of(row['accuracy'], row.get('examples'))}."
     )
 
 
