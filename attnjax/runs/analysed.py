@@ -202,9 +202,17 @@ def write_results(
         else:
             delete(folder / EXAMPLES)  # an earlier analysis is no longer that of results.json
         write_json(folder / CONFIG, results["config"])
-        # Times stand outside of "analysis", which two runs of one configuration have in common.
-        found = {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
-        write_json(folder / RESULTS, {**results, **found})
+        write_json(folder / RESULTS, {**results, **found_in(analysed, summary)})
+
+
+def found_in(analysed: Analysed, summary: dict[str, Any]) -> dict[str, Any]:
+    """What an analysis adds to results.json; the cost of methods stands in "analysis" as well.
+
+    All else there two runs of one configuration have in common.
+    """
+    if analysed.cost:
+        summary = {**summary, "cost": analysed.cost}
+    return {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
 
 
 def analysed_rows(config: RunConfig, dataset: Dataset) -> np.ndarray:

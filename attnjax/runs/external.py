@@ -22,7 +22,7 @@ from attnjax.model import segments
 from attnjax.report.rationales import people_share, rationales
 from attnjax.report.write import write_report
 from attnjax.runs.again import load_same
-from attnjax.runs.analysed import Analysed, analyse, meet_devices, words_of
+from attnjax.runs.analysed import Analysed, analyse, found_in, meet_devices, words_of
 from attnjax.runs.explained import EXPLAINED, SOURCE
 from attnjax.runs.foreign import Foreign, as_inseq, as_lines, read_foreign
 from attnjax.runs.loaded import load_run
@@ -147,8 +147,7 @@ def _write(folder: epath.Path, results: dict[str, Any], analysed: Analysed) -> N
     """Writes examples.jsonl and results.json of such an analysis."""
     summary = dict(analysed.summary["analysis"])
     summary["examples_sha256"] = write_json_lines(folder / EXAMPLES, analysed.rows)
-    found = {**analysed.summary["results"], "cost": analysed.cost, "analysis": summary}
-    write_json(folder / RESULTS, {**results, **found})
+    write_json(folder / RESULTS, {**results, **found_in(analysed, summary)})
 
 
 def refuse_taken(foreign: Sequence[Foreign]) -> None:
