@@ -67,7 +67,12 @@ class DataConfig:
         below=1,
     )
     train_examples: int = option(
-        -1, "prefix of the shuffled train split; -1 takes all", least=1, most=MANY, unlimited=True
+        -1,
+        "prefix of the shuffled train split; of a simulation the questions drawn, those for "
+        "validation among them; -1 takes all",
+        least=1,
+        most=MANY,
+        unlimited=True,
     )
     min_length: int = option(1, "shortest text kept, in words (all splits)", least=1, most=MANY)
     max_length: int = option(

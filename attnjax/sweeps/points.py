@@ -99,6 +99,11 @@ def parse_sweep(arguments: Sequence[str]) -> tuple[SweepSettings, list[str]]:
         share = int(_number("share", number)), int(_number("share", count))
         if not 0 <= share[0] < share[1]:
             raise UserError("--sweep.share is what a sweep tells its processes; leave it out")
+    if settings["draw"] == "uniform" and not any(":" in given.get(name, "") for name in SWEPT):
+        raise UserError(
+            "--sweep.draw=uniform draws from a range, and none is given; write one, such as "
+            "--sweep.epsilon=0.1:10:20 for 20 draws, or leave it out"
+        )
     if not given:
         raise UserError(
             "nothing varies; give at least one of " + ", ".join(f"--sweep.{name}" for name in VARY)
