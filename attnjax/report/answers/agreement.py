@@ -120,6 +120,12 @@ def _is_importance(name: str) -> bool:
     return getattr(entry, "kind", "importance") == "importance"
 
 
+def _holds_attention(name: str) -> bool:
+    """Whether `analysis.detach_attention` is about this method; a method not known here may be."""
+    entry = REGISTERED.get("analysis.methods", {}).get(name, name)
+    return isinstance(entry, str) or getattr(entry, "holds_attention", False)
+
+
 def _how_much(tau: dict[str, Any], floor: float) -> str:
     low, high = tau["ci95"]
     if low <= floor <= high:
@@ -132,9 +138,11 @@ def _meaning(told: Told, overall: Table) -> list[Block]:
     run = (told.analysis.get("ceiling") or {}).get("run")
     count = counted(told.analysis.get("examples", len(told.examples)), "test example")
     settings = told.results["config"].get("analysis") or {}
-    gradients = "Gradients flow through attention."
-    if settings.get("detach_attention"):
-        gradients = "Gradients hold attention constant, as Jain & Wallace (2019) do."
+    gradients = ""
+    if any(_holds_attention(name) for name in settings.get("methods") or []):
+        gradients = " Gradients flow through attention."
+        if settings.get("detach_attention"):
+            gradients = " Gradients hold attention constant, as Jain & Wallace (2019) do."
     top_k = settings.get("top_k")
     floor = "the same measure against random rankings of the words, ± its standard deviation over "
     floor += "examples for one ranking. A figure at its floor is no agreement at all."
@@ -149,7 +157,7 @@ def _meaning(told: Told, overall: Table) -> list[Block]:
     return [
         Paragraph(
             f"Means over {count}, with the standard deviation over examples and a "
-            f"95 % bootstrap interval of the mean. {gradients}"
+            f"95 % bootstrap interval of the mean.{gradients}"
             + (f" Top-k measures look at k = {top_k} words." if top_k else "")
         ),
         Terms(
