@@ -156,12 +156,13 @@ def refuse_other_run(config: RunConfig, folder: epath.Path, record: dict[str, An
     """
     if not _has_trained(folder, record):
         return
+    trained_with = flatten((record or {}).get("config", {}))
     for name, (value, stored) in differences(config, config_of(folder, record)).items():
         option = OPTIONS[name]
         if name.startswith("analysis.") or option.resumable or option.incidental:
             continue
-        if name == "data.path":  # an analysis has found the data elsewhere; its words are compared
-            continue
+        if option.own and trained_with.get(name) == value:
+            continue  # an analysis has found it elsewhere since
         raise UserError(
             f"workdir {folder} holds a run with {name}={stored!r}, but this one has "
             f"{name}={value!r}; choose another --workdir, or delete that one"

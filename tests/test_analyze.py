@@ -17,7 +17,10 @@ from test_main import untimed
 import attnjax
 from attnjax.analysis.summary import nothing
 from attnjax.analyze import main as analyze
+from attnjax.config import from_config_dict
+from attnjax.pipeline import refuse_other_run
 from attnjax.runs import analysed
+from attnjax.runs.configured import recorded
 from attnjax.workdir import finite, held
 
 pytestmark = pytest.mark.slow
@@ -73,6 +76,9 @@ def test_what_changes_no_result_or_lies_elsewhere_may_change(run, tmp_path):
     }
     assert call(f"--workdir={run}", *(f"--config.{name}={moved[name]}" for name in moved)) == 0
     assert untimed(results(run)) == untimed(before)
+    # The command that trained it goes on, as does one with the new place of the data.
+    for config in (before["config"], results(run)["config"]):
+        refuse_other_run(from_config_dict(config), epath.Path(run), recorded(epath.Path(run)))
 
 
 @pytest.mark.parametrize("size", [1, 7])
