@@ -115,7 +115,7 @@ def test_a_moved_folder_is_named_and_can_be_given(folder, tmp_path, capsys):
     lines = (other / "vocab.txt").read_text().split("\n")
     lines[-3:-1] = lines[-2:-4:-1]
     (other / "vocab.txt").write_text("\n".join(lines))
-    with pytest.raises(UserError, match=r"vocab.txt in .*other is not what .*run was made with"):
+    with pytest.raises(UserError, match=r"vocab.txt in .*other is not what .*run was trained with"):
         attnjax.load_run(run, pretrained=str(other))
 
 

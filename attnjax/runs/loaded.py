@@ -335,7 +335,8 @@ def classifier_params(reader: Reader, classes: int) -> Params:
 
 def _require_same_files(reader: Reader, stored: dict[str, Any], folder: epath.Path) -> None:
     """Raises UserError where the classifier's files are others than they were."""
-    _require_same(stored.get("pretrained", {}), sums_of(reader.geometry), reader, folder)
+    found = sums_of(reader.geometry)
+    _require_same(stored.get("pretrained", {}), found, reader, f"{folder} was analysed")
 
 
 def _require_same_tokenizer(reader: Reader, folder: epath.Path) -> None:
@@ -348,18 +349,16 @@ def _require_same_tokenizer(reader: Reader, folder: epath.Path) -> None:
     known = read_json(folder / RESULTS, RESULTS_SHAPE).get("pretrained", {}).get("sha256")
     if known:
         known = {name: value for name, value in known.items() if name in TOKENIZER}
-        _require_same(known, sums_of(reader.geometry, TOKENIZER), reader, folder)
+        found = sums_of(reader.geometry, TOKENIZER)
+        _require_same(known, found, reader, f"{folder} was trained")
 
 
-def _require_same(
-    known: dict[str, str], found: dict[str, str], reader: Reader, folder: epath.Path
-) -> None:
+def _require_same(known: dict[str, str], found: dict[str, str], reader: Reader, what: str) -> None:
     for name in (*known, *found):
         if known.get(name) != found.get(name):
             raise UserError(
-                f"{name} in {reader.geometry.folder} is not what {folder} was made with; say "
-                "where that model is with --config.model.pretrained=DIR, or load_run(..., "
-                "pretrained=DIR)"
+                f"{name} in {reader.geometry.folder} is not what {what} with; say where that model "
+                "is with --config.model.pretrained=DIR, or load_run(..., pretrained=DIR)"
             )
 
 
