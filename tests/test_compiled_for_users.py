@@ -10,12 +10,23 @@ from helpers import arguments, write_data
 
 
 @pytest.mark.slow
-def test_a_run_and_its_questions_compile_with_all_passes(tmp_path):
+@pytest.mark.parametrize(
+    ("encoder", "methods", "questions"),
+    [
+        (
+            "bilstm",
+            "gradient,lrp,leave_one_out_signed",
+            "agreement,faithfulness,continuity,information,flips",
+        ),
+        ("cnn", "gradient_x_input,leave_one_out_signed,grad_cam,guided_backprop", "agreement"),
+    ],
+)
+def test_a_run_and_its_questions_compile_with_all_passes(encoder, methods, questions, tmp_path):
     """An abort of the compiler ends the process, and no test that turns its passes off sees it."""
-    questions = "agreement,faithfulness,continuity,information,flips"
-    wanted = (f"questions={questions}", "methods=gradient,lrp,leave_one_out_signed", "examples=20")
+    wanted = (f"questions={questions}", f"methods={methods}", "examples=20")
     data = write_data(tmp_path / "data")
     more = [*(f"--config.analysis.{each}" for each in wanted), "--config.train.epochs=1"]
+    more.append(f"--config.model.encoder={encoder}")
     command = arguments(data, tmp_path / "run", *more)
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
     cache = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
