@@ -21,14 +21,13 @@ from attnjax.analysis.conjugate import (
 )
 from attnjax.analysis.questions.influence_texts import Asked, Found, extremes, words_of
 from attnjax.analysis.questions.question import Kept
-from attnjax.config import AnalysisConfig
+from attnjax.config import OPTIONS, AnalysisConfig
 from attnjax.data.batches import EncodedSplit, collate, evaluation_batches, sample
 from attnjax.errors import UserError
 from attnjax.types import Params
 
 logger = logging.getLogger(__name__)
 
-DAMPING = 1e6  # the most that may be set
 ROUNDED = 10  # times the tolerance that rounding may leave
 
 # A group of tests, its gradients by given parameters -> the addends of its effects
@@ -145,7 +144,7 @@ def _solved(
         damping_that_converges(each, config.influence_damping, tolerance, most)
         for each in solutions
     )
-    possible = needed <= DAMPING
+    possible = needed <= OPTIONS["analysis.influence_damping"].most
     if missed.any():
         advice = f", or analysis.influence_damping to {needed:.2g}" if possible else ""
         logger.warning(
